@@ -1,0 +1,73 @@
+"""Connections to the project's database, one module a driver; nothing else imports a driver.
+
+Both dialects behave alike, so that the store is written once:
+
+- Parameters are written ``:name``. A list is written ``IN (:names)``; an empty one matches nothing.
+- Rows are dicts by column name: ``int``, ``float``, ``str`` for text and times, ``bytes`` for blobs, ``None``.
+- Updates count the rows that they found, changed or not.
+- A transaction that met a deadlock, a lock time-out, a busy file or a lost connection is run again as a whole.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+
+from aioboinc import errors
+from aioboinc.connectors.base import Column, Connector, DuplicateKey, Row, Transaction
+
+__all__ = ["Column", "Connector", "DuplicateKey", "Row", "Transaction", "open"]
+
+
+def open(url: str, *, pool_size: int = 4) -> Connector:
+    """Return the connector for *url*, to be entered with ``async with``; nothing is connected before that.
+
+    ``sqlite:///path`` (an absolute path, taken as it is; the file is made if there is none) or
+    ``mysql://user:password@host:port/database``, percent-encoded, with ``?unix_socket=path`` to go by a socket.
+    *pool_size* is the number of connections, for SQLite of those that read.
+
+    Raises `errors.DatabaseError` if *url* is neither.
+    """
+    scheme, separator, path = url.partition("://")
+    if scheme == "sqlite" and separator and path.startswith("/"):
+        from aioboinc.connectors import sqlite
+
+        return sqlite.SQLiteConnector("/" + path.lstrip("/"), pool_size=pool_size)
+    if scheme == "mysql" and separator:
+        from aioboinc.connectors import mysql
+
+        return mysql.MySQLConnector(_mysql_server(url), pool_size=pool_size)
+    raise errors.DatabaseError(
+        f"{_without_password(url)} is not a database: "
+        "give sqlite:///path or mysql://user:password@host:port/database"
+    )
+
+
+def _mysql_server(url: str) -> dict[str, str | int]:
+    """Return the driver's options for *url*."""
+    parts = urllib.parse.urlsplit(url)
+    options = dict(urllib.parse.parse_qsl(parts.query))
+    try:
+        server: dict[str, str | int] = {
+            "host": urllib.parse.unquote(parts.hostname or "localhost"),
+            "port": parts.port or 3306,
+            "user": urllib.parse.unquote(parts.username or ""),
+            "password": urllib.parse.unquote(parts.password or ""),
+            "db": urllib.parse.unquote(parts.path.lstrip("/")),
+        }
+    except ValueError as error:
+        raise errors.DatabaseError(f"{_without_password(url)}: {error}") from None
+    socket = options.pop("unix_socket", None)
+    if socket:
+        server["unix_socket"] = socket
+    if options or not server["user"] or not server["db"]:
+        raise errors.DatabaseError(
+            f"{_without_password(url)}: give mysql://user:password@host:port/database, "
+            "and no option but unix_socket"
+        )
+    return server
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    credentials, at, server = rest.rpartition("@")
+    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{server}"

@@ -1,0 +1,197 @@
+"""From ``new/`` through the handlers to ``old/``."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aioboinc import codec, envelope, errors, service
+from aioboinc.batch_directory import BatchDirectory
+
+__all__ = ["Handlers", "Handling"]
+
+_GROUP = 256
+"""Published files read in one go at most."""
+_GROUP_BYTES = 8 << 20
+"""Bytes read in one go, one larger file aside."""
+_SLICE = 0.005
+"""Seconds of handling after which the event loop gets its turn."""
+_KEPT_ERRORS = 1000
+"""Errors kept for `errors.BatchFailed`; their number is told in full."""
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """The master's two handlers."""
+
+    result: Callable[[Any], Any]
+    """Gets the output of each job."""
+    error: Callable[[errors.JobFailed], Any] | None
+    """Gets the error of each job that failed; None: they are raised together at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """One file of ``new/``, decoded."""
+
+    name: str
+    call: int
+    output: Any
+    error: errors.JobFailed | None
+
+
+class Handling:
+    """Hands the outputs of one batch to its handlers, each job once."""
+
+    def __init__(
+        self,
+        directory: BatchDirectory,
+        batch: int,
+        handlers: Handlers,
+        registry: Callable[[], codec.Registry],
+    ) -> None:
+        self._directory = directory
+        self._handlers = handlers
+        self._registry = registry
+        self._name = re.compile(rf"(pyboinc_{batch}_(\d+))(\.error)?", re.ASCII)
+        self._seen = bytearray()
+        self.handled = 0
+        """Jobs handed to a handler, failed ones included."""
+        self.failed = 0
+        """Jobs that failed."""
+        self.errors: list[errors.JobFailed] = []
+        """The first errors for which there was no handler."""
+
+    async def skip_old(self) -> None:
+        """Take what is in ``old/`` as handled."""
+        for name in await service.in_thread(os.listdir, self._directory.old):
+            match = self._name.fullmatch(name)
+            if match and self._mark(int(match[2])):
+                self.handled += 1
+                self.failed += match[3] is not None
+
+    async def drain(self, progressed: Callable[[], None]) -> int:
+        """Handle all that is in ``new/`` now; return how many files that was.
+
+        While a group is being handled, the one before it moves to ``old/`` and the next one is read.
+        An exception of a handler propagates; its file stays in ``new/``.
+        """
+        names = self._published_names()
+        count = 0
+        retiring: asyncio.Task[None] | None = None
+        group = await service.in_thread(self._load, names)
+        try:
+            while group:
+                loading = asyncio.ensure_future(service.in_thread(self._load, names))
+                try:
+                    await self._handle(group)
+                    if retiring is not None:
+                        await retiring
+                    retiring = asyncio.ensure_future(
+                        service.in_thread(self._directory.retire, [item.name for item in group])
+                    )
+                    count += len(group)
+                    progressed()
+                finally:
+                    group = await loading
+        finally:
+            if retiring is not None:
+                await retiring
+        return count
+
+    async def _handle(self, group: Iterable[_Published]) -> None:
+        loop = asyncio.get_running_loop()
+        breath = loop.time()
+        for item in group:
+            if self._mark(item.call):
+                await self._deliver(item)
+                self.handled += 1
+            if loop.time() - breath > _SLICE:
+                await asyncio.sleep(0)
+                breath = loop.time()
+
+    async def _deliver(self, item: _Published) -> None:
+        if item.error is None:
+            outcome = self._handlers.result(item.output)
+        else:
+            self.failed += 1
+            if self._handlers.error is None:
+                if len(self.errors) < _KEPT_ERRORS:
+                    self.errors.append(item.error)
+                return
+            outcome = self._handlers.error(item.error)
+        if inspect.isawaitable(outcome):
+            await outcome
+
+    def _mark(self, call: int) -> bool:
+        """Tell whether *call* was not handled before; from now on it was."""
+        if call >= len(self._seen):
+            self._seen.extend(bytes(call + 1 - len(self._seen) + 4096))
+        if self._seen[call]:
+            return False
+        self._seen[call] = 1
+        return True
+
+    def _published_names(self) -> Iterator[tuple[str, str, int, bool]]:
+        with os.scandir(self._directory.new) as entries:
+            for entry in entries:
+                match = self._name.fullmatch(entry.name)
+                if match:
+                    yield entry.name, match[1], int(match[2]), match[3] is not None
+
+    def _load(self, names: Iterator[tuple[str, str, int, bool]]) -> Sequence[_Published]:
+        """Read and decode the next files."""
+        group: list[_Published] = []
+        size = 0
+        registry = self._registry()
+        for name, job, call, failed in names:
+            with open(self._directory.new / name, "rb") as file:
+                data = file.read()
+            if failed:
+                item = _Published(name, call, None, _job_failed(job, call, data))
+            else:
+                item = _output(name, job, call, data, registry)
+            group.append(item)
+            size += len(data)
+            if len(group) >= _GROUP or size >= _GROUP_BYTES:
+                break
+        return group
+
+
+def _output(name: str, job: str, call: int, data: bytes, registry: codec.Registry) -> _Published:
+    try:
+        decoded = envelope.decode(data, registry)
+        if decoded.job != job:
+            raise codec.Malformed(f"it is the output of {decoded.job}")
+    except codec.Malformed as error:
+        failure = errors.JobFailed(job, call, f"malformed output: {error}")
+        failure.__cause__ = errors.MalformedResult(str(error))
+        return _Published(name, call, None, failure)
+    if decoded.status == "ok":
+        return _Published(name, call, decoded.value, None)
+    remote = decoded.value
+    return _Published(
+        name,
+        call,
+        None,
+        errors.RemoteError(job, call, remote["type"], remote["message"], envelope.format_traceback(remote)),
+    )
+
+
+def _job_failed(job: str, call: int, data: bytes) -> errors.JobFailed:
+    try:
+        report = codec.decode(data, None)
+        results = [
+            errors.FailedResult(result["name"], result["reason"], result["exit_status"], result["stderr"])
+            for result in report["results"]
+        ]
+        return errors.JobFailed(job, call, report["reason"], results)
+    except (codec.Malformed, KeyError, TypeError) as error:
+        return errors.JobFailed(job, call, f"failed; its report is damaged: {error}")
+
+

@@ -1,0 +1,308 @@
+"""pyboinc_master: the event loop of one batch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import dataclasses
+import inspect
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aioboinc import connectors, embedded, errors, handling, service, staging, store, submission
+from aioboinc import project as project_module
+from aioboinc.batch_directory import EMBEDDED, BatchDirectory, Checkpoint
+from aioboinc.store import batches
+
+__all__ = ["Defaults", "Progress", "Summary", "defaults", "pyboinc_master"]
+
+_PATIENCE = 10
+"""Looks into ``new/`` before outputs that the database calls published are called missing."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is."""
+
+    submitted: int
+    """Calls committed so far."""
+    complete: bool
+    """These are all the calls."""
+    handled: int
+    """Jobs handed to a handler."""
+    failed: int
+    """Jobs that failed; part of ``handled``."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a batch."""
+
+    batch: int
+    """BOINC's ID of the batch."""
+    jobs: int
+    """Calls made."""
+    failed: int
+    """Jobs that failed."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the command line sets for the masters of its program."""
+
+    batch_dir: Path | None = None
+    project: Path | None = None
+    workers: int | None = None
+    fresh: bool = False
+    progress: Callable[[Progress], None] | None = None
+
+
+defaults: contextvars.ContextVar[Defaults] = contextvars.ContextVar("aioboinc.defaults", default=Defaults())  # noqa: B039
+
+
+async def pyboinc_master(
+    make_calls: Callable[[], Any],
+    handle_result: Callable[[Any], Any],
+    *,
+    handle_error: Callable[[errors.JobFailed], Any] | None = None,
+    batch_dir: str | os.PathLike[str] | None = None,
+    project: str | os.PathLike[str] | None = None,
+    replay: bool = True,
+    workers: int | None = None,
+    fresh: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Make the calls, and hand the output of each to *handle_result*; return when all are handled.
+
+    *make_calls* calls `pyboinc_call`; it may be a plain function (run in a thread), a coroutine function or a
+    generator of either kind. Run again after an interruption, it must make the same calls in the same order.
+    *handle_result(output)* and *handle_error(error)* may be plain or coroutine functions; they run in the
+    event loop, one at a time.
+
+    *batch_dir* is where the batch lives (default: the program's folder under ``aioboinc run``, else the
+    current directory). *project* is the root directory of a BOINC or served project (default: the environment
+    variable PYBOINC_DIR; without it, a project embedded in the batch directory, whose only hosts are *workers*
+    cores of this machine, by default all).
+
+    A master that was stopped in whatever way goes on where it was: no job is created twice. Its state begins
+    anew, so all outputs go to the handlers again, each once; with ``replay=False`` only those that were not
+    handled before, for services that keep their own state (the last few before a crash may come twice then).
+    *fresh* abandons the batch that is there and begins a new one. *progress* is called with a `Progress` now
+    and then.
+
+    Raises `errors.BatchFailed` at the end if jobs failed and there is no *handle_error*;
+    `errors.SubmissionMismatch` if the calls are not those made before; other `errors.UsageError` for bad
+    input, before anything is changed; and what the handlers raise. Cancelling leaves the batch resumable.
+    """
+    settings = defaults.get()
+    root = _path(project or settings.project or os.environ.get("PYBOINC_DIR"))
+    directory = BatchDirectory(Path(batch_dir or settings.batch_dir or os.curdir))
+    handlers = handling.Handlers(handle_result, handle_error)
+    report = progress or settings.progress or (lambda _: None)
+    with directory.lock():
+        if fresh or settings.fresh:
+            await _discard(directory, root)
+        checkpoint = await directory.read_checkpoint()
+        if checkpoint is not None:
+            _check(checkpoint, directory, root)
+        calls = submission.CallQueue(_folder(make_calls))
+        with errors.sole():
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(submission.make(make_calls, calls))
+                if not await calls.ready() and checkpoint is None:
+                    raise errors.NoCalls("make_calls made no call of pyboinc_call: there is nothing to do")
+                async with contextlib.AsyncExitStack() as stack:
+                    stack.callback(calls.abandon)
+                    if root is None:
+                        opened = embedded.running(
+                            directory.embedded_project, workers=workers or settings.workers
+                        )
+                    else:
+                        opened = _connected(project_module.read(root))
+                    running = await stack.enter_async_context(opened)
+                    if checkpoint is None:
+                        name = EMBEDDED if root is None else running.project.master_url
+                        checkpoint = Checkpoint(secrets.token_hex(16), name, None, "submitting")
+                        await service.in_thread(directory.create)
+                        await directory.write_checkpoint(checkpoint)
+                    batch = _Batch(directory, running, calls, handlers, checkpoint, report)
+                    return await batch.run(replay=replay)
+
+
+def _path(path: str | os.PathLike[str] | None) -> Path | None:
+    return Path(path) if path else None
+
+
+def _folder(make_calls: Callable[[], Any]) -> Path:
+    """Return the folder to which slaves' file names are relative."""
+    function = inspect.unwrap(getattr(make_calls, "func", make_calls))
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    if code is not None and os.path.exists(code.co_filename):
+        return Path(os.path.abspath(code.co_filename)).parent
+    return Path.cwd()
+
+
+async def _discard(directory: BatchDirectory, root: Path | None) -> None:
+    """Abandon the batch that is there."""
+    with contextlib.suppress(errors.CheckpointError):
+        checkpoint = await directory.read_checkpoint()
+        if checkpoint is not None and checkpoint.project != EMBEDDED and root is not None:
+            async with _connected(project_module.read(root)) as running:
+                if running.project.master_url == checkpoint.project:
+                    await running.store.batches.abort(checkpoint.token)
+    await service.in_thread(directory.discard)
+
+
+def _check(checkpoint: Checkpoint, directory: BatchDirectory, root: Path | None) -> None:
+    """Refuse a checkpoint that belongs to another project."""
+    ours = EMBEDDED if root is None else project_module.read(root).master_url
+    if checkpoint.project != ours:
+        theirs, mine = (
+            "its embedded project" if name == EMBEDDED else f"the project {name}"
+            for name in (checkpoint.project, ours)
+        )
+        raise errors.CheckpointError(
+            f"{directory.path}: the batch here belongs to {theirs}, not to {mine}; set PYBOINC_DIR as it was, "
+            "use another batch directory, or start anew with --fresh"
+        )
+    if ours == EMBEDDED and checkpoint.batch is not None and not directory.embedded_project.exists():
+        raise errors.CheckpointError(
+            f"{directory.embedded_project} is gone, and the batch with it; start anew with --fresh"
+        )
+
+
+@contextlib.asynccontextmanager
+async def _connected(project: project_module.Project) -> AsyncIterator[embedded.Running]:
+    """Reach a project whose daemons run elsewhere."""
+    async with connectors.open(project.database_url) as connector:
+        yield embedded.Running(project, store.Store(connector), asyncio.Event(), asyncio.Event())
+
+
+class _Batch:
+    """The event loop of one batch: submit, watch the database, hand over what is published."""
+
+    def __init__(
+        self,
+        directory: BatchDirectory,
+        running: embedded.Running,
+        calls: submission.CallQueue,
+        handlers: handling.Handlers,
+        checkpoint: Checkpoint,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self._directory = directory
+        self._running = running
+        self._calls = calls
+        self._handlers = handlers
+        self._checkpoint = checkpoint
+        self._report = report
+        self._submitted = 0
+        self._total: int | None = None
+        self._news = asyncio.Event()
+        self._all_published = False
+
+    async def run(self, *, replay: bool) -> Summary:
+        batch = await self._row()
+        self._submitted = batch.njobs
+        self._handling = handling.Handling(self._directory, batch.id, self._handlers, self._calls.registry)
+        if replay:
+            await service.in_thread(self._directory.restore)
+        else:
+            await self._handling.skip_old()
+        with errors.sole():
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._submit(batch))
+                watching = tasks.create_task(self._watch_database(batch.id))
+                await self._watch_directory()
+                watching.cancel()
+        await self._note("finished")
+        handled = self._handling
+        if handled.failed and self._handlers.error is None:
+            raise errors.BatchFailed(f"{handled.failed} of {self._total} jobs failed", handled.errors)
+        return Summary(batch.id, handled.handled, handled.failed)
+
+    async def _row(self) -> batches.Progress:
+        """Find or make the batch's row."""
+        store = self._running.store
+        app = await store.batches.app(project_module.APP_NAME)
+        if app is None or not app.versions:
+            root = self._running.project.root
+            what = "the application pyboinc" if app is None else "any version of the application pyboinc"
+            raise errors.ProjectError(f"{root} lacks {what}; run: python -m aioboinc setup {root}")
+        batch = await store.batches.find_or_create(
+            self._checkpoint.token,
+            appid=app.id,
+            name=f"{self._directory.path.name} {self._checkpoint.token[:8]}",
+            directory=str(self._directory.path),
+            version=self._checkpoint.version,
+        )
+        if self._checkpoint.batch != batch.id:
+            self._checkpoint = dataclasses.replace(self._checkpoint, batch=batch.id)
+            await self._note("submitting")
+        return batch
+
+    async def _note(self, state: str) -> None:
+        self._checkpoint = dataclasses.replace(self._checkpoint, state=state)
+        await self._directory.write_checkpoint(self._checkpoint)
+
+    async def _submit(self, batch: batches.Progress) -> None:
+        stager = staging.Stager(self._running.project)
+        pipeline = submission.Submission(self._calls, self._running.store, stager, batch)
+        self._total = self._submitted = await pipeline.run(self._committed)
+        await self._note("submitted")
+        self._news.set()
+
+    def _committed(self, njobs: int) -> None:
+        self._submitted = njobs
+        self._running.submitted.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        self._report(
+            Progress(self._submitted, self._total is not None, self._handling.handled, self._handling.failed)
+        )
+
+    async def _watch_database(self, batch: int) -> None:
+        """Poll the batch's counters; wake the directory's watcher when they have news."""
+        backoff = service.Backoff()
+        published = -1
+        while True:
+            self._running.assimilated.clear()
+            progress = await self._running.store.batches.progress(batch)
+            if progress is None:
+                raise errors.ProjectError(
+                    f"batch {batch} has been deleted from the database of {self._running.project.name}"
+                )
+            self._all_published = progress.submitted and progress.nassimilated >= progress.njobs
+            if progress.nassimilated != published:
+                published = progress.nassimilated
+                backoff.reset()
+                self._news.set()
+            await service.wait(backoff.next(), self._running.assimilated)
+
+    async def _watch_directory(self) -> None:
+        """Hand over what appears in ``new/`` until every job of the batch is handled."""
+        backoff = service.Backoff()
+        in_vain = 0
+        while self._handling.handled != self._total:
+            self._news.clear()
+            all_published = self._all_published
+            if await self._handling.drain(self._tell):
+                backoff.reset()
+                in_vain = 0
+                continue
+            in_vain += all_published and self._total is not None
+            if in_vain > _PATIENCE:
+                assert self._total is not None
+                raise errors.CheckpointError(
+                    f"{self._directory.new}: the outputs of {self._total - self._handling.handled} jobs were "
+                    "published here and are gone; put them back, or start anew with --fresh"
+                )
+            await service.wait(backoff.next(), self._news)
+            if self._news.is_set():
+                backoff.reset()

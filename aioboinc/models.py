@@ -1,0 +1,104 @@
+"""BOINC's integers by name, and rows as frozen dataclasses.
+
+Values and names are those of BOINC's ``lib/common_defs.h`` and ``db/boinc_db_types.h``.
+Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = [
+    "AssimilateState",
+    "BatchState",
+    "ClientState",
+    "ErrorMask",
+    "FileDeleteState",
+    "NEVER",
+    "Outcome",
+    "ServerState",
+    "SubmissionState",
+    "ValidateState",
+]
+
+NEVER = 2147483647
+"""The ``transition_time`` that means "nothing to do"."""
+
+
+class ServerState(enum.IntEnum):
+    INACTIVE = 1
+    UNSENT = 2
+    IN_PROGRESS = 4
+    OVER = 5
+
+
+class Outcome(enum.IntEnum):
+    INIT = 0
+    SUCCESS = 1
+    COULDNT_SEND = 2
+    CLIENT_ERROR = 3
+    NO_REPLY = 4
+    DIDNT_NEED = 5
+    VALIDATE_ERROR = 6
+    CLIENT_DETACHED = 7
+
+
+class ClientState(enum.IntEnum):
+    NEW = 0
+    FILES_DOWNLOADING = 1
+    FILES_DOWNLOADED = 2
+    COMPUTE_ERROR = 3
+    FILES_UPLOADING = 4
+    FILES_UPLOADED = 5
+    ABORTED = 6
+    UPLOAD_FAILED = 7
+
+
+class ValidateState(enum.IntEnum):
+    INIT = 0
+    VALID = 1
+    INVALID = 2
+    NO_CHECK = 3
+    INCONCLUSIVE = 4
+    TOO_LATE = 5
+
+
+class AssimilateState(enum.IntEnum):
+    INIT = 0
+    READY = 1
+    DONE = 2
+
+
+class FileDeleteState(enum.IntEnum):
+    INIT = 0
+    READY = 1
+    DONE = 2
+    ERROR = 3
+
+
+class ErrorMask(enum.IntFlag):
+    COULDNT_SEND_RESULT = 1
+    TOO_MANY_ERROR_RESULTS = 2
+    TOO_MANY_SUCCESS_RESULTS = 4
+    TOO_MANY_TOTAL_RESULTS = 8
+    CANCELLED = 16
+    NO_CANONICAL_RESULT = 32
+
+
+class BatchState(enum.IntEnum):
+    """States of BOINC's own ``batch`` row."""
+
+    INIT = 0
+    IN_PROGRESS = 1
+    COMPLETE = 2
+    ABORTED = 3
+    RETIRED = 4
+
+
+class SubmissionState(enum.IntEnum):
+    """States of our ``pyboinc_batch`` row."""
+
+    OPEN = 0
+    """``make_calls`` has not returned yet, as far as the database knows."""
+    SUBMITTED = 1
+    """All calls are committed."""

@@ -1,0 +1,60 @@
+"""Progress for people: a bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+import tqdm
+
+from aioboinc import master
+
+__all__ = ["show"]
+
+_INTERVAL = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+
+def show(stream: TextIO) -> Callable[[master.Progress], None]:
+    """Return a function that shows a batch's progress on *stream*; for ``pyboinc_master(progress=…)``."""
+    return _Bar(stream) if stream.isatty() else _Lines(stream)
+
+
+class _Bar:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._bar: tqdm.tqdm[None] | None = None
+
+    def __call__(self, progress: master.Progress) -> None:
+        if self._bar is None:
+            self._bar = tqdm.tqdm(file=self._stream, unit="job", dynamic_ncols=True, miniters=1)
+        self._bar.total = progress.submitted
+        self._bar.set_postfix_str(_remarks(progress), refresh=False)
+        self._bar.update(progress.handled - self._bar.n)
+        if progress.complete and progress.handled == progress.submitted:
+            self._bar.close()
+            self._bar = None
+
+
+class _Lines:
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._due = 0.0
+
+    def __call__(self, progress: master.Progress) -> None:
+        finished = progress.complete and progress.handled == progress.submitted
+        now = self._clock()
+        if finished or now >= self._due:
+            self._due = now + _INTERVAL
+            remarks = _remarks(progress)
+            text = f"{progress.handled} of {progress.submitted} jobs done{', ' if remarks else ''}{remarks}"
+            print(text, file=self._stream, flush=True)
+
+
+def _remarks(progress: master.Progress) -> str:
+    remarks = [] if progress.complete else ["submitting"]
+    if progress.failed:
+        remarks.append(f"{progress.failed} failed")
+    return ", ".join(remarks)

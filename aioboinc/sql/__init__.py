@@ -1,0 +1,63 @@
+"""The store's SQL, one file a noun, and the tables.
+
+In a noun's file each query begins with a heading, at the top or after an empty line:
+``-- name: purpose``, or ``-- name [sqlite]: purpose`` and ``-- name [mysql]: purpose`` where the dialects differ.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+__all__ = ["load", "schema"]
+
+_HEADING = re.compile(r"-- (?P<name>\w+)(?: \[(?P<dialect>\w+)\])?: \S.*")
+_DIALECTS = ("sqlite", "mysql")
+
+
+@functools.cache
+def load(noun: str, dialect: str) -> Mapping[str, str]:
+    """Return the queries of *noun*'s file by name, those for *dialect*.
+
+    Raises ValueError if the file is not in order: a query without heading or text, or two of the same name.
+    """
+    queries: dict[str, str] = {}
+    for block in re.split(r"\n(?:\s*\n)+(?=-- \w+(?: \[\w+\])?: )", _read(noun).strip()):
+        first, _, text = block.partition("\n")
+        heading = _HEADING.fullmatch(first)
+        query = _statement(text)
+        if heading is None or not query:
+            raise ValueError(f"{noun}.sql: expected a heading and a query, not {first!r}")
+        if heading["dialect"] not in {None, *_DIALECTS}:
+            raise ValueError(f"{noun}.sql: {heading['name']} is for {heading['dialect']}, which is no dialect")
+        if heading["dialect"] in {None, dialect}:
+            if heading["name"] in queries:
+                raise ValueError(f"{noun}.sql: {heading['name']} is there twice")
+            queries[heading["name"]] = query
+    return MappingProxyType(queries)
+
+
+def schema(dialect: str) -> list[str]:
+    """Return the statements that make the tables which a project's database lacks; those it has stay as they are.
+
+    In SQLite all of them, in BOINC's MySQL database only ours. For ``Connector.script``.
+    """
+    ours = list(load("pyboinc_batch", dialect).values())
+    return ours if dialect == "mysql" else [*_statements(_read("schema_sqlite")), *ours]
+
+
+def _read(name: str) -> str:
+    return (importlib.resources.files(__name__) / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _statements(script: str) -> list[str]:
+    return [text for part in re.split(r";\s*$", script, flags=re.MULTILINE) if (text := _statement(part))]
+
+
+def _statement(text: str) -> str:
+    """Strip *text* of whole lines of comment and the semicolon."""
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    return "\n".join(lines).strip().removesuffix(";").rstrip()

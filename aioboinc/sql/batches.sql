@@ -1,0 +1,54 @@
+-- app: the application that runs programs
+SELECT id, name, homogeneous_redundancy FROM app WHERE name = :name AND deprecated = 0
+
+-- app_versions: how many usable versions an application has
+SELECT COUNT(*) AS n FROM app_version WHERE appid = :appid AND deprecated = 0
+
+-- find: our row of a batch, by its token
+SELECT id, njobs, digest, state, nassimilated, nerrors FROM pyboinc_batch WHERE token = :token
+
+-- progress: the counters of a batch
+SELECT id, njobs, digest, state, nassimilated, nerrors FROM pyboinc_batch WHERE id = :id
+
+-- submitter: whose batches those of an application are
+SELECT COALESCE((SELECT MIN(user_id) FROM user_submit_app WHERE app_id = :appid), (SELECT MIN(id) FROM user), 0)
+    AS user_id
+
+-- create_batch: BOINC's row of a new batch
+INSERT INTO batch (user_id, create_time, logical_start_time, logical_end_time, est_completion_time, njobs,
+    fraction_done, nerror_jobs, state, completion_time, credit_estimate, credit_canonical, credit_total, name,
+    app_id, project_state, description, expire_time)
+VALUES (:user_id, :now, 0, 0, 0, 0, 0, 0, :state, 0, 0, 0, 0, :name, :appid, 0, :description, 0)
+
+-- create_pyboinc_batch: our row of a new batch
+INSERT INTO pyboinc_batch (id, appid, token, directory, njobs, digest, state, nassimilated, nerrors, create_time,
+    version)
+VALUES (:id, :appid, :token, :directory, 0, :digest, :state, 0, 0, :now, :version)
+
+-- move: the directory to which the assimilator publishes
+UPDATE pyboinc_batch SET directory = :directory WHERE id = :id AND directory <> :directory
+
+-- submitted: no more calls will come
+UPDATE pyboinc_batch SET state = :submitted WHERE id = :id AND njobs = :njobs
+
+-- complete: BOINC's row, where the last job was assimilated before the last call was known to be the last
+UPDATE batch SET fraction_done = 1, state = :complete, completion_time = :now
+WHERE id = :id AND state = :in_progress
+    AND EXISTS (SELECT 1 FROM pyboinc_batch p WHERE p.id = :id AND p.nassimilated = p.njobs AND p.state = :submitted)
+
+-- documents: the jobs of a batch with their documents, some at a time, in the order of their IDs
+SELECT id, name, xml_doc FROM workunit WHERE batch = :id AND id > :after ORDER BY id LIMIT :limit
+
+-- cancel_results: results that no host has yet
+UPDATE result SET server_state = :over, outcome = :didnt_need
+WHERE batch = :id AND server_state = :unsent
+
+-- cancel_workunits: as BOINC's cancel_jobs does; there is no batch directory any more to assimilate to
+UPDATE workunit SET error_mask = error_mask | :cancelled, assimilate_state = :done, transition_time = :now
+WHERE batch = :id AND assimilate_state <> :done
+
+-- abort: BOINC's row of a batch that nobody wants any more
+UPDATE batch SET state = :aborted, completion_time = :now WHERE id = :id
+
+-- forget: our row of a batch
+DELETE FROM pyboinc_batch WHERE id = :id

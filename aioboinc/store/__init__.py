@@ -1,0 +1,21 @@
+"""Every verb on the database, in the domain's words; nothing else issues SQL."""
+
+from __future__ import annotations
+
+from aioboinc import connectors
+from aioboinc.store import assimilations, batches, deletions, scheduling, submissions, transitions, validations
+
+__all__ = ["Store"]
+
+
+class Store:
+    """The verbs of one database, by the noun they are about."""
+
+    def __init__(self, connector: connectors.Connector) -> None:
+        self.batches = batches.Batches(connector)
+        self.submissions = submissions.Submissions(connector)
+        self.scheduling = scheduling.Scheduling(connector)
+        self.transitions = transitions.Transitions(connector)
+        self.validations = validations.Validations(connector)
+        self.assimilations = assimilations.Assimilations(connector)
+        self.deletions = deletions.Deletions(connector)

@@ -1,0 +1,141 @@
+"""Submissions: chunks of calls become workunits with their first results, all or nothing."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from aioboinc import connectors, errors, models, results, sql
+
+if TYPE_CHECKING:
+    from aioboinc import staging
+
+__all__ = ["Submissions"]
+
+_TEN_DAYS = 10 * 86400
+
+
+class Submissions:
+    """Verbs on submission."""
+
+    def __init__(self, connector: connectors.Connector, clock: Callable[[], float] = time.time) -> None:
+        self._connector = connector
+        self._sql = sql.load("submissions", connector.dialect)
+        self._clock = clock
+
+    async def commit(
+        self, batch: int, chunk: staging.Chunk, *, appid: int, template: results.Template | None
+    ) -> None:
+        """Insert the workunits of *chunk* and advance the batch's count and digest, in one transaction.
+
+        With an output *template* their first results are inserted too, as BOINC's transitioner would on its
+        first pass; without one that pass is due at once. Doing this twice does it once.
+
+        Raises `errors.DatabaseError` if the batch is not where the chunk begins: somebody else submits to it.
+        """
+        now = int(self._clock())
+        njobs = chunk.first + len(chunk.jobs)
+
+        async def work(tx: connectors.Transaction) -> None:
+            advanced = await tx.execute(
+                self._sql["advance"],
+                {
+                    "batch": batch,
+                    "first": chunk.first,
+                    "njobs": njobs,
+                    "digest": chunk.digest,
+                    "open": models.SubmissionState.OPEN,
+                },
+            )
+            if not advanced:
+                await self._check_done(tx, batch, njobs, chunk.digest)
+                return
+            await tx.execute(self._sql["njobs"], {"batch": batch, "njobs": njobs})
+            newest = await tx.fetch_one(self._sql["newest"], {"batch": batch})
+            assert newest is not None
+            columns = await tx.columns("workunit")
+            for options, jobs in itertools.groupby(chunk.jobs, key=lambda job: job.options):
+                constants = _workunit(options, batch, appid, now, first_pass=template is None)
+                await tx.execute_many(
+                    _insert("workunit", columns, constants, ("name", "xml_doc")),
+                    [{"name": job.name, "xml_doc": job.xml_doc.encode()} for job in jobs],
+                )
+            if template is not None:
+                rows = await tx.fetch_all(self._sql["ids"], {"batch": batch, "newest": newest["id"]})
+                ids = {row["name"]: row["id"] for row in rows}
+                await results.insert(
+                    tx,
+                    (
+                        results.New(ids[job.name], f"{job.name}_{number}", appid, batch, job.options.priority)
+                        for job in chunk.jobs
+                        for number in range(job.options.target_nresults or 1)
+                    ),
+                    template,
+                    now=now,
+                )
+
+        await self._connector.run(work)
+
+    async def _check_done(self, tx: connectors.Transaction, batch: int, njobs: int, digest: str) -> None:
+        row = await tx.fetch_one("SELECT njobs, digest FROM pyboinc_batch WHERE id = :id", {"id": batch})
+        if row is None or (row["njobs"], row["digest"]) != (njobs, digest):
+            raise errors.DatabaseError(
+                f"batch {batch} was changed by another master or deleted; run the same command again"
+            )
+
+
+def _workunit(
+    options: staging.Options, batch: int, appid: int, now: int, *, first_pass: bool
+) -> dict[str, int | float | str]:
+    """Return what the workunits of *options* have in common."""
+    return {
+        "create_time": now,
+        "appid": appid,
+        "batch": batch,
+        "rsc_fpops_est": options.rsc_fpops_est,
+        "rsc_fpops_bound": options.rsc_fpops_bound,
+        "rsc_memory_bound": options.rsc_memory_bound,
+        "rsc_disk_bound": options.rsc_disk_bound,
+        "need_validate": 0,
+        "canonical_resultid": 0,
+        "canonical_credit": 0,
+        "transition_time": now if first_pass else now + max(_TEN_DAYS, options.delay_bound * 3 // 2),
+        "delay_bound": options.delay_bound,
+        "error_mask": 0,
+        "file_delete_state": models.FileDeleteState.INIT,
+        "assimilate_state": models.AssimilateState.INIT,
+        "hr_class": 0,
+        "opaque": 0,
+        "min_quorum": options.quorum or 1,
+        "target_nresults": options.target_nresults or 1,
+        "max_error_results": options.max_error_results,
+        "max_total_results": options.max_total_results,
+        "max_success_results": options.max_success_results,
+        "result_template_file": results.TEMPLATE,
+        "priority": options.priority,
+        "rsc_bandwidth_bound": 0,
+        "fileset_id": 0,
+        "app_version_id": 0,
+        "transitioner_flags": 0,
+        "size_class": -1,
+        "keywords": "",
+        "app_version_num": 0,
+    }
+
+
+def _insert(
+    table: str, columns: Iterable[str], constants: Mapping[str, Any], varying: Iterable[str]
+) -> str:
+    """Return an INSERT whose constants are written once; columns that an older project lacks are left out."""
+    values = {name: _literal(value) for name, value in constants.items() if name in columns}
+    values.update({name: f":{name}" for name in varying})
+    return f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join(values.values())})"
+
+
+def _literal(value: float | str) -> str:
+    if isinstance(value, str):
+        assert value.replace("/", "").replace("_", "").isalnum() or not value
+        return f"'{value}'"
+    return repr(float(value)) if isinstance(value, float) else str(int(value))

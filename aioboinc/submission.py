@@ -1,0 +1,375 @@
+"""From ``pyboinc_call`` to committed workunits.
+
+Calls are encoded where they are made, so that an input may change afterwards and one that can't be encoded
+fails at its own line. They wait in a bounded queue. A stage writes their input files, some hundreds at a time in a thread,
+while the chunk before is being inserted. A chunk is whatever has come together meanwhile: the first call goes
+at once, a flood goes in large transactions.
+
+Submitting is idempotent. Calls are numbered, and a running SHA-256 over them is committed with each chunk:
+when ``make_calls`` runs again after a crash, the calls committed before are compared with it and skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import hashlib
+import inspect
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aioboinc import codec, errors, program, staging, store
+from aioboinc.store import batches
+
+__all__ = ["Call", "CallQueue", "Submission", "make", "pyboinc_call"]
+
+QUEUE_CALLS = 2000
+"""Calls that wait at most, unless ``make_calls`` does not await them."""
+QUEUE_BYTES = 16 << 20
+"""Bytes of encoded inputs that wait at most, likewise; one larger input passes alone."""
+CHUNK_CALLS = 1000
+"""Calls in one transaction at most."""
+_BREATH = 0.005
+"""Seconds after which an ``await pyboinc_call(…)`` lets the event loop run."""
+
+_current: contextvars.ContextVar[CallQueue] = contextvars.ContextVar("aioboinc.calls")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, ready to be written."""
+
+    sources: program.Sources
+    """The slave and the modules it imports."""
+    input: bytes
+    """The encoded input."""
+    input_sha256: bytes
+    """SHA-256 of ``input``, 32 bytes."""
+    options: staging.Options
+    """What the call asks of the project."""
+
+    def record(self) -> bytes:
+        """Return what the running digest takes in: 96 bytes that tell this call from any other."""
+        options = hashlib.sha256(repr(self.options).encode()).digest()
+        return bytes.fromhex(self.sources.fingerprint) + self.input_sha256 + options
+
+
+class CallQueue:
+    """The calls of one batch that are not written yet; calls come from the event loop or from one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loop = asyncio.get_running_loop()
+        self._condition = threading.Condition()
+        self._calls: list[Call] = []
+        self._bytes = 0
+        self._closed = False
+        self._abandoned = False
+        self._readable = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._breath = self._loop.time()
+        self._sources: dict[tuple[str, tuple[str, ...]], tuple[program.Sources, codec.Registry]] = {}
+
+    def add(self, slave: str | Path, input: object, include: Sequence[str | Path], **options: Any) -> None:
+        """Encode one call and put it at the end; does not block."""
+        sources, registry = self._program(slave, include)
+        try:
+            data = codec.encode(input, registry, root="input")
+        except codec.NotData as error:
+            raise errors.NotData(str(error)) from None
+        call = Call(sources, data, hashlib.sha256(data).digest(), staging.Options(**options))
+        with self._condition:
+            if self._abandoned:
+                raise asyncio.CancelledError("the master has stopped")
+            if self._closed:
+                raise RuntimeError("pyboinc_call outside make_calls: calls are made by make_calls only")
+            self._calls.append(call)
+            self._bytes += len(data)
+        self._notify(self._readable)
+
+    def registry(self) -> codec.Registry:
+        """Return the classes of all programs called so far."""
+        modules = {module for sources, _ in list(self._sources.values()) for module in sources.modules}
+        return codec.Registry.of_modules(modules)
+
+    def _program(
+        self, slave: str | Path, include: Sequence[str | Path]
+    ) -> tuple[program.Sources, codec.Registry]:
+        key = (str(slave), tuple(map(str, include)))
+        if key not in self._sources:
+            sources = program.collect(self._folder / slave, include)
+            self._sources[key] = (sources, program.registry(sources))
+        return self._sources[key]
+
+    def _full(self) -> bool:
+        return len(self._calls) >= QUEUE_CALLS or self._bytes >= QUEUE_BYTES
+
+    def _notify(self, event: asyncio.Event) -> None:
+        """Set *event*, from whichever thread."""
+        if event.is_set():
+            return
+        try:
+            on_loop = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            on_loop = False
+        if on_loop:
+            event.set()
+        else:
+            self._loop.call_soon_threadsafe(event.set)
+
+    def block(self) -> None:
+        """Wait until there is room; for a thread."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._abandoned or not self._full())
+
+    async def room(self) -> None:
+        """Wait until there is room; let others run now and then."""
+        while self._full() and not self._abandoned:
+            self._writable.clear()
+            await self._writable.wait()
+            self._breath = self._loop.time()
+        if self._loop.time() - self._breath > _BREATH:
+            await asyncio.sleep(0)
+            self._breath = self._loop.time()
+
+    def close(self) -> None:
+        """No more calls will come."""
+        with self._condition:
+            self._closed = True
+        self._notify(self._readable)
+
+    def abandon(self) -> None:
+        """Nobody will take the calls any more: release the thread that makes them."""
+        with self._condition:
+            self._abandoned = self._closed = True
+            self._calls.clear()
+            self._condition.notify_all()
+
+    async def ready(self) -> bool:
+        """Wait for a call or the end; tell whether there is a call."""
+        while not self._calls and not self._closed:
+            self._readable.clear()
+            if self._calls or self._closed:
+                break
+            await self._readable.wait()
+        return bool(self._calls)
+
+    async def take(self) -> list[Call]:
+        """Remove and return the next calls, at least one; none at the end."""
+        await self.ready()
+        with self._condition:
+            chunk = self._calls[:CHUNK_CALLS]
+            del self._calls[:CHUNK_CALLS]
+            self._bytes -= sum(len(call.input) for call in chunk)
+            self._condition.notify_all()
+        self._writable.set()
+        return chunk
+
+
+class _Queued:
+    """What ``pyboinc_call`` returns: awaiting it is back-pressure, not awaiting it is allowed."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: CallQueue) -> None:
+        self._queue = queue
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._queue.room().__await__()
+
+
+def pyboinc_call(
+    slave_filename: str | Path,
+    input: object,
+    *,
+    include: Sequence[str | Path] = (),
+    **options: Any,
+) -> Awaitable[None]:
+    """Call the slave with *input* on some host, once; the output goes to the master's ``handle_result``.
+
+    *slave_filename* is relative to the folder of the file that defines ``make_calls``. The modules it imports
+    from its own folder go with it; *include* names more files or folders of that folder that it needs.
+    *options* are the fields of `staging.Options`: ``quorum``, ``priority``, ``delay_bound`` and so on.
+
+    The result may be awaited: that waits while too many calls are queued. In a ``make_calls`` that is a plain
+    function, the call itself waits.
+
+    Raises `errors.ProgramError` for a slave that is missing or can't be bundled, `errors.NotData` for an
+    input that is not data, RuntimeError outside ``make_calls``.
+    """
+    try:
+        queue = _current.get()
+    except LookupError:
+        raise RuntimeError("pyboinc_call outside make_calls: calls are made by make_calls only") from None
+    queue.add(slave_filename, input, include, **options)
+    if threading.current_thread() is _makers.get(queue):
+        queue.block()
+    return _Queued(queue)
+
+
+_makers: dict[CallQueue, threading.Thread] = {}
+
+
+async def make(make_calls: Callable[[], Any], queue: CallQueue) -> None:
+    """Run *make_calls* to its end and close *queue*. Plain functions and generators run in a thread."""
+    _current.set(queue)
+    try:
+        if inspect.iscoroutinefunction(make_calls):
+            await make_calls()
+        elif inspect.isasyncgenfunction(make_calls):
+            async for call in make_calls():
+                if isinstance(call, _Queued):
+                    await call
+        else:
+            outcome = await _in_daemon_thread(make_calls, queue)
+            if inspect.isawaitable(outcome):
+                await outcome
+            elif isinstance(outcome, AsyncGenerator):
+                async for call in outcome:
+                    if isinstance(call, _Queued):
+                        await call
+    except BaseException:
+        queue.abandon()
+        raise
+    queue.close()
+
+
+async def _in_daemon_thread(make_calls: Callable[[], Any], queue: CallQueue) -> Any:
+    """Run a plain *make_calls* in a thread that does not keep the process alive when the master is stopped."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def settle(outcome: Any, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(outcome)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        outcome, error = None, None
+        try:
+            outcome = make_calls()
+            if inspect.isgenerator(outcome):
+                for _ in outcome:
+                    pass
+                outcome = None
+        except asyncio.CancelledError:
+            return
+        except StopIteration:
+            error = RuntimeError("make_calls raised StopIteration")
+        except BaseException as raised:
+            error = raised
+        finally:
+            _makers.pop(queue, None)
+        try:
+            loop.call_soon_threadsafe(settle, outcome, error)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), name="make_calls", daemon=True)
+    _makers[queue] = thread
+    thread.start()
+    return await done
+
+
+class Submission:
+    """Takes the calls of one batch from its queue to the database."""
+
+    def __init__(self, queue: CallQueue, store: store.Store, stager: staging.Stager, batch: batches.Progress) -> None:
+        self._queue = queue
+        self._store = store
+        self._stager = stager
+        self._batch = batch
+        self._digest = bytes.fromhex(batches.EMPTY_DIGEST)
+        self.njobs = 0
+        """Calls seen so far, committed ones included."""
+
+    async def run(self, committed: Callable[[int], None]) -> int:
+        """Submit all calls; return their number. *committed* is told each time how many are in the database.
+
+        Raises `errors.SubmissionMismatch` when the calls are not those that were committed before.
+        """
+        rest = await self._skip_committed()
+        chunks: asyncio.Queue[staging.Chunk | None] = asyncio.Queue(maxsize=1)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._stage(rest, chunks))
+            while (chunk := await chunks.get()) is not None:
+                await self._store.submissions.commit(self._batch.id, chunk)
+                committed(chunk.first + len(chunk.jobs))
+        await self._store.batches.submitted(self._batch.id, self.njobs)
+        return self.njobs
+
+    async def _stage(self, calls: list[Call], chunks: asyncio.Queue[staging.Chunk | None]) -> None:
+        calls = calls or await self._queue.take()
+        while calls:
+            if self._batch.submitted:
+                raise errors.SubmissionMismatch(
+                    f"make_calls makes a call {self.njobs} now; before, {self._batch.njobs} were all. "
+                    + _REMEDY,
+                    self.njobs,
+                )
+            first = self.njobs
+            self._take_in(calls)
+            chunk = await self._stager.stage(self._batch.id, first, calls, self._digest.hex())
+            await chunks.put(chunk)
+            calls = await self._queue.take()
+        await chunks.put(None)
+
+    def _take_in(self, calls: Iterable[Call]) -> None:
+        for call in calls:
+            self._digest = hashlib.sha256(self._digest + call.record()).digest()
+            self.njobs += 1
+
+    async def _skip_committed(self) -> list[Call]:
+        """Compare the calls that are committed already; return those of the last chunk that are not."""
+        seen: list[tuple[bytes, str]] = []
+        calls: list[Call] = []
+        while self.njobs < self._batch.njobs:
+            calls = await self._queue.take()
+            if not calls:
+                raise errors.SubmissionMismatch(
+                    f"make_calls makes only {self.njobs} calls now; before, it made {self._batch.njobs}. "
+                    + _REMEDY,
+                    self.njobs,
+                )
+            missing = self._batch.njobs - self.njobs
+            seen += [(call.input_sha256[:8], call.sources.fingerprint) for call in calls[:missing]]
+            self._take_in(calls[:missing])
+            calls = calls[missing:]
+        if self._digest.hex() != self._batch.digest:
+            raise await self._mismatch(seen)
+        return calls
+
+    async def _mismatch(self, seen: list[tuple[bytes, str]]) -> errors.SubmissionMismatch:
+        """Find the first call that differs, by the documents of the committed jobs."""
+        number = 0
+        async for document in self._store.batches.documents(self._batch.id):
+            number = int(document.name.rpartition("_")[2])
+            identity = staging.identity(document.name, document.xml_doc)
+            if number >= len(seen):
+                break
+            input_prefix, fingerprint = seen[number]
+            program_sha256 = await self._stager.program_sha256(fingerprint)
+            if identity.program_sha256 != program_sha256:
+                what = "the slave, or a module it imports, has changed"
+            elif identity.input_sha256[:8] != input_prefix:
+                what = "its input differs"
+            else:
+                continue
+            return errors.SubmissionMismatch(
+                f"call {number} of make_calls is not the one that was submitted before: {what}. {_REMEDY}",
+                number,
+            )
+        return errors.SubmissionMismatch(
+            f"the first {self._batch.njobs} calls of make_calls are not those that were submitted before: "
+            f"options of a call differ. {_REMEDY}"
+        )
+
+
+_REMEDY = "Undo the change, or start a new batch with --fresh (or in another batch directory)."

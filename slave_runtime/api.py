@@ -1,0 +1,118 @@
+"""The five names that a slave has: its input, its output, its progress, its checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import types
+from typing import Any, Dict, Optional
+
+from aioboinc import codec, envelope
+from aioboinc.slave_runtime import progress, slot
+
+__all__ = ["Job"]
+
+_CHECKPOINT_FORMAT = 1
+
+
+class Job:
+    """One execution of a job, as its slave sees it."""
+
+    def __init__(
+        self, name: str, slot_dir: str, data: bytes, program_sha256: bytes, registry: codec.Registry
+    ) -> None:
+        """Begin the job *name* with the encoded input *data*."""
+        self.name = name
+        self.input_sha256 = hashlib.sha256(data).digest()
+        self.program_sha256 = program_sha256
+        self.output: Optional[bytes] = None
+        """The envelope of the output, once the slave has returned it."""
+        self._registry = registry
+        self._data: Optional[bytes] = data
+        self._input: Any = None
+        self._checkpoint_path = os.path.join(slot_dir, slot.CHECKPOINT)
+        self._progress = progress.Writer(os.path.join(slot_dir, slot.PROGRESS))
+
+    def get_input(self) -> Any:
+        """Return the input of this job, the same object each time."""
+        if self._data is not None:
+            self._input = codec.decode(self._data, self._registry)
+            self._data = None
+        return self._input
+
+    def return_output(self, output: Any) -> None:
+        """Return the output of this job: once, and nothing that changes afterwards counts.
+
+        It is sent when the program has ended without an error. Raises TypeError with the path to what is not data,
+        RuntimeError at the second call.
+        """
+        if self.output is not None:
+            raise RuntimeError("pyboinc_return_output was called before: a job has one output")
+        self.output = envelope.encode_output(
+            self.name, self.input_sha256, self.program_sha256, output, self._registry
+        )
+
+    def fraction_done(self, fraction: float) -> None:
+        """Tell how much of the job is done, from 0 to 1. Cheap enough for an inner loop."""
+        fraction = float(fraction)
+        if fraction != fraction:
+            raise ValueError("pyboinc_fraction_done: not a number")
+        self._progress.fraction_done(min(max(fraction, 0.0), 1.0))
+
+    def checkpoint(self, state: Any) -> None:
+        """Save *state*, which may be anything that can be an output: if the job is interrupted, it goes on from there.
+
+        The state is on disk on return. Raises TypeError with the path to what is not data, OSError.
+        """
+        data = codec.encode(
+            {
+                "pyboinc_checkpoint": _CHECKPOINT_FORMAT,
+                "job": self.name,
+                "input": self.input_sha256,
+                "program": self.program_sha256,
+                "state": state,
+            },
+            self._registry,
+            root="checkpoint",
+        )
+        slot.write(self._checkpoint_path, hashlib.sha256(data).digest() + data, durable=True)
+        self._progress.checkpointed()
+
+    def restore(self) -> Any:
+        """Return the state of the job's last checkpoint, None if there is none."""
+        try:
+            with open(self._checkpoint_path, "rb") as file:
+                digest, data = file.read(32), file.read()
+        except OSError:
+            return None
+        if hashlib.sha256(data).digest() != digest:
+            return None
+        try:
+            checkpoint = codec.decode(data, self._registry)
+        except codec.Malformed:
+            return None
+        ours = {
+            "pyboinc_checkpoint": _CHECKPOINT_FORMAT,
+            "job": self.name,
+            "input": self.input_sha256,
+            "program": self.program_sha256,
+        }
+        if not isinstance(checkpoint, dict) or {key: checkpoint.get(key) for key in ours} != ours:
+            return None
+        return checkpoint.get("state")
+
+    def names(self) -> Dict[str, Any]:
+        """Return the names for the slave."""
+        return {
+            "pyboinc_get_input": self.get_input,
+            "pyboinc_return_output": self.return_output,
+            "pyboinc_fraction_done": self.fraction_done,
+            "pyboinc_checkpoint": self.checkpoint,
+            "pyboinc_restore": self.restore,
+        }
+
+    def module(self) -> types.ModuleType:
+        """Return the module ``pyboinc``, for modules of the program that use the names."""
+        module = types.ModuleType("pyboinc", "The BOINC job that this program runs in.")
+        module.__dict__.update(self.names(), __all__=sorted(self.names()))
+        return module

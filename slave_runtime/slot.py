@@ -1,0 +1,178 @@
+"""The slot directory: the names in it, soft links, and small files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from typing import Callable, Optional
+
+__all__ = [
+    "CHANNELS",
+    "CHECKPOINT",
+    "FINISH",
+    "INIT_DATA",
+    "INPUT",
+    "KEY",
+    "LOCK",
+    "OUTPUT",
+    "PROGRAM",
+    "PROGRAM_FILES",
+    "PROGRESS",
+    "RUNTIME",
+    "STDERR",
+    "TEMPORARY_EXIT",
+    "Lock",
+    "finish",
+    "remove",
+    "resolve",
+    "temporary_exit",
+    "write",
+]
+
+PROGRAM = "pyboinc_program"
+"""Open name of the program."""
+INPUT = "pyboinc_input"
+"""Open name of the input."""
+OUTPUT = "pyboinc_output"
+"""Open name of the output."""
+RUNTIME = "pyboinc_runtime"
+"""Open name of this runtime's archive."""
+KEY = "pyboinc_key"
+"""Open name of the public key that programs are checked with."""
+
+PROGRAM_FILES = "pyboinc_program_files"
+"""Directory of the unpacked program."""
+CHECKPOINT = "pyboinc_slave_checkpoint"
+"""What ``pyboinc_checkpoint`` wrote last."""
+PROGRESS = "pyboinc_progress"
+"""What the slave tells the supervisor (see progress.py)."""
+
+INIT_DATA = "init_data.xml"
+CHANNELS = "boinc_mmap_file"
+LOCK = "boinc_lockfile"
+FINISH = "boinc_finish_called"
+TEMPORARY_EXIT = "boinc_temporary_exit"
+STDERR = "stderr.txt"
+
+_LINK_START = b"<soft_link>"
+_LINK_END = b"</soft_link>"
+
+
+def resolve(slot_dir: str, name: str) -> str:
+    """Return the path of the file that *name* stands for in *slot_dir*.
+
+    The client leaves the file itself, a symbolic link, or a text file with a soft link. Whether the file exists
+    does not matter: an output does not yet.
+    """
+    path = os.path.join(slot_dir, name)
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(4096).strip()
+    except OSError:
+        return path
+    if line.startswith(_LINK_START) and line.endswith(_LINK_END):
+        target = os.fsdecode(line[len(_LINK_START) : -len(_LINK_END)].strip())
+        return os.path.normpath(os.path.join(slot_dir, target))
+    return path
+
+
+def write(path: str, data: bytes, *, durable: bool = False, temporary: Optional[str] = None) -> None:
+    """Write a file that has all of *data* or, after a crash, is as before.
+
+    *durable*: it survives a power cut from then on. *temporary* is the name used on the way, *path* + ".tmp" if it is
+    not given. May block; raises OSError.
+    """
+    temporary = temporary or path + ".tmp"
+    _store(temporary, data, durable)
+    try:
+        _patiently(lambda: os.replace(temporary, path))
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _store(path, data, durable)  # slots and projects on two file systems
+        remove(temporary)
+
+
+def remove(path: str) -> None:
+    """Remove a file; it does not matter whether it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def finish(slot_dir: str) -> None:
+    """Tell the client that the job is done: it has its output, and the process will exit with 0."""
+    write(os.path.join(slot_dir, FINISH), b"0\n")
+
+
+def temporary_exit(slot_dir: str, seconds: int, reason: str) -> None:
+    """Ask the client to start the job again in *seconds* and to show its user the *reason*; exit with 0 then."""
+    line = " ".join(reason.split())[:200]
+    text = f"{seconds}\n{line}\nnotice\n"
+    write(os.path.join(slot_dir, TEMPORARY_EXIT), text.encode("utf-8", "replace"))
+
+
+class Lock:
+    """The lock on a slot directory that BOINC's library takes too; the system gives it back when the process ends."""
+
+    def __init__(self, slot_dir: str) -> None:
+        self._path = os.path.join(slot_dir, LOCK)
+        self._held: object = None
+
+    def acquire(self) -> bool:
+        """Take the lock; return False if another process has it. Does not block; raises OSError."""
+        if sys.platform == "win32":
+            return self._acquire_windows()
+        import fcntl
+
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o664)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK):  # a file system without locks
+                os.close(file)
+                return False
+        self._held = file
+        return True
+
+    if sys.platform == "win32":
+
+        def _acquire_windows(self) -> bool:
+            import ctypes
+
+            kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+            kernel32.CreateFileW.restype = ctypes.c_void_p
+            generic_write, open_always, normal = 0x40000000, 4, 0x80
+            share_nothing = 0
+            handle = kernel32.CreateFileW(
+                self._path, generic_write, share_nothing, None, open_always, normal, None
+            )
+            self._held = handle
+            return handle is not None and handle != ctypes.c_void_p(-1).value
+
+
+def _store(path: str, data: bytes, durable: bool) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _patiently(action: Callable[[], None], seconds: float = 5.0) -> None:
+    # On Windows a file that a virus scanner is looking at can't be replaced, for a moment.
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            action()
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,45 @@
+"""What all tiers of tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from database import mariadb as mariadb_module
+
+Require = Callable[[str, "str | os.PathLike[str] | None", str], Path]
+
+
+def _require(name: str, path: str | os.PathLike[str] | None, install: str) -> Path:
+    if path is not None and os.path.exists(path):
+        return Path(path)
+    message = f"{name} is missing: {install}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def require() -> Require:
+    """Return ``require(name, path, install)``: *path* if it is there.
+
+    Otherwise the test is skipped, and *install* says how to get *name*; where ``CI=true`` it fails, so that what CI
+    has tested is not a matter of what happened to be installed.
+    """
+    return _require
+
+
+@pytest.fixture(scope="session")
+def mariadb(require: Require) -> Iterator[mariadb_module.MariaDB]:
+    """A private MariaDB server for the session."""
+    from database import mariadb as mariadb_module
+
+    program = require("MariaDB", mariadb_module.find(), "apt-get install mariadb-server")
+    server = mariadb_module.MariaDB(str(program))
+    yield server
+    server.close()
