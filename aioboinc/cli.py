@@ -60,9 +60,18 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a master program; a top-level await is allowed in it. Stopped in whatever way, the same "
         "command goes on where it was.",
     )
-    run.add_argument("--batch-dir", type=Path, metavar="DIR", help="where the batch lives (default: the program's folder)")
-    run.add_argument("--project", type=Path, metavar="DIR", help="a project's root directory (default: $PYBOINC_DIR)")
-    run.add_argument("--workers", type=_positive, metavar="N", help="local hosts of an embedded project (default: one a core)")
+    run.add_argument(
+        "--batch-dir", type=Path, metavar="DIR", help="where the batch lives (default: the program's folder)"
+    )
+    run.add_argument(
+        "--project", type=Path, metavar="DIR", help="a project's root directory (default: $PYBOINC_DIR)"
+    )
+    run.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="local hosts of an embedded project (default: one a core)",
+    )
     run.add_argument("--fresh", action="store_true", help="abandon the batch that is there and begin a new one")
     run.add_argument("--quiet", action="store_true", help="show no progress")
     run.add_argument("program", type=Path, metavar="PROGRAM")

@@ -99,9 +99,7 @@ class JobFailed(AioboincError):
     ``job`` is the workunit's name, ``call`` the number of its call (from 0), ``reason`` a line that says why.
     """
 
-    def __init__(
-        self, job: str, call: int, reason: str, results: Sequence[FailedResult] = ()
-    ) -> None:
+    def __init__(self, job: str, call: int, reason: str, results: Sequence[FailedResult] = ()) -> None:
         super().__init__(f"{job}: {reason}")
         self.job = job
         self.call = call

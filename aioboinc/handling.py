@@ -193,5 +193,3 @@ def _job_failed(job: str, call: int, data: bytes) -> errors.JobFailed:
         return errors.JobFailed(job, call, report["reason"], results)
     except (codec.Malformed, KeyError, TypeError) as error:
         return errors.JobFailed(job, call, f"failed; its report is damaged: {error}")
-
-

@@ -119,9 +119,7 @@ async def pyboinc_master(
                 async with contextlib.AsyncExitStack() as stack:
                     stack.callback(calls.abandon)
                     if root is None:
-                        opened = embedded.running(
-                            directory.embedded_project, workers=workers or settings.workers
-                        )
+                        opened = embedded.running(directory.embedded_project, workers=workers or settings.workers)
                     else:
                         opened = _connected(project_module.read(root))
                     running = await stack.enter_async_context(opened)
@@ -234,6 +232,7 @@ class _Batch:
             root = self._running.project.root
             what = "the application pyboinc" if app is None else "any version of the application pyboinc"
             raise errors.ProjectError(f"{root} lacks {what}; run: python -m aioboinc setup {root}")
+        self._app = app
         batch = await store.batches.find_or_create(
             self._checkpoint.token,
             appid=app.id,
@@ -251,8 +250,8 @@ class _Batch:
         await self._directory.write_checkpoint(self._checkpoint)
 
     async def _submit(self, batch: batches.Progress) -> None:
-        stager = staging.Stager(self._running.project)
-        pipeline = submission.Submission(self._calls, self._running.store, stager, batch)
+        stager = await service.in_thread(staging.Stager, self._running.project)
+        pipeline = submission.Submission(self._calls, self._running.store, stager, self._app, batch)
         self._total = self._submitted = await pipeline.run(self._committed)
         await self._note("submitted")
         self._news.set()

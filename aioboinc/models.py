@@ -9,15 +9,16 @@ from __future__ import annotations
 import enum
 
 __all__ = [
+    "NEVER",
     "AssimilateState",
     "BatchState",
     "ClientState",
     "ErrorMask",
     "FileDeleteState",
-    "NEVER",
     "Outcome",
     "ServerState",
     "SubmissionState",
+    "TransitionerFlags",
     "ValidateState",
 ]
 
@@ -102,3 +103,10 @@ class SubmissionState(enum.IntEnum):
     """``make_calls`` has not returned yet, as far as the database knows."""
     SUBMITTED = 1
     """All calls are committed."""
+
+
+class TransitionerFlags(enum.IntEnum):
+    NONE = 1
+    """No transitions: the transitioner leaves the workunit alone."""
+    NO_NEW_RESULTS = 2
+    """The transitioner makes no results of it."""

@@ -10,6 +10,7 @@ The archive is a zip file whose bytes depend on nothing but the sources, the pro
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.machinery
 import json
@@ -146,7 +147,7 @@ class _Collector:
         path = os.path.normpath(os.path.relpath(self._folder / item, self._folder)).replace(os.sep, "/")
         if path.startswith("../") or path in {"..", "."}:
             raise errors.ProgramError(
-                f"include {str(item)!r}: name a file or a folder inside {self._folder}; no other can be included"
+                f"include {str(item)!r}: name files and folders inside {self._folder} only"
             )
         if not os.path.exists(self._folder / path):
             raise errors.ProgramError(f"include {str(item)!r}: there is no {self._folder / path}")
@@ -154,8 +155,8 @@ class _Collector:
             self._read(file)
             name = _module_name(file)
             if name is not None and file != self._slave.name:
-                self.modules[name] = file
-                self._follow(file, _package_of(name, file), needed=False)
+                with contextlib.suppress(_Missing):
+                    self._take(name, needed=False)
         self._follow_all()
 
     def _files_in(self, path: str, above: tuple[str, ...]) -> list[str]:

@@ -5,7 +5,6 @@ The form of the documents is that of BOINC's ``tools/process_input_template.cpp`
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import re
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aioboinc import durable, errors, keys, program, service
+from aioboinc import durable, errors, keys, program, results, service
 from aioboinc.project import Project
 
 if TYPE_CHECKING:
@@ -53,7 +52,13 @@ class Options:
     """Bytes of disk that a result may use."""
 
     def __post_init__(self) -> None:
-        for name in ("quorum", "target_nresults", "max_error_results", "max_total_results", "max_success_results"):
+        for name in (
+            "quorum",
+            "target_nresults",
+            "max_error_results",
+            "max_total_results",
+            "max_success_results",
+        ):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and 1 <= value <= 1000):
                 raise errors.UsageError(f"pyboinc_call: {name}={value!r}: must be a whole number from 1 to 1000")
@@ -81,6 +86,8 @@ class Chunk:
     jobs: Sequence[Job]
     digest: str
     """The running digest after the last of them."""
+    template: results.Template | None
+    """For the first results, which go with the jobs; None if only BOINC's transitioner can make them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +134,20 @@ class Stager:
         self._programs: dict[str, _File] = {}
         self._directories: set[Path] = set()
         self._quorum = 1 if project.embedded else 2
+        self._template = None if project.upload_certificates else results.read_template(project)
 
     async def stage(self, batch: int, first: int, calls: Sequence[Call], digest: str) -> Chunk:
         """Write the input files of *calls*, the first of which has the number *first*; return their jobs.
 
-        The files are durable on return. Raises `errors.ProjectError` if the project can't take them.
+        *digest* is the running digest after the last of them. The files are durable on return. Raises
+        `errors.ProjectError` if the project can't take them.
         """
         return await service.in_thread(self._stage, batch, first, calls, digest)
 
-    async def program_sha256(self, fingerprint: str) -> bytes | None:
-        """Return the SHA-256 of the program file with these sources; None if it was not staged."""
-        file = self._programs.get(fingerprint)
-        return None if file is None else file.sha256
-
-    async def stage_program(self, sources: program.Sources) -> None:
-        """Write a program file."""
-        await service.in_thread(self._program, sources)
+    async def program_sha256(self, sources: program.Sources) -> bytes:
+        """Return the SHA-256 of the program file that *sources* make; it need not be staged."""
+        file = self._programs.get(sources.fingerprint)
+        return file.sha256 if file else hashlib.sha256(await service.in_thread(self._build, sources)).digest()
 
     def _stage(self, batch: int, first: int, calls: Sequence[Call], digest: str) -> Chunk:
         try:
@@ -152,7 +157,7 @@ class Stager:
             raise errors.ProjectError(
                 f"download hierarchy of {self._project.root}: {error}; submitting needs write access to it"
             ) from None
-        return Chunk(first, jobs, digest)
+        return Chunk(first, jobs, digest, self._template)
 
     def _job(self, batch: int, number: int, call: Call) -> Job:
         name = f"pyboinc_{batch}_{number}"
@@ -183,14 +188,15 @@ class Stager:
 
     def _program(self, sources: program.Sources) -> _File:
         if sources.fingerprint not in self._programs:
-            if self._key is None:
-                self._key = keys.load(self._project.key_dir / keys.PROGRAM_PRIVATE)
-            data = program.build(sources, self._project.master_url, self._key)
+            data = self._build(sources)
             digest = hashlib.sha256(data).digest()
-            self._programs[sources.fingerprint] = self._write(
-                f"pyboinc_program_{digest.hex()}.zip", data, digest
-            )
+            self._programs[sources.fingerprint] = self._write(f"pyboinc_program_{digest.hex()}.zip", data, digest)
         return self._programs[sources.fingerprint]
+
+    def _build(self, sources: program.Sources) -> bytes:
+        if self._key is None:
+            self._key = keys.load(self._project.key_dir / keys.PROGRAM_PRIVATE)
+        return program.build(sources, self._project.master_url, self._key)
 
     def _write(self, name: str, data: bytes, sha256: bytes) -> _File:
         path = self._project.download_path(name)
@@ -209,6 +215,4 @@ class Stager:
 
 
 def _file_ref(name: str, open_name: str) -> str:
-    return (
-        f"<file_ref>\n    <file_name>{name}</file_name>\n    <open_name>{open_name}</open_name>\n</file_ref>\n"
-    )
+    return f"<file_ref>\n    <file_name>{name}</file_name>\n    <open_name>{open_name}</open_name>\n</file_ref>\n"

@@ -1,9 +1,9 @@
 """From ``pyboinc_call`` to committed workunits.
 
 Calls are encoded where they are made, so that an input may change afterwards and one that can't be encoded
-fails at its own line. They wait in a bounded queue. A stage writes their input files, some hundreds at a time in a thread,
-while the chunk before is being inserted. A chunk is whatever has come together meanwhile: the first call goes
-at once, a flood goes in large transactions.
+fails at its own line. They wait in a bounded queue. A stage writes their input files, some hundreds at a time
+in a thread, while the chunk before is being inserted. A chunk is whatever has come together meanwhile: the
+first call goes at once, a flood goes in large transactions.
 
 Submitting is idempotent. Calls are numbered, and a running SHA-256 over them is committed with each chunk:
 when ``make_calls`` runs again after a crash, the calls committed before are compared with it and skipped.
@@ -12,16 +12,18 @@ when ``make_calls`` runs again after a crash, the calls committed before are com
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import hashlib
 import inspect
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aioboinc import codec, errors, program, staging, store
+from aioboinc import codec, errors, program, staging
+from aioboinc import store as stores
 from aioboinc.store import batches
 
 __all__ = ["Call", "CallQueue", "Submission", "make", "pyboinc_call"]
@@ -95,9 +97,7 @@ class CallQueue:
         modules = {module for sources, _ in list(self._sources.values()) for module in sources.modules}
         return codec.Registry.of_modules(modules)
 
-    def _program(
-        self, slave: str | Path, include: Sequence[str | Path]
-    ) -> tuple[program.Sources, codec.Registry]:
+    def _program(self, slave: str | Path, include: Sequence[str | Path]) -> tuple[program.Sources, codec.Registry]:
         key = (str(slave), tuple(map(str, include)))
         if key not in self._sources:
             sources = program.collect(self._folder / slave, include)
@@ -238,7 +238,7 @@ async def make(make_calls: Callable[[], Any], queue: CallQueue) -> None:
 
 
 async def _in_daemon_thread(make_calls: Callable[[], Any], queue: CallQueue) -> Any:
-    """Run a plain *make_calls* in a thread that does not keep the process alive when the master is stopped."""
+    """Run a plain *make_calls* in a thread, one that does not keep a stopped process alive."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
 
@@ -266,10 +266,8 @@ async def _in_daemon_thread(make_calls: Callable[[], Any], queue: CallQueue) -> 
             error = raised
         finally:
             _makers.pop(queue, None)
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, outcome, error)
-        except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
 
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(run,), name="make_calls", daemon=True)
@@ -281,14 +279,21 @@ async def _in_daemon_thread(make_calls: Callable[[], Any], queue: CallQueue) -> 
 class Submission:
     """Takes the calls of one batch from its queue to the database."""
 
-    def __init__(self, queue: CallQueue, store: store.Store, stager: staging.Stager, batch: batches.Progress) -> None:
+    def __init__(
+        self,
+        queue: CallQueue,
+        store: stores.Store,
+        stager: staging.Stager,
+        app: batches.App,
+        batch: batches.Progress,
+    ) -> None:
         self._queue = queue
         self._store = store
         self._stager = stager
+        self._app = app
         self._batch = batch
         self._digest = bytes.fromhex(batches.EMPTY_DIGEST)
-        self.njobs = 0
-        """Calls seen so far, committed ones included."""
+        self._ncalls = 0
 
     async def run(self, committed: Callable[[int], None]) -> int:
         """Submit all calls; return their number. *committed* is told each time how many are in the database.
@@ -297,79 +302,88 @@ class Submission:
         """
         rest = await self._skip_committed()
         chunks: asyncio.Queue[staging.Chunk | None] = asyncio.Queue(maxsize=1)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._stage(rest, chunks))
-            while (chunk := await chunks.get()) is not None:
-                await self._store.submissions.commit(self._batch.id, chunk)
-                committed(chunk.first + len(chunk.jobs))
-        await self._store.batches.submitted(self._batch.id, self.njobs)
-        return self.njobs
+        with errors.sole():
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._stage(rest, chunks))
+                while (chunk := await chunks.get()) is not None:
+                    await self._store.submissions.commit(self._batch.id, self._app.id, chunk)
+                    committed(chunk.first + len(chunk.jobs))
+        await self._store.batches.submitted(self._batch.id, self._ncalls)
+        return self._ncalls
 
     async def _stage(self, calls: list[Call], chunks: asyncio.Queue[staging.Chunk | None]) -> None:
         calls = calls or await self._queue.take()
         while calls:
             if self._batch.submitted:
                 raise errors.SubmissionMismatch(
-                    f"make_calls makes a call {self.njobs} now; before, {self._batch.njobs} were all. "
-                    + _REMEDY,
-                    self.njobs,
+                    f"make_calls makes more than the {self._batch.njobs} calls that were all before. {_REMEDY}",
+                    self._batch.njobs,
                 )
-            first = self.njobs
+            first = self._ncalls
             self._take_in(calls)
-            chunk = await self._stager.stage(self._batch.id, first, calls, self._digest.hex())
-            await chunks.put(chunk)
+            await chunks.put(await self._stager.stage(self._batch.id, first, calls, self._digest.hex()))
             calls = await self._queue.take()
         await chunks.put(None)
 
-    def _take_in(self, calls: Iterable[Call]) -> None:
+    def _take_in(self, calls: Sequence[Call]) -> None:
         for call in calls:
             self._digest = hashlib.sha256(self._digest + call.record()).digest()
-            self.njobs += 1
+        self._ncalls += len(calls)
 
     async def _skip_committed(self) -> list[Call]:
         """Compare the calls that are committed already; return those of the last chunk that are not."""
-        seen: list[tuple[bytes, str]] = []
+        seen = _Seen()
         calls: list[Call] = []
-        while self.njobs < self._batch.njobs:
+        while self._ncalls < self._batch.njobs:
             calls = await self._queue.take()
             if not calls:
                 raise errors.SubmissionMismatch(
-                    f"make_calls makes only {self.njobs} calls now; before, it made {self._batch.njobs}. "
-                    + _REMEDY,
-                    self.njobs,
+                    f"make_calls makes only {self._ncalls} of the {self._batch.njobs} calls made before. {_REMEDY}",
+                    self._ncalls,
                 )
-            missing = self._batch.njobs - self.njobs
-            seen += [(call.input_sha256[:8], call.sources.fingerprint) for call in calls[:missing]]
+            missing = self._batch.njobs - self._ncalls
+            seen.extend(calls[:missing])
             self._take_in(calls[:missing])
             calls = calls[missing:]
         if self._digest.hex() != self._batch.digest:
             raise await self._mismatch(seen)
         return calls
 
-    async def _mismatch(self, seen: list[tuple[bytes, str]]) -> errors.SubmissionMismatch:
+    async def _mismatch(self, seen: _Seen) -> errors.SubmissionMismatch:
         """Find the first call that differs, by the documents of the committed jobs."""
-        number = 0
         async for document in self._store.batches.documents(self._batch.id):
             number = int(document.name.rpartition("_")[2])
             identity = staging.identity(document.name, document.xml_doc)
-            if number >= len(seen):
-                break
-            input_prefix, fingerprint = seen[number]
-            program_sha256 = await self._stager.program_sha256(fingerprint)
-            if identity.program_sha256 != program_sha256:
-                what = "the slave, or a module it imports, has changed"
-            elif identity.input_sha256[:8] != input_prefix:
+            if identity.program_sha256 != await self._stager.program_sha256(seen.sources[number]):
+                what = "its slave, or a module that this imports, has changed"
+            elif not identity.input_sha256.startswith(seen.input(number)):
                 what = "its input differs"
             else:
                 continue
             return errors.SubmissionMismatch(
-                f"call {number} of make_calls is not the one that was submitted before: {what}. {_REMEDY}",
-                number,
+                f"call {number} of make_calls is not the one that was submitted before: {what}. {_REMEDY}", number
             )
         return errors.SubmissionMismatch(
             f"the first {self._batch.njobs} calls of make_calls are not those that were submitted before: "
-            f"options of a call differ. {_REMEDY}"
+            f"the options of a call differ. {_REMEDY}"
         )
+
+
+class _Seen:
+    """What must be remembered of calls to tell later which one differs: little, for there may be millions."""
+
+    def __init__(self) -> None:
+        self.sources: list[program.Sources] = []
+        self._inputs = bytearray()
+
+    def extend(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            self.sources.append(call.sources)
+            self._inputs += call.input_sha256[:8]
+
+    def input(self, number: int) -> bytes:
+        """Return the first bytes of the SHA-256 of a call's input."""
+        return bytes(self._inputs[8 * number : 8 * number + 8])
 
 
 _REMEDY = "Undo the change, or start a new batch with --fresh (or in another batch directory)."

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import types
 from typing import Any, Dict, Optional
 
 from aioboinc import codec, envelope
-from aioboinc.slave_runtime import progress, slot
+
+from . import progress, slot
 
 __all__ = ["Job"]
 
-_CHECKPOINT_FORMAT = 1
+_CHECKPOINT_FORMAT = b"pyboinc checkpoint 1\0"
 
 
 class Job:
@@ -55,51 +57,38 @@ class Job:
     def fraction_done(self, fraction: float) -> None:
         """Tell how much of the job is done, from 0 to 1. Cheap enough for an inner loop."""
         fraction = float(fraction)
-        if fraction != fraction:
+        if math.isnan(fraction):
             raise ValueError("pyboinc_fraction_done: not a number")
         self._progress.fraction_done(min(max(fraction, 0.0), 1.0))
 
     def checkpoint(self, state: Any) -> None:
-        """Save *state*, which may be anything that can be an output: if the job is interrupted, it goes on from there.
+        """Save *state*, anything that can be an output: if the job is interrupted, it can go on from there.
 
         The state is on disk on return. Raises TypeError with the path to what is not data, OSError.
         """
-        data = codec.encode(
-            {
-                "pyboinc_checkpoint": _CHECKPOINT_FORMAT,
-                "job": self.name,
-                "input": self.input_sha256,
-                "program": self.program_sha256,
-                "state": state,
-            },
-            self._registry,
-            root="checkpoint",
-        )
-        slot.write(self._checkpoint_path, hashlib.sha256(data).digest() + data, durable=True)
+        data = codec.encode(state, self._registry, root="state")
+        slot.write(self._checkpoint_path, self._seal(data) + data, durable=True)
         self._progress.checkpointed()
 
     def restore(self) -> Any:
-        """Return the state of the job's last checkpoint, None if there is none."""
+        """Return the state of the job's last checkpoint; None if there is none, or one that is not this job's."""
         try:
             with open(self._checkpoint_path, "rb") as file:
-                digest, data = file.read(32), file.read()
+                content = file.read()
         except OSError:
             return None
-        if hashlib.sha256(data).digest() != digest:
+        data = content[hashlib.sha256().digest_size :]
+        if content != self._seal(data) + data:
             return None
         try:
-            checkpoint = codec.decode(data, self._registry)
+            return codec.decode(data, self._registry)
         except codec.Malformed:
             return None
-        ours = {
-            "pyboinc_checkpoint": _CHECKPOINT_FORMAT,
-            "job": self.name,
-            "input": self.input_sha256,
-            "program": self.program_sha256,
-        }
-        if not isinstance(checkpoint, dict) or {key: checkpoint.get(key) for key in ours} != ours:
-            return None
-        return checkpoint.get("state")
+
+    def _seal(self, data: bytes) -> bytes:
+        """Return a digest of *data* and of all that makes it a checkpoint of this job."""
+        identity = self.input_sha256 + self.program_sha256 + self.name.encode("utf-8") + b"\0"
+        return hashlib.sha256(_CHECKPOINT_FORMAT + identity + data).digest()
 
     def names(self) -> Dict[str, Any]:
         """Return the names for the slave."""

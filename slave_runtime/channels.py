@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Optional
 
-from aioboinc.slave_runtime import init_data, slot
+from . import init_data, slot
 
 __all__ = ["CHANNEL_SIZE", "SIZE", "Channel", "Channels", "ChannelsError", "connect"]
 
@@ -54,7 +54,7 @@ class Channel:
 
 
 class Channels:
-    """The channels in *memory*, a writable buffer of at least ``SIZE`` bytes, by the names that BOINC gives them."""
+    """The channels in *memory*, a writable buffer of ``SIZE`` bytes, by the names that BOINC gives them."""
 
     def __init__(self, memory: memoryview) -> None:
         def channel(index: int) -> Channel:

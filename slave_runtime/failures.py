@@ -1,11 +1,12 @@
 """Exit statuses, and which exceptions are the host's fault.
 
-An exception is an outcome of the job, the same on every host, and goes into the output. But no memory, no disk or a
-missing package says something of this host only: the job fails here and is tried on another one.
+An exception is an outcome of the job, the same on every host, and goes into the output. But no memory, no disk or
+a missing package says something of this host only: the job fails here and is tried on another one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -82,10 +83,9 @@ def of_host(error: BaseException, root: str, modules: Container[str]) -> Optiona
 
 def say(line: str) -> None:
     """Write a line to stderr, where the project's people will read it."""
-    try:
+    # No disk, or a slave that has closed it: the exit status remains.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         print(f"pyboinc: {' '.join(line.split())}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass  # no disk, or a slave that closed it: the exit status remains
 
 
 def _imported_from_program(error: ImportError, root: str, modules: Container[str]) -> bool:

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib.machinery
 import importlib.util
 import os
 import types
-from typing import Dict, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-__all__ = ["Finder", "compile_file"]
+__all__ = ["Finder", "compile_file", "installed_imports"]
 
 
 def compile_file(path: str) -> types.CodeType:
     """Compile a Python file. Raises OSError, SyntaxError, ValueError."""
     with open(path, "rb") as file:
         return compile(file.read(), path, "exec", dont_inherit=True)
+
+
+def installed_imports(root: str, slave: str, modules: Mapping[str, str]) -> List[Tuple[str, List[str]]]:
+    """Return what a program's files import that is not the program's: modules, and the names taken from each."""
+    own = {name.split(".")[0] for name in modules} | {"pyboinc"}
+    found: List[Tuple[str, List[str]]] = []
+    for relative in sorted({slave, *modules.values()}):
+        try:
+            with open(os.path.join(root, *relative.split("/")), "rb") as file:
+                tree = ast.parse(file.read())
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found += [(alias.name, []) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                found.append((node.module, [alias.name for alias in node.names if alias.name != "*"]))
+    return [(module, names) for module, names in found if module.split(".")[0] not in own]
 
 
 class Finder:
@@ -30,10 +50,8 @@ class Finder:
         for name, relative in modules.items():
             path = os.path.join(root, *relative.split("/"))
             self._paths[name] = path
-            try:
+            with contextlib.suppress(SyntaxError, ValueError, RecursionError):
                 self._codes[name] = compile_file(path)
-            except (SyntaxError, ValueError, RecursionError):
-                pass
 
     def find_spec(
         self, name: str, path: Optional[Sequence[str]] = None, target: Optional[types.ModuleType] = None

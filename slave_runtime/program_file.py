@@ -1,7 +1,7 @@
 """A program file on the host: is it the project's, is it whole, and its files unpacked.
 
-The file is a zip archive of stored entries: ``MANIFEST.json``, ``SIGNATURE`` over the manifest's bytes, and exactly
-the files that the manifest lists with their SHA-256.
+The file is a zip archive of stored entries: ``MANIFEST.json``, ``SIGNATURE`` over the manifest's bytes, and
+exactly the files that the manifest lists with their SHA-256.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import unicodedata
 import zipfile
 from typing import Dict, List, Mapping, Set
 
-from aioboinc.slave_runtime import signature
+from . import signature
 
 __all__ = ["MAX_BYTES", "Program", "Refused", "unpack"]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
 import time
-from typing import Callable, Optional
+from typing import Optional
 
 __all__ = [
     "CHANNELS",
@@ -58,6 +59,7 @@ STDERR = "stderr.txt"
 
 _LINK_START = b"<soft_link>"
 _LINK_END = b"</soft_link>"
+_REPLACE_SECONDS = 5.0
 
 
 def resolve(slot_dir: str, name: str) -> str:
@@ -83,13 +85,13 @@ def resolve(slot_dir: str, name: str) -> str:
 def write(path: str, data: bytes, *, durable: bool = False, temporary: Optional[str] = None) -> None:
     """Write a file that has all of *data* or, after a crash, is as before.
 
-    *durable*: it survives a power cut from then on. *temporary* is the name used on the way, *path* + ".tmp" if it is
-    not given. May block; raises OSError.
+    *durable*: it survives a power cut from then on. *temporary* is the name used on the way, *path* + ".tmp" if it
+    is not given. May block; raises OSError.
     """
     temporary = temporary or path + ".tmp"
     _store(temporary, data, durable)
     try:
-        _patiently(lambda: os.replace(temporary, path))
+        _replace(temporary, path)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
@@ -99,10 +101,8 @@ def write(path: str, data: bytes, *, durable: bool = False, temporary: Optional[
 
 def remove(path: str) -> None:
     """Remove a file; it does not matter whether it is there."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def finish(slot_dir: str) -> None:
@@ -118,7 +118,7 @@ def temporary_exit(slot_dir: str, seconds: int, reason: str) -> None:
 
 
 class Lock:
-    """The lock on a slot directory that BOINC's library takes too; the system gives it back when the process ends."""
+    """The lock on a slot directory, the one of BOINC's library; it is free again when the process has ended."""
 
     def __init__(self, slot_dir: str) -> None:
         self._path = os.path.join(slot_dir, LOCK)
@@ -164,15 +164,13 @@ def _store(path: str, data: bytes, durable: bool) -> None:
             os.fsync(file.fileno())
 
 
-def _patiently(action: Callable[[], None], seconds: float = 5.0) -> None:
-    # On Windows a file that a virus scanner is looking at can't be replaced, for a moment.
-    deadline = time.monotonic() + seconds
+def _replace(source: str, target: str) -> None:
+    deadline = time.monotonic() + _REPLACE_SECONDS
     while True:
         try:
-            action()
+            return os.replace(source, target)
         except PermissionError:
-            if sys.platform != "win32" or time.monotonic() > deadline:
+            # On Windows a file that a virus scanner is looking at can't be replaced, for a moment.
+            if os.name != "nt" or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-        else:
-            return

@@ -28,8 +28,8 @@ def _require(name: str, path: str | os.PathLike[str] | None, install: str) -> Pa
 def require() -> Require:
     """Return ``require(name, path, install)``: *path* if it is there.
 
-    Otherwise the test is skipped, and *install* says how to get *name*; where ``CI=true`` it fails, so that what CI
-    has tested is not a matter of what happened to be installed.
+    Otherwise the test is skipped, and *install* says how to get *name*. Where ``CI=true`` it fails: what CI tests
+    must not be a matter of what happens to be installed.
     """
     return _require
 

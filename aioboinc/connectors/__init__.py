@@ -2,10 +2,10 @@
 
 Both dialects behave alike, so that the store is written once:
 
-- Parameters are written ``:name``. A list is written ``IN (:names)``; an empty one matches nothing.
-- Rows are dicts by column name: ``int``, ``float``, ``str`` for text and times, ``bytes`` for blobs, ``None``.
+- Parameters are written ``:name``. A list is written ``IN (:names)``; an empty one holds nothing.
+- Rows are dicts by column name, of ``int``, ``float``, ``str`` for text and times, ``bytes`` for blobs, ``None``.
 - Updates count the rows that they found, changed or not.
-- A transaction that met a deadlock, a lock time-out, a busy file or a lost connection is run again as a whole.
+- A transaction that meets a deadlock, a lock time-out, a busy file or a lost connection is run again as a whole.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["Column", "Connector", "DuplicateKey", "Row", "Transaction", "open"]
 def open(url: str, *, pool_size: int = 4) -> Connector:
     """Return the connector for *url*, to be entered with ``async with``; nothing is connected before that.
 
-    ``sqlite:///path`` (an absolute path, taken as it is; the file is made if there is none) or
+    *url* is ``sqlite:///path`` (an absolute path, taken as it is; the file is made if there is none) or
     ``mysql://user:password@host:port/database``, percent-encoded, with ``?unix_socket=path`` to go by a socket.
-    *pool_size* is the number of connections, for SQLite of those that read.
+    *pool_size* is the number of connections: for MySQL of all, for SQLite of those that read.
 
     Raises `errors.DatabaseError` if *url* is neither.
     """
@@ -35,20 +35,19 @@ def open(url: str, *, pool_size: int = 4) -> Connector:
     if scheme == "mysql" and separator:
         from aioboinc.connectors import mysql
 
-        return mysql.MySQLConnector(_mysql_server(url), pool_size=pool_size)
+        return mysql.MySQLConnector(_server(url), pool_size=pool_size)
     raise errors.DatabaseError(
-        f"{_without_password(url)} is not a database: "
-        "give sqlite:///path or mysql://user:password@host:port/database"
+        f"{_without_password(url)} is no database: give sqlite:///path or mysql://user:password@host:port/database"
     )
 
 
-def _mysql_server(url: str) -> dict[str, str | int]:
-    """Return the driver's options for *url*."""
-    parts = urllib.parse.urlsplit(url)
-    options = dict(urllib.parse.parse_qsl(parts.query))
+def _server(url: str) -> dict[str, str | int]:
+    """Return the MySQL driver's options for *url*."""
     try:
+        parts = urllib.parse.urlsplit(url)
+        options = dict(urllib.parse.parse_qsl(parts.query, strict_parsing=bool(parts.query)))
         server: dict[str, str | int] = {
-            "host": urllib.parse.unquote(parts.hostname or "localhost"),
+            "host": parts.hostname or "localhost",
             "port": parts.port or 3306,
             "user": urllib.parse.unquote(parts.username or ""),
             "password": urllib.parse.unquote(parts.password or ""),
@@ -56,9 +55,8 @@ def _mysql_server(url: str) -> dict[str, str | int]:
         }
     except ValueError as error:
         raise errors.DatabaseError(f"{_without_password(url)}: {error}") from None
-    socket = options.pop("unix_socket", None)
-    if socket:
-        server["unix_socket"] = socket
+    if "unix_socket" in options:
+        server["unix_socket"] = options.pop("unix_socket")
     if options or not server["user"] or not server["db"]:
         raise errors.DatabaseError(
             f"{_without_password(url)}: give mysql://user:password@host:port/database, "

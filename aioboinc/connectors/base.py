@@ -15,11 +15,13 @@ from typing import Any, Self, TypeVar
 
 from aioboinc import errors, service
 
-__all__ = ["Column", "Connector", "DuplicateKey", "Row", "Transaction", "Transient", "finish"]
+__all__ = ["LISTS", "Column", "Connector", "DuplicateKey", "Row", "Transaction", "Transient", "finish"]
 
 T = TypeVar("T")
 Row = dict[str, Any]
 """A row, by column name."""
+LISTS = (list, tuple, set, frozenset)
+"""Types of parameters that are lists."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +33,9 @@ class Column:
     type: str
     """The declared type, lower case."""
     nullable: bool
+    """It may be NULL."""
     default: str | None
-    """What an insert gets that does not name the column, as the database prints it; None if it has no default."""
+    """What an insert gets that does not name the column, as the database prints it; None if it must name it."""
 
     @property
     def required(self) -> bool:
@@ -41,14 +44,14 @@ class Column:
 
 
 class DuplicateKey(errors.DatabaseError):
-    """A row with the same unique key is there already. The transaction goes on without the statement."""
+    """There is a row with the same unique key. The transaction can go on without the statement."""
 
 
 class Transient(Exception):
     """An error that ends a transaction and is no fault of it: it is rolled back and run again.
 
-    ``final`` is what the caller gets if that still fails *patience* seconds after the first time; ``lost`` says
-    that the connection is gone. It never leaves the connectors; code inside a transaction must let it pass.
+    ``final`` is what the caller gets if that still fails *patience* seconds after the first time; *lost* says that
+    the connection is gone. It never leaves the connectors; code inside a transaction must let it pass.
     """
 
     def __init__(self, final: errors.DatabaseError, *, patience: float, lost: bool) -> None:
@@ -61,9 +64,9 @@ class Transient(Exception):
 class Transaction(abc.ABC):
     """What ``run`` and ``read`` give to the work: statements, one at a time, until the work returns.
 
-    Statements raise `errors.DatabaseError` for what a person can put right, `DuplicateKey` among them; the driver's
-    own errors, which are bugs, pass as they are. Values may be ``None``, ``bool``, ``int``, ``float`` (finite),
-    ``str`` and ``bytes``; blobs take ``bytes`` only. Lists hold ``int`` or ``str``.
+    Statements raise `errors.DatabaseError` for what a person can put right, and `DuplicateKey`; the driver's own
+    errors pass as they are, for they are bugs. Parameters may be ``None``, ``bool``, ``int``, ``float`` (finite),
+    ``str`` for text, ``bytes`` for blobs, and lists of ``int`` or ``str``.
     """
 
     def __init__(self, connector: Connector) -> None:
@@ -73,25 +76,26 @@ class Transaction(abc.ABC):
         self._ended = False
 
     @abc.abstractmethod
-    async def execute(self, sql: str, params: Mapping[str, Any] = {}) -> int:  # noqa: B006 - never changed
-        """Execute one statement; return the number of rows it found to change."""
+    async def execute(self, sql: str, params: Mapping[str, Any] = {}) -> int:
+        """Execute one statement; return the number of rows that it found to change."""
 
     @abc.abstractmethod
-    async def insert(self, sql: str, params: Mapping[str, Any] = {}) -> int:  # noqa: B006 - never changed
-        """Insert one row; return its ID, 0 if the statement skipped it."""
+    async def insert(self, sql: str, params: Mapping[str, Any] = {}) -> int:
+        """Insert one row; return its ID, 0 if the statement left it out."""
 
     @abc.abstractmethod
     async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Execute one statement for each of *rows*, fast for ``INSERT … VALUES``; return the rows found or made.
+        """Execute one statement for each of *rows*; return the number of rows that were found or made.
 
-        An ``INSERT`` may have constants among its values. Lists are not expanded.
+        Much faster than one at a time, most of all for ``INSERT … VALUES``, which may have constants among its
+        values. There must be no lists in *rows*.
         """
 
     @abc.abstractmethod
-    async def fetch_all(self, sql: str, params: Mapping[str, Any] = {}) -> list[Row]:  # noqa: B006
+    async def fetch_all(self, sql: str, params: Mapping[str, Any] = {}) -> list[Row]:
         """Return all rows of a query."""
 
-    async def fetch_one(self, sql: str, params: Mapping[str, Any] = {}) -> Row | None:  # noqa: B006
+    async def fetch_one(self, sql: str, params: Mapping[str, Any] = {}) -> Row | None:
         """Return the first row of a query, None if there is none. Put a ``LIMIT`` where there may be many."""
         rows = await self.fetch_all(sql, params)
         return rows[0] if rows else None
@@ -109,10 +113,6 @@ class Transaction(abc.ABC):
     @abc.abstractmethod
     async def _columns(self, table: str) -> dict[str, Column]: ...
 
-    @abc.abstractmethod
-    def _translate(self, error: Exception) -> Exception | None:
-        """Return the error to raise for one of the driver's, None for the driver's own."""
-
     async def _call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Await the driver's *function*, translating its errors."""
         if self._ended:
@@ -121,7 +121,7 @@ class Transaction(abc.ABC):
         try:
             return await function(*args)
         except Exception as error:
-            translated = self._translate(error)
+            translated = self._connector.translate(error)
             if translated is None:
                 raise
             if isinstance(translated, Transient):
@@ -129,7 +129,7 @@ class Transaction(abc.ABC):
             raise translated from error
 
     def check(self) -> None:
-        """Raise again what doomed the transaction, should the work have caught it: half of it may be undone."""
+        """Raise again what doomed the transaction, should the work have caught it: some of it may be undone."""
         if self._doomed is not None:
             raise self._doomed
 
@@ -145,7 +145,7 @@ class Connector(abc.ABC):
     """
 
     dialect: str
-    """"sqlite" or "mysql"."""
+    """Which SQL it speaks: "sqlite" or "mysql"."""
 
     def __init__(
         self,
@@ -161,39 +161,32 @@ class Connector(abc.ABC):
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
-        self._writing: set[asyncio.Task[Any] | None] = set()
+        self._inside: set[asyncio.Task[Any] | None] = set()
 
     @abc.abstractmethod
     async def __aenter__(self) -> Self:
-        """Connect. Raises `errors.DatabaseError` at once if that fails."""
+        """Connect. Raises `errors.DatabaseError` at once if the server is not there, or refuses."""
 
     @abc.abstractmethod
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close all connections. Transactions under way are rolled back."""
+        """Close all connections. What is still under way is rolled back."""
 
     async def run(self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True) -> T:
-        """Await *work* in a transaction and commit; return what it returned.
+        """Await *work* in a transaction that may write, and commit; return what *work* returned.
 
-        Any exception and cancellation roll back. After a deadlock, a lock time-out, a busy file or a lost connection
-        *work* runs again from the start, so it must not change anything but the database. A connection
-        lost during the commit leaves open whether it took place: *work* must do no harm when done twice.
+        Exceptions and cancellation roll back. After a deadlock, a lock time-out, a busy file or a lost connection
+        *work* runs again from its start, so it must change nothing but the database. A connection lost during the
+        commit leaves open whether it took place: *work* must do no harm when done twice.
 
-        Without *durable*, a power cut may undo the transaction, though never one before it (SQLite; MySQL has this as
-        a setting of the server's only). Raises `errors.DatabaseError` when trying again has not helped.
+        If not *durable*, a power cut may undo it, but nothing that was durable and came before (SQLite only: with
+        MySQL, that is a setting of the server). Raises `errors.DatabaseError` if trying again has not helped.
         """
-        task = asyncio.current_task()
-        if task in self._writing:
-            raise RuntimeError("run() inside the work of another run(): pass the transaction on")
-        self._writing.add(task)
-        try:
-            return await self._persist(functools.partial(self._write, work, durable))
-        finally:
-            self._writing.discard(task)
+        return await self._persist(functools.partial(self._write, work, durable))
 
     async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Await *work*, which may only read, and does not wait for writers; return what it returned.
+        """Await *work*, which may only read; return what it returned. It does not wait for writers.
 
         Each statement sees what was committed when it began. After a lost connection *work* runs again.
         """
@@ -210,6 +203,10 @@ class Connector(abc.ABC):
         self.known_columns.clear()
 
     @abc.abstractmethod
+    def translate(self, error: Exception) -> Exception | None:
+        """Return the error to raise for one of the driver's; None for a bug, which is to pass as it is."""
+
+    @abc.abstractmethod
     async def _write(self, work: Callable[[Transaction], Awaitable[T]], durable: bool) -> T: ...
 
     @abc.abstractmethod
@@ -217,40 +214,48 @@ class Connector(abc.ABC):
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Await *attempt* until it does not fail with `Transient`, or patience is at an end."""
+        task = asyncio.current_task()
+        if task in self._inside:
+            # With all connections in the hands of tasks that want one more, none would ever get it.
+            raise RuntimeError("run() or read() inside the work of another: pass the transaction on")
         backoff = service.Backoff(0.010, 2.0, jitter=self._jitter)
         since: float | None = None
         warned = False
-        while True:
-            try:
-                return await attempt()
-            except Transient as error:
-                now = self._clock()
-                since = now if since is None else since
-                if now - since >= error.patience:
-                    raise error.final from error.__cause__
-                if error.lost and not warned:
-                    warned = True
-                    _log.warning("%s - trying again for %d s", error, error.patience)
-            await self._sleep(backoff.next())
+        self._inside.add(task)
+        try:
+            while True:
+                try:
+                    return await attempt()
+                except Transient as error:
+                    now = self._clock()
+                    since = now if since is None else since
+                    if now - since >= error.patience:
+                        raise error.final from error.__cause__
+                    if error.lost and not warned:
+                        warned = True
+                        _log.warning("%s - trying again for %d s", error, error.patience)
+                await self._sleep(backoff.next())
+        finally:
+            self._inside.discard(task)
 
 
 async def finish(awaitable: Awaitable[T], *, grace: float | None = None) -> T:
     """Await *awaitable* to its end, even if cancelled meanwhile; the cancellation is raised after it.
 
-    After a cancellation it gets *grace* seconds, then it is cancelled too; None means as long as it takes.
+    Once cancelled, *awaitable* gets *grace* seconds, then it is cancelled too; None means as long as it takes.
     """
     task = asyncio.ensure_future(awaitable)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
             await asyncio.wait({task}, timeout=None if cancelled is None else grace)
-            if cancelled is not None and not task.done():
+            if not task.done():
                 task.cancel()
                 grace = None
         except asyncio.CancelledError as error:
             cancelled = error
-    if cancelled is not None:
-        if not task.cancelled():
-            task.exception()  # seen: the cancellation takes precedence
-        raise cancelled
-    return task.result()
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # seen: the cancellation takes precedence
+    raise cancelled

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import decimal
-import math
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import aiomysql  # type: ignore[import-untyped]
 import pymysql.err
-from pymysql.constants import CLIENT, FIELD_TYPE
+from pymysql.constants import CLIENT
 
 from aioboinc import errors
-from aioboinc.connectors import base, statements
+from aioboinc.connectors import base, literals
 
 __all__ = ["MySQLConnector"]
 
@@ -26,16 +25,15 @@ _GRACE = 0.5
 """Seconds that a commit or a rollback gets after a cancellation."""
 _ROLLBACK_TIMEOUT = 5.0
 """Seconds after which a connection is given up rather than rolled back."""
-_LARGEST_STATEMENT = 1_000_000
-"""Bytes of a multi-row statement: larger ones are no faster, and the event loop stands still while one is made."""
-_LISTS = (list, tuple, set, frozenset)
+_LARGEST_STATEMENT = 500_000
+"""Bytes to send at once: more is no faster, and the event loop stands still while a statement is composed."""
 
 _SESSION = (
-    # Strict, so that the server refuses what it would otherwise cut off; no mode that changes the syntax of literals.
+    # Strict: the server refuses what it would otherwise cut off. No mode that changes the syntax of literals.
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
-    # Updates then lock the rows they change, not the gaps between them, where BOINC's daemons insert.
+    # Locks are on the rows that change then, not on the gaps between them, where BOINC's daemons insert.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    # A tenth or so of the server's default: waiting in the server can't be cancelled, trying again can.
+    # In seconds, a tenth of the server's default: waiting in the server can't be cancelled, trying again can.
     "SET SESSION innodb_lock_wait_timeout = 5",
 )
 
@@ -90,34 +88,10 @@ _GONE = 2006
 _TOO_LARGE = 1153
 
 
-def _number(text: str) -> int | float:
-    """Convert a DECIMAL, such as a SUM of integers, to what SQLite has in its place."""
-    value = decimal.Decimal(text)
-    return int(value) if value == value.to_integral_value() and "." not in text else float(value)
-
-
-_DECODERS: dict[int, Callable[[Any], Any]] = {
-    **dict.fromkeys(
-        (
-            FIELD_TYPE.TINY,
-            FIELD_TYPE.SHORT,
-            FIELD_TYPE.LONG,
-            FIELD_TYPE.LONGLONG,
-            FIELD_TYPE.INT24,
-            FIELD_TYPE.YEAR,
-        ),
-        int,
-    ),
-    **dict.fromkeys((FIELD_TYPE.FLOAT, FIELD_TYPE.DOUBLE), float),
-    **dict.fromkeys((FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL), _number),
-}
-"""Without dates and times: they stay text, as in SQLite."""
-
-
 class MySQLConnector(base.Connector):
     """At most *pool_size* connections, made when they are needed.
 
-    A pool of our own: aiomysql's keeps everyone waiting while it connects, and loses connections when cancelled.
+    aiomysql's own pool keeps everybody waiting while it connects, and loses connections when it is cancelled.
     """
 
     dialect = "mysql"
@@ -147,16 +121,7 @@ class MySQLConnector(base.Connector):
         for link in self._used:
             link.abort()
         idle, self._idle = self._idle, []
-        await base.finish(self._quit(idle), grace=_GRACE)
-
-    async def _quit(self, links: list[_Link]) -> None:
-        try:
-            for link in links:
-                await link.quit()
-        finally:
-            for link in links:
-                link.abort()
-            await asyncio.sleep(0)  # transports close in the loop's next round
+        await base.finish(_quit(idle), grace=_GRACE)
 
     async def _write(self, work: Callable[[base.Transaction], Awaitable[T]], durable: bool) -> T:
         return await self._attempt("START TRANSACTION", work)
@@ -165,9 +130,9 @@ class MySQLConnector(base.Connector):
         return await self._attempt("START TRANSACTION READ ONLY", work)
 
     async def _attempt(self, begin: str, work: Callable[[base.Transaction], Awaitable[T]]) -> T:
-        if self._closed:
-            raise RuntimeError("the connector is closed")
         async with self._slots:
+            if self._closed:
+                raise RuntimeError("the connector is closed")
             link = await self._link()
             self._used.add(link)
             self.checked_out += 1
@@ -201,14 +166,13 @@ class MySQLConnector(base.Connector):
         return await self._connect()
 
     def _forget_idle(self) -> None:
-        """Close the idle connections: where one was lost, the others are, most likely."""
-        for link in self._idle:
-            link.abort()
-        self._idle.clear()
+        """Close the idle connections: where one was lost, so are the others, most likely."""
+        while self._idle:
+            self._idle.pop().abort()
 
     async def _connect(self) -> _Link:
         connection = aiomysql.Connection(
-            **self._server, charset="utf8mb4", conv=_DECODERS, client_flag=CLIENT.FOUND_ROWS
+            **self._server, charset="utf8mb4", conv=literals.DECODERS, client_flag=CLIENT.FOUND_ROWS
         )
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
@@ -227,10 +191,9 @@ class MySQLConnector(base.Connector):
         return link
 
     def translate(self, error: Exception) -> Exception | None:
-        """Return the error to raise for the driver's *error*, None if it is a bug."""
         code = _code(error)
         if code in _CONTENTION:
-            final = errors.DatabaseError(f"{self._name}: other transactions keep rows locked ({_text(error)})")
+            final = errors.DatabaseError(f"{self._name}: others keep rows locked ({_text(error)})")
             return base.Transient(final, patience=_CONTENTION_PATIENCE, lost=False)
         if code in _LOST or isinstance(error, OSError | pymysql.err.InterfaceError | _OutOfStep):
             advice = _REFUSED.get(code, "the server can't be reached: is it running?")
@@ -243,30 +206,52 @@ class MySQLConnector(base.Connector):
         return None
 
 
+async def _quit(links: Sequence[_Link]) -> None:
+    """Say goodbye on *links*, which are idle, and close them."""
+    try:
+        for link in links:
+            await link.quit()
+    finally:
+        for link in links:
+            link.abort()
+        await asyncio.sleep(0)  # sockets are closed in the event loop's next round
+
+
 class _OutOfStep(Exception):
-    """The driver failed in the middle of a conversation; what comes next on the connection is anybody's guess."""
+    """The driver failed in the middle of a conversation; whatever the connection says next is of no use."""
 
 
 class _Cursor(aiomysql.Cursor):  # type: ignore[misc]
-    """Without warnings: the driver would get them by a statement of its own, and pass the server's notes on as Python's.
+    """Without warnings: the driver asks for them by a statement of its own and raises Python's, for mere notes too.
 
-    What is lost in a conversion is an error in our sessions.
+    A value that does not fit is an error in our sessions.
     """
+
+    total = 0
+    """Rows changed or found by all statements."""
+
+    async def run(self, statements: bytes) -> None:
+        """Execute one statement, or several with semicolons between them."""
+        await self.execute(statements)
+        self.total = self.rowcount
+        while await self.nextset():
+            self.total += self.rowcount
 
     async def _show_warnings(self, connection: Any) -> None:
         pass
 
 
 class _Link:
-    """A connection, and whether it may be used again."""
+    """A connection, and whether it is of use."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        # The driver has no way to drop what it has not sent yet, or to see that the server has hung up.
+        # The driver has no way to drop what it has not sent yet, nor to see that the server has hung up.
         self._transport: asyncio.Transport = connection._writer.transport
         self._reader: asyncio.StreamReader = connection._reader
         self._talking = False
         self.max_packet = _LARGEST_STATEMENT
+        """Bytes that the server takes at once."""
 
     @property
     def usable(self) -> bool:
@@ -275,47 +260,43 @@ class _Link:
             self._talking or self._connection.closed or self._transport.is_closing() or self._reader.at_eof()
         )
 
-    async def query(self, statement: bytes) -> Any:
-        """Send *statement*; return the driver's cursor with the whole answer."""
+    async def query(self, statement: bytes) -> _Cursor:
+        """Send *statement*; return the driver's cursor with all of the answer."""
         if len(statement) >= self.max_packet:
-            # The server would hang up instead of saying so.
+            # The server would just hang up.
             raise pymysql.err.OperationalError(_TOO_LARGE, f"{len(statement)} bytes")
         if not self.usable:
             raise pymysql.err.OperationalError(_GONE, "the connection is closed")
-        self._talking = True
         cursor = _Cursor(self._connection)
+        self._talking = True
         try:
-            await cursor.execute(statement)
+            await cursor.run(statement)
         except pymysql.err.MySQLError as error:
             self._talking = not _from_server(error)
             raise
-        except (RuntimeError, ValueError, AssertionError, AttributeError) as error:
-            # What the driver makes of a transport that has closed, and of bytes that it does not understand.
+        except (RuntimeError, ValueError, AssertionError, AttributeError, TypeError) as error:
+            # What becomes of a transport that has closed, and of bytes that the driver does not understand.
             raise _OutOfStep(f"{type(error).__name__}: {error}") from error
         self._talking = False
         return cursor
 
     async def rollback(self) -> None:
-        """Roll back, by closing the connection if need be. Never raises."""
+        """Roll back, by closing the connection where nothing else is left. Never raises."""
         if self.usable:
-            try:
+            with contextlib.suppress(Exception):
                 async with asyncio.timeout(_ROLLBACK_TIMEOUT):
                     await self.query(b"ROLLBACK")
-            except Exception:  # whatever it is: closing rolls back too
-                self.abort()
-        else:
-            self.abort()
+                    return
+        self.abort()
 
     async def quit(self) -> None:
-        """Say goodbye and close, if the connection is up."""
+        """Say goodbye, if the connection is up."""
         if self.usable:
-            try:
+            with contextlib.suppress(OSError):
                 await self._connection.ensure_closed()
-            except OSError:
-                self.abort()
 
     def abort(self) -> None:
-        """Close now; the server rolls back."""
+        """Close at once; the server rolls back."""
         self._connection.close()
         self._transport.abort()
 
@@ -324,54 +305,38 @@ class _Transaction(base.Transaction):
     def __init__(self, connector: MySQLConnector, link: _Link) -> None:
         super().__init__(connector)
         self._link = link
-        self._translator = connector.translate
 
-    async def execute(self, sql: str, params: Mapping[str, Any] = {}) -> int:  # noqa: B006 - never changed
-        cursor = await self._call(self._link.query, _filled(sql, params))
+    async def execute(self, sql: str, params: Mapping[str, Any] = {}) -> int:
+        cursor = await self._query(literals.fill(sql, params))
         return int(cursor.rowcount)
 
-    async def insert(self, sql: str, params: Mapping[str, Any] = {}) -> int:  # noqa: B006 - never changed
-        cursor = await self._call(self._link.query, _filled(sql, params))
+    async def insert(self, sql: str, params: Mapping[str, Any] = {}) -> int:
+        cursor = await self._query(literals.fill(sql, params))
         return int(cursor.lastrowid or 0)
 
     async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        insert = statements.parse_insert(sql, backslashes=True)
-        if insert is None:
-            return sum([await self.execute(sql, row) for row in rows])
-        template = _Template(insert.values)
-        head, tail = insert.head.encode(), insert.tail.encode()
-        limit = min(_LARGEST_STATEMENT, self._link.max_packet - 1024)
+        limit = min(_LARGEST_STATEMENT, self._link.max_packet)
         count = 0
-        values: list[bytes] = []
-        size = len(head) + len(tail)
-        for row in rows:
-            value = template.fill(row)
-            if values and size + len(value) + 1 > limit:
-                count += (await self._call(self._link.query, head + b",".join(values) + tail)).rowcount
-                values.clear()
-                size = len(head) + len(tail)
-            values.append(value)
-            size += len(value) + 1
-        if values:
-            count += (await self._call(self._link.query, head + b",".join(values) + tail)).rowcount
+        for statement in literals.fill_many(sql, rows, limit):
+            count += (await self._query(statement)).total
         return count
 
-    async def fetch_all(self, sql: str, params: Mapping[str, Any] = {}) -> list[base.Row]:  # noqa: B006
-        cursor = await self._call(self._link.query, _filled(sql, params))
+    async def fetch_all(self, sql: str, params: Mapping[str, Any] = {}) -> list[base.Row]:
+        cursor = await self._query(literals.fill(sql, params))
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
+
+    async def _query(self, statement: bytes) -> _Cursor:
+        return await self._call(self._link.query, statement)
 
     async def _columns(self, table: str) -> dict[str, base.Column]:
         rows = await self.fetch_all(
             "SELECT column_name AS name, column_type AS type, is_nullable AS nullable,"
-            " column_default AS value, extra FROM information_schema.columns"
+            " column_default AS value, extra AS extra FROM information_schema.columns"
             " WHERE table_schema = DATABASE() AND table_name = :table ORDER BY ordinal_position",
             {"table": table},
         )
         return {row["name"]: _column(row) for row in rows}
-
-    def _translate(self, error: Exception) -> Exception | None:
-        return self._translator(error)
 
 
 def _column(row: base.Row) -> base.Column:
@@ -390,60 +355,6 @@ def _text(error: Exception) -> str:
 
 
 def _from_server(error: pymysql.err.MySQLError) -> bool:
-    """True if the server refused a statement, and waits for the next; 2000 to 2999 are the client's own codes."""
+    """True if the server refused a statement and waits for the next; the client's own codes begin with a 2."""
     code = _code(error)
     return code >= 1000 and not 2000 <= code < 3000
-
-
-class _Template:
-    """A statement's text with parameters, as bytes, to be filled many times."""
-
-    def __init__(self, statement: statements.Statement) -> None:
-        self._first = statement.pieces[0].encode()
-        self._rest = [
-            (name, piece.encode()) for name, piece in zip(statement.names, statement.pieces[1:], strict=True)
-        ]
-
-    def fill(self, params: Mapping[str, Any]) -> bytes:
-        parts = [self._first]
-        for name, piece in self._rest:
-            value = params[name]
-            encode = _ENCODERS.get(type(value))
-            parts.append(_literal(value) if encode is None else encode(value))
-            parts.append(piece)
-        return b"".join(parts)
-
-
-def _filled(sql: str, params: Mapping[str, Any]) -> bytes:
-    return _Template(statements.parse(sql, backslashes=True)).fill(params)
-
-
-def _literal(value: Any) -> bytes:
-    """Return *value* as a literal of MySQL's; raise TypeError if it is of no type that the database knows."""
-    if isinstance(value, _LISTS):
-        return b",".join(map(_literal, value)) or b"SELECT NULL FROM DUAL WHERE FALSE"
-    for kind, encode in _ENCODERS.items():
-        if isinstance(value, kind):
-            return encode(value)
-    raise TypeError(f"{type(value).__name__} can't be a parameter")
-
-
-def _float(value: float) -> bytes:
-    if not math.isfinite(value):
-        raise ValueError(f"{value} can't be a parameter")
-    text = repr(float(value))
-    return (text if "e" in text else text + "e0").encode()  # without exponent it would be a DECIMAL
-
-
-def _quoted(value: bytes) -> bytes:
-    return b"'" + value.replace(b"\\", b"\\\\").replace(b"'", b"\\'") + b"'"
-
-
-_ENCODERS: dict[type, Callable[[Any], bytes]] = {
-    type(None): lambda value: b"NULL",
-    bool: lambda value: b"1" if value else b"0",
-    int: lambda value: b"%d" % value,
-    float: _float,
-    str: lambda value: _quoted(value.encode()),
-    bytes: lambda value: b"_binary" + _quoted(value),
-}

@@ -9,48 +9,57 @@ from dataclasses import dataclass
 
 __all__ = ["Insert", "Statement", "parse", "parse_insert"]
 
-_TOKENS = r"""
-      (?P<skip> '(?:{escape}[^'])*' | "(?:{escape}[^"])*" | `[^`]*` | --[^\n]* | /\*.*?\*/ )
-    | (?<![\w:]) : (?P<name> [A-Za-z_]\w* )
-    | \b (?P<values> VALUES ) \b (?=\s*\()
-    | (?P<open> \( )
-    | (?P<close> \) )
-"""
-# A quote doubled inside a literal makes two literals side by side here, which comes to the same.
-_PLAIN = re.compile(_TOKENS.format(escape=""), re.VERBOSE | re.DOTALL | re.IGNORECASE)
-_BACKSLASHED = re.compile(_TOKENS.format(escape=r"\\.|"), re.VERBOSE | re.DOTALL | re.IGNORECASE)
+
+def _tokens(text: str, comment: str) -> re.Pattern[str]:
+    """Return the pattern of all that matters here; *text* is what stands inside quotes."""
+    return re.compile(
+        rf"""
+          (?P<skip> '(?:{text}|")*' | "(?:{text}|')*" | `[^`]*` | {comment} | /\*.*?\*/ )
+        | (?<![\w:]) : (?P<name> [A-Za-z_]\w* )
+        | \b (?P<values> VALUES ) \b (?=\s*\()
+        | (?P<open> \( )
+        | (?P<close> \) )
+        """,
+        re.VERBOSE | re.DOTALL | re.IGNORECASE,
+    )
+
+
+# A doubled quote inside a literal makes it two literals side by side, which comes to the same.
+_TOKENS = {
+    "sqlite": _tokens(r"[^'\"]", r"--[^\n]*"),
+    "mysql": _tokens(r"[^'\"\\]|\\.", r"--(?!\S)[^\n]*|\#[^\n]*"),
+}
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A text of n parameters in n + 1 pieces."""
+    """A text with n parameters."""
 
     pieces: tuple[str, ...]
+    """The n + 1 pieces around them."""
     names: tuple[str, ...]
+    """Their names."""
 
 
 @dataclass(frozen=True)
 class Insert:
-    """An ``INSERT`` statement in three parts."""
+    """An ``INSERT`` of one row, in three parts."""
 
     head: str
     """Up to and including ``VALUES``."""
     values: Statement
-    """The parenthesis with a row's values."""
+    """The parenthesis with the row's values."""
     tail: str
     """What follows."""
 
 
 @functools.lru_cache(maxsize=1024)
-def parse(sql: str, *, backslashes: bool) -> Statement:
-    """Find the parameters of *sql*; those inside literals, quoted names and comments are none.
-
-    *backslashes* says that the dialect escapes by backslash inside literals, as MySQL does.
-    """
+def parse(sql: str, dialect: str) -> Statement:
+    """Find the parameters of *sql*; those inside literals, quoted names and comments are none."""
     pieces: list[str] = []
     names: list[str] = []
     end = 0
-    for match in _tokens(sql, backslashes):
+    for match in _matches(sql, dialect):
         if match["name"]:
             pieces.append(sql[end : match.start()])
             names.append(match["name"])
@@ -60,32 +69,28 @@ def parse(sql: str, *, backslashes: bool) -> Statement:
 
 
 @functools.lru_cache(maxsize=256)
-def parse_insert(sql: str, *, backslashes: bool) -> Insert | None:
-    """Take an ``INSERT`` or ``REPLACE`` of one row apart; None if *sql* is something else.
+def parse_insert(sql: str, dialect: str) -> Insert | None:
+    """Take an ``INSERT`` or ``REPLACE`` of one row apart.
 
-    So it is if there are parameters outside the row of values.
+    None if *sql* is something else, or has parameters outside the row.
     """
     if not re.match(r"\s*(INSERT|REPLACE)\b", sql, re.IGNORECASE):
         return None
     depth = 0
-    start = None
-    seeking = False
-    for match in _tokens(sql, backslashes):
-        if match["values"] and start is None and depth == 0:
-            seeking = True
+    start: int | None = None
+    for match in _matches(sql, dialect):
+        if match["values"] and depth == 0 and start is None:
+            start = match.end()
         elif match["open"]:
-            if seeking:
-                start = match.start()
-                seeking = False
             depth += 1
         elif match["close"]:
             depth -= 1
             if depth == 0 and start is not None:
-                row = Insert(sql[:start], parse(sql[start : match.end()], backslashes=backslashes), sql[match.end() :])
-                outside = parse(row.head + row.tail, backslashes=backslashes).names
-                return None if outside or row.tail.lstrip().startswith(",") else row
+                head, row, tail = sql[:start], sql[start : match.end()], sql[match.end() :]
+                one = not parse(head + tail, dialect).names and not tail.lstrip().startswith(",")
+                return Insert(head, parse(row, dialect), tail) if one else None
     return None
 
 
-def _tokens(sql: str, backslashes: bool) -> Iterator[re.Match[str]]:
-    return (_BACKSLASHED if backslashes else _PLAIN).finditer(sql)
+def _matches(sql: str, dialect: str) -> Iterator[re.Match[str]]:
+    return _TOKENS[dialect].finditer(sql)

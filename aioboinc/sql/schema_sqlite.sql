@@ -1,7 +1,7 @@
 -- BOINC's tables as far as an embedded project uses them: the same names, columns and indexes.
 --
 -- A column that has no default in BOINC gets 0 or the empty text here, so that an insert may name just what matters.
--- Blobs hold blobs: MySQL makes bytes of text that is stored in one, SQLite would keep it text.
+-- Blobs take bytes only: MySQL gives bytes back for text that was stored in one, SQLite would give text.
 -- IDs are never used again, as in InnoDB: names of files are made from them. mod_time is set by inserts only.
 
 CREATE TABLE IF NOT EXISTS platform (
@@ -320,4 +320,10 @@ CREATE TABLE IF NOT EXISTS batch (
     project_state int NOT NULL DEFAULT 0,
     description varchar(255) NOT NULL DEFAULT '',
     expire_time double NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS user_submit_app (
+    user_id int NOT NULL,
+    app_id int NOT NULL,
+    manage tinyint NOT NULL DEFAULT 0,
+    PRIMARY KEY (user_id, app_id)
 );

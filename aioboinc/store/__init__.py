@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from aioboinc import connectors
-from aioboinc.store import assimilations, batches, deletions, scheduling, submissions, transitions, validations
+from aioboinc.store import (
+    assimilations,
+    batches,
+    deletions,
+    scheduling,
+    submissions,
+    transitions,
+    validations,
+)
 
 __all__ = ["Store"]
 

@@ -75,9 +75,7 @@ class Batches:
 
         return await self._connector.read(work)
 
-    async def find_or_create(
-        self, token: str, *, appid: int, name: str, directory: str, version: int
-    ) -> Progress:
+    async def find_or_create(self, token: str, *, appid: int, name: str, directory: str, version: int) -> Progress:
         """Return the batch with this *token*; there is exactly one, however often this is called.
 
         A new one belongs to the user who may submit to the application (``user_submit_app``, as `setup` leaves
@@ -153,9 +151,7 @@ class Batches:
         while True:
 
             async def page(tx: connectors.Transaction, after: int = after) -> list[connectors.Row]:
-                return await tx.fetch_all(
-                    self._sql["documents"], {"id": batch, "after": after, "limit": _PAGE}
-                )
+                return await tx.fetch_all(self._sql["documents"], {"id": batch, "after": after, "limit": _PAGE})
 
             rows = await self._connector.read(page)
             if not rows:

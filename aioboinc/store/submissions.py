@@ -25,12 +25,10 @@ class Submissions:
         self._sql = sql.load("submissions", connector.dialect)
         self._clock = clock
 
-    async def commit(
-        self, batch: int, chunk: staging.Chunk, *, appid: int, template: results.Template | None
-    ) -> None:
+    async def commit(self, batch: int, appid: int, chunk: staging.Chunk) -> None:
         """Insert the workunits of *chunk* and advance the batch's count and digest, in one transaction.
 
-        With an output *template* their first results are inserted too, as BOINC's transitioner would on its
+        With an output template their first results are inserted too, as BOINC's transitioner would on its
         first pass; without one that pass is due at once. Doing this twice does it once.
 
         Raises `errors.DatabaseError` if the batch is not where the chunk begins: somebody else submits to it.
@@ -57,12 +55,12 @@ class Submissions:
             assert newest is not None
             columns = await tx.columns("workunit")
             for options, jobs in itertools.groupby(chunk.jobs, key=lambda job: job.options):
-                constants = _workunit(options, batch, appid, now, first_pass=template is None)
+                constants = _workunit(options, batch, appid, now, first_pass=chunk.template is None)
                 await tx.execute_many(
                     _insert("workunit", columns, constants, ("name", "xml_doc")),
                     [{"name": job.name, "xml_doc": job.xml_doc.encode()} for job in jobs],
                 )
-            if template is not None:
+            if chunk.template is not None:
                 rows = await tx.fetch_all(self._sql["ids"], {"batch": batch, "newest": newest["id"]})
                 ids = {row["name"]: row["id"] for row in rows}
                 await results.insert(
@@ -72,7 +70,7 @@ class Submissions:
                         for job in chunk.jobs
                         for number in range(job.options.target_nresults or 1)
                     ),
-                    template,
+                    chunk.template,
                     now=now,
                 )
 
@@ -125,9 +123,7 @@ def _workunit(
     }
 
 
-def _insert(
-    table: str, columns: Iterable[str], constants: Mapping[str, Any], varying: Iterable[str]
-) -> str:
+def _insert(table: str, columns: Iterable[str], constants: Mapping[str, Any], varying: Iterable[str]) -> str:
     """Return an INSERT whose constants are written once; columns that an older project lacks are left out."""
     values = {name: _literal(value) for name, value in constants.items() if name in columns}
     values.update({name: f":{name}" for name in varying})

@@ -37,7 +37,9 @@ _OPTIONS = (
 
 def find() -> str | None:
     """Return the path of ``mariadbd``, None if it is not installed."""
-    return shutil.which("mariadbd", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/libexec")))
+    return shutil.which(
+        "mariadbd", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/libexec"))
+    )
 
 
 class MariaDB:

@@ -1,0 +1,396 @@
+"""Classes whose objects cross the wire: which they are, how their objects are taken apart and made again.
+
+An object is its attributes, by value: neither way is a method of it called, not ``__init__``, ``__reduce__``,
+``__getstate__`` or ``__setstate__``. Standard library only, Python 3.8 syntax: hosts get this file too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+from aioboinc import codec_forms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    Found = "Layout | Members"
+
+__all__ = ["OPAQUE", "Constant", "Instance", "Layout", "Member", "Members", "Registry"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance:
+    """An object as data, for those who have not its class."""
+
+    module: str
+    """The module of its class."""
+    name: str
+    """The class."""
+    state: Any
+    """Its attributes as a dict; of a named tuple the tuple; of a frozen dataclass with ``slots=True`` the list of its
+    fields' values; of numpy values the tuple of the arguments (array: shape, dtype, bytes); of a set, frozenset or dict
+    (in module builtins) with instances for members or keys the tuple of its members or of keys and values in turn."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A member of an enumeration, for those who have not its class."""
+
+    module: str
+    """The module of its class."""
+    name: str
+    """The class."""
+    member: str
+    """The name of the member."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """What stands for itself on the wire: a member of an enumeration."""
+
+    value: Any
+    """The member."""
+
+
+class Layout:
+    """How objects of one class are written: the bytes around their parts, how they come apart, how they are made."""
+
+    __slots__ = ("closing", "empty", "head", "named", "opening")
+
+    def __init__(self, module: str, name: str, around: tuple[bytes, bytes, bytes], *, named: bool) -> None:
+        self.head = f"c{module}\n{name}\n".encode()
+        """The name of the class."""
+        self.opening, self.closing, self.empty = around
+        """Before the parts, after them; both, if there are none."""
+        self.named = named
+        """Whether each part is a name and a value."""
+
+    def take(self, value: Any) -> list[tuple[str, Any]]:
+        """Return the names and values of the parts of *value*, in the order of the wire; Refused if it is not data."""
+        raise NotImplementedError
+
+    def make(self, parts: list[Any]) -> Any:
+        """Return an object of *parts* (names and values in turn, or values); ValueError if there is none."""
+        raise NotImplementedError
+
+
+_DICT = (b")\x81}(", b"ub", b")\x81}b")
+_SLOTS = (b")\x81N}(", b"u\x86b", b")\x81N}\x86b")
+_FIELDS = (b")\x81](", b"eb", b")\x81]b")
+_TUPLE = (b"(", b"t\x81", b"(t\x81")
+
+
+def _check_names(names: list[Any]) -> None:
+    previous = ""
+    for name in names:
+        if type(name) is not str or name <= previous:
+            raise ValueError("attributes that are not names in their order")
+        if name[:2] == "__" == name[-2:]:
+            raise ValueError("an attribute with two underscores at both ends")
+        previous = name
+
+
+class _Attributes(Layout):
+    """Objects with ``__dict__``, ``__slots__`` or both; with slots, all attributes go the way of slots."""
+
+    __slots__ = ("_cls", "_has_dict", "_slots")
+
+    def __init__(self, cls: type, slots: dict[str, Any], *, has_dict: bool) -> None:
+        around = _SLOTS if slots or not has_dict else _DICT
+        super().__init__(cls.__module__, cls.__qualname__, around, named=True)
+        self._cls = cls
+        self._slots = slots
+        self._has_dict = has_dict
+
+    def take(self, value: Any) -> list[tuple[str, Any]]:
+        attributes = object.__getattribute__(value, "__dict__") if self._has_dict else {}
+        if self._slots:
+            attributes = dict(attributes)
+            for name, slot in self._slots.items():
+                try:
+                    attributes[name] = slot.__get__(value)
+                except AttributeError:
+                    pass  # not set
+        try:
+            names = sorted(attributes)
+            _check_names(names)
+        except (TypeError, ValueError):
+            raise codec_forms.Refused(
+                "names of attributes must be plain strings, without two underscores at both ends"
+            ) from None
+        return [(name, attributes[name]) for name in names]
+
+    def make(self, parts: list[Any]) -> Any:
+        names = parts[0::2]
+        _check_names(names)
+        made = object.__new__(self._cls)
+        attributes = object.__getattribute__(made, "__dict__") if self._has_dict else None
+        for name, value in zip(names, parts[1::2]):  # noqa: B905
+            if name in self._slots:
+                self._slots[name].__set__(made, value)
+            elif attributes is None:
+                raise ValueError("an attribute that the class has no slot for")
+            else:
+                attributes[sys.intern(name)] = value
+        return made
+
+
+class _Fields(Layout):
+    """Frozen dataclasses with ``slots=True``: dataclasses itself gives them a ``__setstate__`` that takes a list."""
+
+    __slots__ = ("_attributes", "_names")
+
+    def __init__(self, cls: type, attributes: _Attributes) -> None:
+        super().__init__(cls.__module__, cls.__qualname__, _FIELDS, named=False)
+        self._attributes = attributes
+        self._names = [field.name for field in dataclasses.fields(cls)]
+
+    def take(self, value: Any) -> list[tuple[str, Any]]:
+        attributes = dict(self._attributes.take(value))
+        if set(attributes) != set(self._names):
+            raise codec_forms.Refused("a frozen dataclass has all of its fields, and no more attributes")
+        return [(name, attributes[name]) for name in self._names]
+
+    def make(self, parts: list[Any]) -> Any:
+        if len(parts) != len(self._names):
+            raise ValueError("another number of fields than the class has")
+        pairs = sorted(zip(self._names, parts), key=lambda pair: pair[0])  # noqa: B905
+        return self._attributes.make([part for pair in pairs for part in pair])
+
+
+class _NamedTuple(Layout):
+    __slots__ = ("_cls", "_names")
+
+    def __init__(self, cls: type, names: tuple[str, ...]) -> None:
+        super().__init__(cls.__module__, cls.__qualname__, _TUPLE, named=False)
+        self._cls = cls
+        self._names = names
+
+    def take(self, value: Any) -> list[tuple[str, Any]]:
+        if len(value) != len(self._names) or getattr(value, "__dict__", None):
+            raise codec_forms.Refused("a named tuple has all of its fields, and no attributes besides")
+        return list(zip(self._names, tuple.__iter__(value)))  # noqa: B905
+
+    def make(self, parts: list[Any]) -> Any:
+        if len(parts) != len(self._names):
+            raise ValueError("another number of fields than the named tuple has")
+        return tuple.__new__(self._cls, parts)  # type: ignore[type-var]
+
+
+class _Opaque(Layout):
+    """Objects of classes that are not here, in one of the layouts above."""
+
+    __slots__ = ("_make", "_module", "_name")
+
+    def __init__(
+        self, module: str, name: str, around: tuple[bytes, bytes, bytes], make: Callable[[list[Any]], Any]
+    ) -> None:
+        super().__init__(module, name, around, named=around in (_DICT, _SLOTS))
+        self._module = module
+        self._name = name
+        self._make = make
+
+    def make(self, parts: list[Any]) -> Any:
+        if self.named:
+            _check_names(parts[0::2])
+        return Instance(self._module, self._name, self._make(parts))
+
+
+class Members:
+    """The members of an enumeration, each written as its own name."""
+
+    __slots__ = ("_cls", "_head", "_written")
+
+    def __init__(self, cls: type[enum.Enum]) -> None:
+        self._cls = cls
+        self._head = f"c{cls.__module__}\n{cls.__qualname__}."
+        self._written: dict[str, bytes] = {}
+
+    def write(self, member: Any) -> bytes:
+        """Return the bytes of *member*; Refused for a combination of flags and for names that have no place there."""
+        name = member._name_
+        written = self._written.get(name)
+        if written is None:
+            if self._cls._member_map_.get(name) is not member:
+                raise codec_forms.Refused("a combination of flags is not data: send its value")
+            if "." in name or "\n" in name or len(name) > 200:
+                raise codec_forms.Refused(f"the name of the member {name!r} is not one that can be sent")
+            written = self._written[name] = f"{self._head}{name}\n".encode("utf-8")
+        return written
+
+
+def layout_of(cls: type) -> Layout | Members:
+    """Return how objects of *cls* are written; Refused if they are not data."""
+    if issubclass(cls, enum.Enum):
+        return Members(cls)
+    if any("__del__" in base.__dict__ for base in cls.__mro__):
+        raise codec_forms.Refused(f"class {cls.__qualname__} has __del__: its objects are more than data")
+    if issubclass(cls, tuple):
+        names = getattr(cls, "_fields", None)
+        if type(names) is tuple and names:
+            return _NamedTuple(cls, names)
+    try:
+        object.__new__(cls)
+    except TypeError as error:
+        raise codec_forms.Refused(f"objects of class {cls.__qualname__} are more than attributes: {error}") from None
+    slots: dict[str, Any] = {}
+    has_dict = False
+    for base in reversed(cls.__mro__):
+        for name, attribute in base.__dict__.items():
+            if isinstance(attribute, types.MemberDescriptorType):
+                slots[name] = attribute
+        if "__dict__" in base.__dict__:
+            has_dict = True
+            if not isinstance(base.__dict__["__dict__"], types.GetSetDescriptorType):
+                raise codec_forms.Refused(f"class {cls.__qualname__} has a __dict__ of its own making")
+    attributes = _Attributes(cls, slots, has_dict=has_dict)
+    set_state = getattr(cls, "__setstate__", None)
+    if set_state is not None and set_state is getattr(dataclasses, "_dataclass_setstate", None):
+        return _Fields(cls, attributes)
+    return attributes
+
+
+class Registry:
+    """The classes whose objects may cross, by exact module and name; the default is none.
+
+    *classes* gives for module and name the class, or a function without arguments that returns it.
+    """
+
+    opaque = False
+    """Whether objects come as `Instance` and `Member`."""
+
+    def __init__(
+        self, classes: Mapping[tuple[str, str], type | Callable[[], type]] | None = None
+    ) -> None:
+        self._classes = dict(classes or {})
+        self._modules: frozenset[str] = frozenset()
+        self.layouts: dict[type, Layout | Members] = {}
+        """How objects are written, of the classes seen so far."""
+        self.readers: dict[bytes, Any] = codec_forms.readers(codec_forms.numpy_value)
+        """What stands for a name on the wire, of those seen so far: a function of the arguments of a call, a tuple of
+        layouts, or a Constant."""
+
+    @classmethod
+    def of_modules(cls, names: Iterable[str]) -> Registry:
+        """Return the registry of all classes that are defined at top level in the modules with these (dotted) names.
+
+        On decoding, a module that has not been imported yet is imported when an object of a class of it comes.
+        """
+        registry = cls()
+        registry._modules = frozenset(names)
+        return registry
+
+    def find(self, module: str, name: str) -> type:
+        """Return the class *name* of *module*. Raises LookupError."""
+        entry: Any = self._classes.get((module, name))
+        if entry is None and module in self._modules:
+            entry = vars(_imported(module)).get(name)
+        elif entry is not None and not isinstance(entry, type):
+            entry = entry()
+        if not isinstance(entry, type) or (entry.__module__, entry.__qualname__) != (module, name):
+            raise LookupError(f"class {name} of module {module} is not one of the program's")
+        return entry
+
+    def knows(self, cls: type) -> bool:
+        """Return whether objects of *cls* may cross."""
+        try:
+            return self.find(cls.__module__, cls.__qualname__) is cls
+        except LookupError:
+            return False
+
+    def layout(self, cls: type) -> Layout | Members:
+        """Return how objects of *cls* are written; LookupError if it is not here, Refused if they are not data."""
+        if not self.knows(cls) or "." in cls.__qualname__:
+            raise LookupError(cls.__qualname__)
+        layout = self.layouts[cls] = layout_of(cls)
+        return layout
+
+    def reader(self, key: bytes) -> Any:
+        """Return what stands for ``module\\nname``, which is not in `readers`; LookupError or ValueError if nothing."""
+        module, name = key.decode("utf-8").split("\n")
+        name, _, member = name.partition(".")
+        cls = self.find(module, name)
+        try:
+            layout = layout_of(cls)
+        except codec_forms.Refused as refused:
+            raise LookupError(refused.reason) from None
+        found: Any = (layout,)
+        if isinstance(layout, Members):
+            value: Any = cls.__dict__["_member_map_"].get(member)
+            if value is None or value._name_ != member:
+                raise LookupError(f"{name} has no member of that name")
+            found = Constant(value)
+        elif member:
+            raise LookupError(f"{name} is not an enumeration")
+        self.readers[key] = found
+        return found
+
+    def unhashable(self, kind: type, items: list[Any]) -> Any:
+        """Return what takes the place of a *kind* (dict, set, frozenset) of *items* that can't be hashed, or raise."""
+        raise ValueError("a key or member that has no hash")
+
+
+class _OpaqueRegistry(Registry):
+    opaque = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers = codec_forms.readers(functools.partial(Instance, "numpy"))
+
+    def find(self, module: str, name: str) -> type:
+        raise LookupError("no class is here")
+
+    # Names come from hosts, so they are not kept for ever.
+    @functools.lru_cache(maxsize=1000)  # noqa: B019
+    def reader(self, key: bytes) -> Any:
+        module, name = key.decode("utf-8").split("\n")
+        name, dot, member = name.partition(".")
+        if not module or not name or "." in member or bool(dot) != bool(member):
+            raise LookupError("a name that no class has")
+        if member:
+            return Constant(Member(module, name, member))
+        pairs = _Opaque(module, name, _DICT, _pairs), _Opaque(module, name, _SLOTS, _pairs)
+        return *pairs, _Opaque(module, name, _FIELDS, list), _Opaque(module, name, _TUPLE, tuple)
+
+    def unhashable(self, kind: type, items: list[Any]) -> Any:
+        if not all(map(_may_have_hash, items[0::2] if kind is dict else items)):
+            raise ValueError("a key or member that has no hash")
+        return Instance("builtins", kind.__name__, tuple(items))
+
+
+OPAQUE = _OpaqueRegistry()
+"""For decoding without the program: objects become `Instance`, members of enumerations `Member`."""
+
+
+def _pairs(parts: list[Any]) -> dict[str, Any]:
+    return dict(zip(parts[0::2], parts[1::2]))  # noqa: B905
+
+
+def _may_have_hash(value: Any) -> bool:
+    if type(value) is Instance:
+        return (value.module, value.name) not in (
+            ("builtins", "set"),
+            ("builtins", "dict"),
+            ("numpy", "ndarray"),
+        )
+    if type(value) in (tuple, frozenset):
+        return all(map(_may_have_hash, value))
+    return type(value) not in (list, dict, set, bytearray)
+
+
+def _imported(module: str) -> types.ModuleType:
+    found = sys.modules.get(module)
+    if found is None:
+        try:
+            found = importlib.import_module(module)
+        except (Exception, SystemExit) as error:
+            raise LookupError(f"module {module} can't be imported: {type(error).__name__}: {error}") from error
+    return found

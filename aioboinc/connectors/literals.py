@@ -1,0 +1,123 @@
+"""MySQL's statements as bytes, parameters filled in, and its answers as Python values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from pymysql.constants import FIELD_TYPE
+
+from aioboinc.connectors import base, statements
+
+__all__ = ["DECODERS", "fill", "fill_many"]
+
+# The driver's own conversion is not used: it differs between its versions, and one of them fails for bytes.
+
+
+def fill(sql: str, params: Mapping[str, Any]) -> bytes:
+    """Return *sql* with *params* as literals. Raises TypeError for a value that the database has no type for."""
+    return _Template(statements.parse(sql, "mysql")).fill(params)
+
+
+def fill_many(sql: str, rows: Iterable[Mapping[str, Any]], limit: int) -> Iterator[bytes]:
+    """Yield statements that do *sql* for all *rows*, each shorter than *limit* bytes where a single row is.
+
+    An ``INSERT`` takes many rows at once; other statements follow each other with semicolons between them.
+    """
+    insert = statements.parse_insert(sql, "mysql")
+    if insert is None:
+        template = _Template(statements.parse(sql, "mysql"))
+        yield from _packed(map(template.fill, rows), b";", limit)
+    else:
+        head, template, tail = insert.head.encode(), _Template(insert.values), insert.tail.encode()
+        for values in _packed(map(template.fill, rows), b",", limit - len(head) - len(tail)):
+            yield head + values + tail
+
+
+def _packed(parts: Iterable[bytes], separator: bytes, limit: int) -> Iterator[bytes]:
+    """Join *parts* to pieces shorter than *limit*; one part makes a piece however long it is."""
+    piece: list[bytes] = []
+    size = 0
+    for part in parts:
+        if piece and size + len(part) + 1 >= limit:
+            yield separator.join(piece)
+            piece, size = [], 0
+        piece.append(part)
+        size += len(part) + 1
+    if piece:
+        yield separator.join(piece)
+
+
+class _Template:
+    """A statement's text with parameters, as bytes, to be filled many times."""
+
+    def __init__(self, statement: statements.Statement) -> None:
+        self._first = statement.pieces[0].encode()
+        self._rest = [
+            (name, piece.encode()) for name, piece in zip(statement.names, statement.pieces[1:], strict=True)
+        ]
+
+    def fill(self, params: Mapping[str, Any]) -> bytes:
+        parts = [self._first]
+        for name, piece in self._rest:
+            value = params[name]
+            encode = _ENCODERS.get(type(value))
+            parts.append(_literal(value) if encode is None else encode(value))
+            parts.append(piece)
+        return b"".join(parts)
+
+
+def _literal(value: Any) -> bytes:
+    """Return *value* as a literal of MySQL's; raise TypeError if it is of no type that the database knows."""
+    if isinstance(value, base.LISTS):
+        return b",".join(map(_literal, value)) or b"SELECT NULL FROM DUAL WHERE FALSE"
+    for kind, encode in _ENCODERS.items():
+        if isinstance(value, kind):
+            return encode(value)
+    raise TypeError(f"{type(value).__name__} can't be a parameter")
+
+
+def _float(value: float) -> bytes:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} can't be a parameter")
+    text = repr(float(value))
+    return (text if "e" in text else text + "e0").encode()  # without exponent it would be a DECIMAL
+
+
+def _quoted(value: bytes) -> bytes:
+    return b"'" + value.replace(b"\\", b"\\\\").replace(b"'", b"\\'") + b"'"
+
+
+_ENCODERS: dict[type, Callable[[Any], bytes]] = {
+    type(None): lambda value: b"NULL",
+    bool: lambda value: b"1" if value else b"0",
+    int: lambda value: b"%d" % value,
+    float: _float,
+    str: lambda value: _quoted(value.encode()),
+    bytes: lambda value: b"_binary" + _quoted(value),
+}
+
+
+def _number(text: str) -> int | float:
+    """Convert a DECIMAL, such as a SUM of integers, to what SQLite has in its place."""
+    value = decimal.Decimal(text)
+    return int(value) if value == value.to_integral_value() and "." not in text else float(value)
+
+
+DECODERS: dict[int, Callable[[Any], Any]] = {
+    **dict.fromkeys(
+        (
+            FIELD_TYPE.TINY,
+            FIELD_TYPE.SHORT,
+            FIELD_TYPE.LONG,
+            FIELD_TYPE.LONGLONG,
+            FIELD_TYPE.INT24,
+            FIELD_TYPE.YEAR,
+        ),
+        int,
+    ),
+    **dict.fromkeys((FIELD_TYPE.FLOAT, FIELD_TYPE.DOUBLE), float),
+    **dict.fromkeys((FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL), _number),
+}
+"""Without dates and times: they stay text, as in SQLite."""

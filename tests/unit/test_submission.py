@@ -1,0 +1,202 @@
+"""make_calls, the queue of calls, and back-pressure; what reaches the database is in tests/database."""
+
+import asyncio
+import threading
+
+import pytest
+
+from aioboinc import errors, submission
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "app_slave.py").write_text("import app_types\n")
+    (tmp_path / "app_types.py").write_text("")
+    return tmp_path
+
+
+async def take_all(queue):
+    calls = []
+    while chunk := await queue.take():
+        calls += chunk
+    return calls
+
+
+async def run(make_calls, folder):
+    queue = submission.CallQueue(folder)
+    making = asyncio.create_task(submission.make(make_calls, queue))
+    calls = await take_all(queue)
+    await making
+    return calls
+
+
+def plain():
+    for i in range(3):
+        submission.pyboinc_call("app_slave.py", i)
+
+
+async def coroutine():
+    for i in range(3):
+        await submission.pyboinc_call("app_slave.py", i)
+
+
+async def coroutine_that_does_not_await():
+    for i in range(3):
+        submission.pyboinc_call("app_slave.py", i)
+
+
+def generator():
+    for i in range(3):
+        yield submission.pyboinc_call("app_slave.py", i)
+
+
+async def async_generator():
+    for i in range(3):
+        yield submission.pyboinc_call("app_slave.py", i)
+
+
+def returns_a_coroutine():
+    return coroutine()
+
+
+@pytest.mark.parametrize(
+    "make_calls",
+    [plain, coroutine, coroutine_that_does_not_await, generator, async_generator, returns_a_coroutine],
+)
+async def test_all_kinds_of_make_calls(folder, make_calls):
+    calls = await run(make_calls, folder)
+    assert [call.input for call in calls] == [b"\x80\x04K\x00.", b"\x80\x04K\x01.", b"\x80\x04K\x02."]
+    assert {call.sources.slave for call in calls} == {"app_slave.py"}
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+async def test_back_pressure(folder, kind):
+    made = 0
+
+    def make_plainly():
+        nonlocal made
+        for i in range(3 * submission.QUEUE_CALLS):
+            submission.pyboinc_call("app_slave.py", i)
+            made += 1
+
+    async def make():
+        nonlocal made
+        for i in range(3 * submission.QUEUE_CALLS):
+            await submission.pyboinc_call("app_slave.py", i)
+            made += 1
+
+    queue = submission.CallQueue(folder)
+    making = asyncio.create_task(submission.make(make if kind == "coroutine" else make_plainly, queue))
+    taken = 0
+    while chunk := await queue.take():
+        taken += len(chunk)
+        assert made <= taken + submission.QUEUE_CALLS + 1
+    await making
+    assert made == taken == 3 * submission.QUEUE_CALLS
+
+
+async def test_large_inputs_fill_the_queue_by_their_bytes(folder):
+    size = submission.QUEUE_BYTES // 2 + 1
+
+    async def make():
+        for _ in range(4):
+            await submission.pyboinc_call("app_slave.py", bytes(size))
+
+    queue = submission.CallQueue(folder)
+    making = asyncio.create_task(submission.make(make, queue))
+    lengths = []
+    while chunk := await queue.take():
+        lengths.append(len(chunk))
+    await making
+    assert sum(lengths) == 4
+    assert max(lengths) <= 2
+
+
+async def test_the_input_is_taken_as_it_is_at_the_call(folder):
+    async def make():
+        values = [1]
+        call = submission.pyboinc_call("app_slave.py", values)
+        values.append(2)
+        await call
+
+    (call,) = await run(make, folder)
+    assert call.input == b"\x80\x04](K\x01e." or b"K\x02" not in call.input
+
+
+async def test_an_input_that_is_not_data_fails_at_its_call(folder):
+    async def make():
+        with pytest.raises(errors.NotData, match=r"input\['f'\]"):
+            submission.pyboinc_call("app_slave.py", {"f": make})
+        await submission.pyboinc_call("app_slave.py", 1)
+
+    assert len(await run(make, folder)) == 1
+
+
+@pytest.mark.parametrize("make_calls", [plain, coroutine, generator])
+async def test_errors_of_make_calls_propagate(tmp_path, make_calls):
+    queue = submission.CallQueue(tmp_path)
+    with pytest.raises(errors.ProgramError, match=r"app_slave\.py"):
+        await submission.make(make_calls, queue)
+
+
+async def test_bad_options(folder):
+    async def make():
+        with pytest.raises(errors.UsageError, match="quorum"):
+            submission.pyboinc_call("app_slave.py", 1, quorum=0)
+        with pytest.raises(TypeError, match="quorom"):
+            submission.pyboinc_call("app_slave.py", 1, quorom=2)
+
+    assert await run(make, folder) == []
+
+
+def test_call_outside_make_calls():
+    with pytest.raises(RuntimeError, match="outside make_calls"):
+        submission.pyboinc_call("app_slave.py", 1)
+
+
+async def test_call_after_make_calls(folder):
+    context = []
+
+    async def make():
+        context.append(asyncio.current_task().get_context())
+        await submission.pyboinc_call("app_slave.py", 1)
+
+    await run(make, folder)
+    with pytest.raises(RuntimeError, match="outside make_calls"):
+        context[0].run(submission.pyboinc_call, "app_slave.py", 2)
+
+
+async def test_cancelling_releases_the_thread_of_a_plain_make_calls(folder):
+    threads = []
+
+    def make():
+        threads.append(threading.current_thread())
+        while True:
+            submission.pyboinc_call("app_slave.py", 1)
+
+    queue = submission.CallQueue(folder)
+    making = asyncio.create_task(submission.make(make, queue))
+    await queue.ready()
+    making.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    await asyncio.to_thread(threads[0].join, 10)
+    assert not threads[0].is_alive()
+
+
+async def test_the_record_of_a_call_tells_it_from_any_other(folder):
+    async def make():
+        await submission.pyboinc_call("app_slave.py", 1)
+        await submission.pyboinc_call("app_slave.py", 1)
+        await submission.pyboinc_call("app_slave.py", 2)
+        await submission.pyboinc_call("app_slave.py", 1, quorum=2)
+        (folder / "other_slave.py").write_text("")
+        await submission.pyboinc_call("other_slave.py", 1)
+
+    calls = await run(make, folder)
+    records = [call.record() for call in calls]
+    assert records[0] == records[1]
+    assert len(set(records)) == 4
+    assert {len(record) for record in records} == {96}
+
+
