@@ -1,28 +1,23 @@
 """The wire format: canonical pickles of protocol 4, and a reader that takes data only.
 
-Equal values of the same types give equal bytes, on every Python and platform: there is no memo, an integer has its
-shortest opcode, sets are sorted by the bytes of their members, attributes by name, dicts are in their order, and there
-is one NaN. ``pickle.load`` reads these files, but nothing that comes from elsewhere is ever given to it: `decode` knows
-just the opcodes that `encode` writes, in the places where it writes them, and no name from a file is imported or called.
+Equal values of the same types give equal bytes, on every Python and platform: there is no memo, an integer has
+its shortest opcode, sets are sorted by the bytes of their members, attributes by name, dicts are in their order,
+and there is one NaN. ``pickle.load`` reads these files, but nothing that comes from elsewhere is ever given to it:
+`decode` knows just the opcodes that `encode` writes, in the places where it writes them, and nothing is imported or
+called because a file names it.
 
 Containers are written as their empty opcode and ``MARK items APPENDS`` (``SETITEMS``, ``ADDITEMS``), tuples as
-``MARK items TUPLE``, calls of known types as ``GLOBAL arguments TUPLE1-3 REDUCE`` (codec_forms), objects as ``GLOBAL
-EMPTY_TUPLE NEWOBJ state BUILD``, named tuples as ``GLOBAL tuple NEWOBJ``, members of enumerations as ``GLOBAL``
-(codec_classes). Standard library only, Python 3.8 syntax: hosts get this file too.
+``MARK items TUPLE``, calls of known types as ``GLOBAL arguments TUPLE1-3 REDUCE`` (codec_forms), objects as
+``GLOBAL EMPTY_TUPLE NEWOBJ state BUILD``, named tuples as ``GLOBAL tuple NEWOBJ``, members of enumerations as
+``GLOBAL`` (codec_classes). Standard library only, Python 3.8 syntax: hosts get this file and codec_*.py too.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aioboinc import codec_classes, codec_forms, codec_writer
-
-if TYPE_CHECKING:
-    Registry = codec_classes.Registry
-else:
-    Registry = codec_classes.Registry
+from aioboinc import codec_classes, codec_forms, codec_reader, codec_writer
 
 __all__ = [
     "LIMITS",
@@ -40,6 +35,7 @@ __all__ = [
 Instance = codec_classes.Instance
 Member = codec_classes.Member
 OPAQUE = codec_classes.OPAQUE
+Registry = codec_classes.Registry
 
 
 class NotData(TypeError):
@@ -62,7 +58,7 @@ class Limits:
     depth: int = 200
     """How deep containers and objects may be in each other."""
     nodes: int = 1 << 26
-    """How many values; a container or an object counts as 16: an empty one takes a byte of file and much memory."""
+    """How many values; a container or an object counts as 16, as an empty one is a byte on the wire and much memory."""
     size: int = 1 << 30
     """Bytes of the file, less than 2**31."""
 
@@ -71,24 +67,14 @@ LIMITS = Limits()
 
 _NO_CLASSES = Registry()
 _HEADER = b"\x80\x04"
-_LONGEST_NAME = 1000
-# What the reader allows above the limits: values that codec_forms writes are in each other up to four deep, and an
+# What may be read above the limits: values that codec_forms writes are up to four deep in each other, and an
 # envelope goes around the largest value.
 _MORE_DEPTH = 8
 _MORE_NODES = 1024
 _MORE_SIZE = 4096
-_EMPTY = {0x5D: list, 0x7D: dict, 0x8F: set}
-_OPENING = frozenset(b"](}\x8fc")
-_MARK = 0x28
-
-_unpack_float = struct.Struct(">d").unpack_from
-_unpack_int = struct.Struct("<i").unpack_from
-_unpack_size = struct.Struct("<I").unpack_from
 
 
-def encode(
-    value: Any, registry: Registry | None = None, *, root: str = "input", limits: Limits = LIMITS
-) -> bytes:
+def encode(value: Any, registry: Registry | None = None, *, root: str = "input", limits: Limits = LIMITS) -> bytes:
     """Return *value* as bytes, which `decode` reads with the same *registry* and *limits*.
 
     Raises NotData, with a path that begins with *root*. Does not block.
@@ -118,19 +104,22 @@ def encode(
 def decode(data: bytes, registry: Registry | None = None, *, limits: Limits = LIMITS) -> Any:
     """Return the value that *data* holds, with objects of the classes in *registry* only.
 
-    Raises Malformed, whatever *data* is. Methods of objects are not called, except ``__hash__`` and ``__eq__`` of those
-    that are keys or members of sets, when they are complete. Does not block, but imports the program's modules and numpy
-    at first use.
+    Raises Malformed, whatever *data* is; MemoryError only if this machine lacks what a file within *limits* may
+    take. Methods of objects are not called, except ``__hash__`` and ``__eq__`` of those that are keys or members of
+    sets, when they are complete. Does not block, but imports the program's modules and numpy at first use.
     """
     if len(data) > limits.size + _MORE_SIZE:
         raise Malformed(f"has {len(data)} bytes, more than a file may have ({limits.size})")
     if data[:2] != _HEADER:
         raise Malformed("is not a pickle of protocol 4")
-    reader = _Reader()
     try:
-        return _read(data, _NO_CLASSES if registry is None else registry, limits, reader)
-    except MemoryError:
-        raise  # the lack is this machine's: the limits are such that the file is not to blame
-    except Exception as error:
-        problem = f"byte {reader.position}: {_reason(error)}"
+        return codec_reader.read(
+            data,
+            len(_HEADER),
+            _NO_CLASSES if registry is None else registry,
+            depth=limits.depth + _MORE_DEPTH,
+            nodes=limits.nodes + _MORE_NODES,
+        )
+    except ValueError as error:
+        problem = str(error)
     raise Malformed(problem)

@@ -19,7 +19,6 @@ from aioboinc import codec_forms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    Found = "Layout | Members"
 
 __all__ = ["OPAQUE", "Constant", "Instance", "Layout", "Member", "Members", "Registry"]
 
@@ -33,9 +32,10 @@ class Instance:
     name: str
     """The class."""
     state: Any
-    """Its attributes as a dict; of a named tuple the tuple; of a frozen dataclass with ``slots=True`` the list of its
-    fields' values; of numpy values the tuple of the arguments (array: shape, dtype, bytes); of a set, frozenset or dict
-    (in module builtins) with instances for members or keys the tuple of its members or of keys and values in turn."""
+    """Its attributes as a dict; of a named tuple the tuple; of a frozen dataclass with ``slots=True`` the list of
+    its fields' values; of a numpy value the tuple of arguments that make it (of an array shape, dtype, bytes); of a
+    set, frozenset or dict (in module builtins) that has instances for members or keys the tuple of its members, or of
+    keys and values in turn."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -61,7 +61,7 @@ class Constant:
 
 
 class Layout:
-    """How objects of one class are written: the bytes around their parts, how they come apart, how they are made."""
+    """How objects of a class are written: the bytes around their parts, how they come apart, how they are made."""
 
     __slots__ = ("closing", "empty", "head", "named", "opening")
 
@@ -74,7 +74,7 @@ class Layout:
         """Whether each part is a name and a value."""
 
     def take(self, value: Any) -> list[tuple[str, Any]]:
-        """Return the names and values of the parts of *value*, in the order of the wire; Refused if it is not data."""
+        """Return names and values of the parts of *value*, in the order of the wire; Refused if it is not data."""
         raise NotImplementedError
 
     def make(self, parts: list[Any]) -> Any:
@@ -115,7 +115,7 @@ class _Attributes(Layout):
         if self._slots:
             attributes = dict(attributes)
             for name, slot in self._slots.items():
-                try:
+                try:  # noqa: SIM105 (suppress() takes longer than all the rest)
                     attributes[name] = slot.__get__(value)
                 except AttributeError:
                     pass  # not set
@@ -131,20 +131,20 @@ class _Attributes(Layout):
     def make(self, parts: list[Any]) -> Any:
         names = parts[0::2]
         _check_names(names)
-        made = object.__new__(self._cls)
+        made: Any = object.__new__(self._cls)
         attributes = object.__getattribute__(made, "__dict__") if self._has_dict else None
-        for name, value in zip(names, parts[1::2]):  # noqa: B905
+        for name, value in zip(map(sys.intern, names), parts[1::2]):  # noqa: B905
             if name in self._slots:
                 self._slots[name].__set__(made, value)
             elif attributes is None:
                 raise ValueError("an attribute that the class has no slot for")
             else:
-                attributes[sys.intern(name)] = value
+                attributes[name] = value
         return made
 
 
 class _Fields(Layout):
-    """Frozen dataclasses with ``slots=True``: dataclasses itself gives them a ``__setstate__`` that takes a list."""
+    """Frozen dataclasses with ``slots=True``: these have a ``__setstate__`` of dataclasses' own that takes a list."""
 
     __slots__ = ("_attributes", "_names")
 
@@ -182,7 +182,7 @@ class _NamedTuple(Layout):
     def make(self, parts: list[Any]) -> Any:
         if len(parts) != len(self._names):
             raise ValueError("another number of fields than the named tuple has")
-        return tuple.__new__(self._cls, parts)  # type: ignore[type-var]
+        return tuple.__new__(self._cls, parts)
 
 
 class _Opaque(Layout):
@@ -215,7 +215,7 @@ class Members:
         self._written: dict[str, bytes] = {}
 
     def write(self, member: Any) -> bytes:
-        """Return the bytes of *member*; Refused for a combination of flags and for names that have no place there."""
+        """Return the bytes of *member*; Refused for a combination of flags and for a name that can't be written."""
         name = member._name_
         written = self._written.get(name)
         if written is None:
@@ -223,7 +223,7 @@ class Members:
                 raise codec_forms.Refused("a combination of flags is not data: send its value")
             if "." in name or "\n" in name or len(name) > 200:
                 raise codec_forms.Refused(f"the name of the member {name!r} is not one that can be sent")
-            written = self._written[name] = f"{self._head}{name}\n".encode("utf-8")
+            written = self._written[name] = f"{self._head}{name}\n".encode()
         return written
 
 
@@ -240,7 +240,8 @@ def layout_of(cls: type) -> Layout | Members:
     try:
         object.__new__(cls)
     except TypeError as error:
-        raise codec_forms.Refused(f"objects of class {cls.__qualname__} are more than attributes: {error}") from None
+        reason = f"objects of class {cls.__qualname__} are more than their attributes: {error}"
+        raise codec_forms.Refused(reason) from None
     slots: dict[str, Any] = {}
     has_dict = False
     for base in reversed(cls.__mro__):
@@ -264,23 +265,18 @@ class Registry:
     *classes* gives for module and name the class, or a function without arguments that returns it.
     """
 
-    opaque = False
-    """Whether objects come as `Instance` and `Member`."""
-
-    def __init__(
-        self, classes: Mapping[tuple[str, str], type | Callable[[], type]] | None = None
-    ) -> None:
+    def __init__(self, classes: Mapping[tuple[str, str], type | Callable[[], type]] | None = None) -> None:
         self._classes = dict(classes or {})
         self._modules: frozenset[str] = frozenset()
         self.layouts: dict[type, Layout | Members] = {}
         """How objects are written, of the classes seen so far."""
         self.readers: dict[bytes, Any] = codec_forms.readers(codec_forms.numpy_value)
-        """What stands for a name on the wire, of those seen so far: a function of the arguments of a call, a tuple of
-        layouts, or a Constant."""
+        """What names on the wire stand for, of those seen so far: a function of the arguments of a call, the layouts
+        that an object may have, or a Constant."""
 
     @classmethod
     def of_modules(cls, names: Iterable[str]) -> Registry:
-        """Return the registry of all classes that are defined at top level in the modules with these (dotted) names.
+        """Return the registry of all classes at top level of the modules with these (dotted) names.
 
         On decoding, a module that has not been imported yet is imported when an object of a class of it comes.
         """
@@ -296,7 +292,7 @@ class Registry:
         elif entry is not None and not isinstance(entry, type):
             entry = entry()
         if not isinstance(entry, type) or (entry.__module__, entry.__qualname__) != (module, name):
-            raise LookupError(f"class {name} of module {module} is not one of the program's")
+            raise LookupError(f"class {name!r} of module {module!r} is not one of the program's")
         return entry
 
     def knows(self, cls: type) -> bool:
@@ -314,7 +310,7 @@ class Registry:
         return layout
 
     def reader(self, key: bytes) -> Any:
-        """Return what stands for ``module\\nname``, which is not in `readers`; LookupError or ValueError if nothing."""
+        """Return what ``module\\nname``, not in `readers` yet, stands for; LookupError or ValueError if nothing."""
         module, name = key.decode("utf-8").split("\n")
         name, _, member = name.partition(".")
         cls = self.find(module, name)
@@ -326,7 +322,7 @@ class Registry:
         if isinstance(layout, Members):
             value: Any = cls.__dict__["_member_map_"].get(member)
             if value is None or value._name_ != member:
-                raise LookupError(f"{name} has no member of that name")
+                raise LookupError(f"{name} has no member {member!r}")
             found = Constant(value)
         elif member:
             raise LookupError(f"{name} is not an enumeration")
@@ -334,13 +330,11 @@ class Registry:
         return found
 
     def unhashable(self, kind: type, items: list[Any]) -> Any:
-        """Return what takes the place of a *kind* (dict, set, frozenset) of *items* that can't be hashed, or raise."""
+        """Return what takes the place of a dict, set or frozenset (*kind*) of *items* without hash; ValueError."""
         raise ValueError("a key or member that has no hash")
 
 
 class _OpaqueRegistry(Registry):
-    opaque = True
-
     def __init__(self) -> None:
         super().__init__()
         self.readers = codec_forms.readers(functools.partial(Instance, "numpy"))

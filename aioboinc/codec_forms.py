@@ -1,4 +1,4 @@
-"""Values that are written as a call of their type with plain arguments: dates, decimals, numpy arrays and the like.
+"""Values that are written as a call of their type with plain arguments: dates, decimals, numpy arrays and so on.
 
 On the wire a form is what pickle makes of ``type(*arguments)``, so that ``pickle.load`` reads it. Our reader calls
 nothing by name: it looks the name up among the readers below, and each checks its arguments before it uses them.
@@ -93,9 +93,7 @@ def _date(state: Any) -> datetime.date:
 def _time(state: Any, *zone: Any) -> datetime.time:
     _check(type(state) is bytes)
     hour, minute, second, high, low = struct.unpack(">BBBBH", state)
-    return datetime.time(
-        hour & 0x7F, minute, second, high << 16 | low, tzinfo=_zone(*zone), fold=hour >> 7
-    )
+    return datetime.time(hour & 0x7F, minute, second, high << 16 | low, tzinfo=_zone(*zone), fold=hour >> 7)
 
 
 def _datetime(state: Any, *zone: Any) -> datetime.datetime:
@@ -254,7 +252,7 @@ def _check_array(shape: Any, dtype: Any, raw: Any) -> None:
 def _check_fits(value: Any, layout: str) -> None:
     for part in (value.real, value.imag) if type(value) is complex else (value,):
         (back,) = struct.unpack(layout, struct.pack(layout, part))
-        _check(back == part or part != part)
+        _check(back == part or math.isnan(part))
 
 
 def numpy_value(name: str, arguments: tuple[Any, ...]) -> Any:
@@ -274,7 +272,7 @@ def numpy_value(name: str, arguments: tuple[Any, ...]) -> Any:
 
 
 def numpy_writer(cls: type) -> tuple[bytes, Arguments] | None:
-    """Return the bytes before the arguments and what returns them, None for what is not of numpy; may raise Refused."""
+    """Return the bytes before the arguments and what returns them; None for what is not of numpy. Raises Refused."""
     numpy = sys.modules.get("numpy")
     if numpy is None or cls.__module__ != "numpy":
         return None
@@ -286,7 +284,7 @@ def numpy_writer(cls: type) -> tuple[bytes, Arguments] | None:
     if dtype.kind in "Mm":
         return _head("numpy", {"M": "datetime64", "m": "timedelta64"}[dtype.kind]), _moment_arguments
     for name, (wanted, _, _) in _SCALARS.items():
-        if dtype.str == wanted or dtype.kind in "US" and wanted[1] == dtype.kind:
+        if dtype.str == wanted or (dtype.kind in "US" and wanted[1] == dtype.kind):
             return _head("numpy", name), lambda value: (value.item(),)
     raise Refused(f"numpy.{cls.__name__} is not data: it differs between machines or has no plain value")
 

@@ -28,7 +28,8 @@ CONTAINER = 16
 ALIKE = 100
 """How many keys may have the same hash: more make the building of a dict slow enough to be an attack."""
 
-_NAN = b"G\x7f\xf8\0\0\0\0\0\0"
+_MANY = 16  # floats: from here on all at once is faster
+_NAN = float("nan")
 _SMALL_INTS = [bytes((0x4B, number)) for number in range(256)]
 _SHORT_STR = [bytes((0x8C, size)) for size in range(256)]
 _SHORT_BYTES = [bytes((0x43, size)) for size in range(256)]
@@ -133,7 +134,7 @@ def _int(encoder: Encoder, value: int) -> None:
 
 
 def _float(encoder: Encoder, value: float) -> None:
-    encoder.put(b"G" + _float_bytes(value) if value == value else _NAN)
+    encoder.put(b"G" + _float_bytes(value if value == value else _NAN))  # noqa: PLR0124
 
 
 def _str(encoder: Encoder, value: str) -> None:
@@ -177,8 +178,12 @@ def _items(encoder: Encoder, value: list[Any] | tuple[Any, ...], opening: bytes,
     encoder.put(opening)
     index = 0
     try:
-        for index, item in enumerate(value):
-            HANDLERS[type(item)](encoder, item)
+        if len(value) > _MANY and set(map(type, value)) == {float}:
+            floats = [item if item == item else _NAN for item in value]  # noqa: PLR0124
+            encoder.put(b"G" + b"G".join(map(_float_bytes, floats)))
+        else:
+            for index, item in enumerate(value):  # noqa: B007 (it is for the path)
+                HANDLERS[type(item)](encoder, item)
     except codec_forms.Refused as refused:
         refused.steps.append(f"[{index}]")
         raise
@@ -337,9 +342,9 @@ def _known(registry: codec_classes.Registry, value: Any) -> codec_classes.Layout
     if cls.__module__ == "builtins":
         reason = f"{name} is not data"
     elif cls.__module__ == "__main__":
-        reason = f"class {name} is in __main__, which is another program on a host: move it to a module and import it"
+        reason = f"class {name} is in __main__, which is another file on the other side: move it to a module"
     elif "." in name:
-        reason = f"class {name} of module {cls.__module__} is not data: it is not at top level in its module"
+        reason = f"class {name} of module {cls.__module__} is not data: it is not at the module's top level"
     else:
         reason = f"class {name} is not data: its module {cls.__module__} is not one of the program's own"
     raise codec_forms.Refused(reason)

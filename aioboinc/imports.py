@@ -41,9 +41,7 @@ class Import:
 
     def needed(self, missing: Collection[Import]) -> bool:
         """Tell whether the program can't do without it, the imports *missing* having failed."""
-        return not self.optional and all(
-            any(other in missing for other in level) for level in self.instead_of
-        )
+        return not self.optional and all(any(other in missing for other in level) for level in self.instead_of)
 
 
 def scan(tree: ast.Module) -> list[Import]:

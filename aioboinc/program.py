@@ -15,6 +15,7 @@ import hashlib
 import importlib.machinery
 import json
 import os
+import site
 import sys
 import unicodedata
 import warnings
@@ -73,9 +74,7 @@ def build(sources: Sources, project: str, key: keys.PrivateKey) -> bytes:
     """Return the program file for the project with the master URL *project*, signed with *key*."""
     description = _description(sources.slave, sources.files, sources.modules)
     manifest = _canonical({**description, "project": project})
-    return archive.build(
-        [(MANIFEST, manifest), (SIGNATURE, key.sign(manifest)), *sorted(sources.files.items())]
-    )
+    return archive.build([(MANIFEST, manifest), (SIGNATURE, key.sign(manifest)), *sorted(sources.files.items())])
 
 
 def registry(sources: Sources) -> codec.Registry:
@@ -146,9 +145,7 @@ class _Collector:
         """Bundle the file or the folder *item*."""
         path = os.path.normpath(os.path.relpath(self._folder / item, self._folder)).replace(os.sep, "/")
         if path.startswith("../") or path in {"..", "."}:
-            raise errors.ProgramError(
-                f"include {str(item)!r}: name files and folders inside {self._folder} only"
-            )
+            raise errors.ProgramError(f"include {str(item)!r}: name files and folders inside {self._folder} only")
         if not os.path.exists(self._folder / path):
             raise errors.ProgramError(f"include {str(item)!r}: there is no {self._folder / path}")
         for file in self._files_in(path, ()):
@@ -206,12 +203,17 @@ class _Collector:
         module = self._take(name, needed=needed)
         if module is None or module.folder is None:
             return
-        names = imported.names
-        if names == ("*",):
-            names = imports.exported(self._parse(module.path)) if module.path else ()
+        names = self._exported(module.path) if imported.names == ("*",) else imported.names
         for attribute in names:
             if self._locate(module.folder, attribute) or module.path is None:
                 self._take(f"{name}.{attribute}", needed=needed)
+
+    def _exported(self, path: str | None) -> tuple[str, ...]:
+        """Return what ``import *`` takes from a package with the file *path*, as far as its text says."""
+        try:
+            return imports.exported(self._parse(path)) if path else ()
+        except errors.ProgramError:
+            return ()  # raised again when its own turn comes, if it is needed
 
     def _take(self, name: str, *, needed: bool) -> _Module | None:
         """Bundle the module *name* and the packages it is in; return None if it is not local."""
@@ -272,9 +274,14 @@ class _Collector:
             self._follow(module.path, _package_of(name, module.path), needed=needed)
 
     def _advice(self, name: str) -> str:
+        spec = importlib.machinery.PathFinder.find_spec(name.partition(".")[0])
+        if "." in name or spec is None or spec.origin is None:
+            trouble = f"no module named {name!r}"
+        else:
+            trouble = f"hosts have no module named {name!r}: {spec.origin} is for this program or user alone"
         return (
-            f"no module named {name!r}: put it into {self._folder}, or install it, here and on the hosts, or "
-            "import it inside try/except ImportError if the program can do without it"
+            f"{trouble}: put it into {self._folder}, or install it, here and on the hosts, or import it inside "
+            "try/except ImportError if the program can do without it"
         )
 
     def _list(self, folder: str) -> frozenset[str]:
@@ -303,8 +310,10 @@ class _Collector:
             except SyntaxError as error:
                 line = f":{error.lineno}" if error.lineno else ""
                 raise errors.ProgramError(f"{where}{line}: {error.msg}") from None
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
                 raise errors.ProgramError(f"{where}: {error}") from None
+            except (RecursionError, MemoryError):
+                raise errors.ProgramError(f"{where}: nested too deeply for Python") from None
             self._trees[path] = tree
         return self._trees[path]
 
@@ -370,9 +379,14 @@ def _module_name(path: str) -> str | None:
 
 
 def _installed_path(folder: Path) -> list[str]:
-    """Return ``sys.path`` without *folder* and that of the running program, which hosts don't have."""
-    local = {os.path.abspath(folder), os.getcwd(), *map(os.path.abspath, sys.path[:1])}
+    """Return where hosts have installed modules too: ``sys.path`` without what is only this program's or user's.
+
+    That is *folder*, the folder of the running program, ``PYTHONPATH``, and packages installed with ``--user``.
+    """
+    own = [str(folder), os.getcwd(), *sys.path[:1], *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    own.append(site.getusersitepackages())
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     if main:
-        local.add(os.path.dirname(os.path.abspath(main)))
-    return [entry for entry in sys.path if os.path.abspath(entry) not in local]
+        own.append(os.path.dirname(main))
+    absolute = {os.path.abspath(entry) for entry in own}
+    return [entry for entry in sys.path if os.path.abspath(entry) not in absolute]

@@ -77,10 +77,12 @@ def connect(slot_dir: str, init: init_data.InitData) -> Channels:
     ``shm_key``; on Windows always in named shared memory. Raises ChannelsError, with the reason.
     """
     if sys.platform == "win32":
-        return Channels(_named(init.comm_obj_name))
-    if init.shm_key == -1:
-        return Channels(_file(os.path.join(slot_dir, slot.CHANNELS)))
-    return Channels(_system_v(init.shm_key))
+        memory = _named(init.comm_obj_name)
+    elif init.shm_key == -1:
+        memory = _file(os.path.join(slot_dir, slot.CHANNELS))
+    else:
+        memory = _system_v(init.shm_key)
+    return Channels(memory)
 
 
 def _file(path: str) -> memoryview:

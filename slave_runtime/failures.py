@@ -11,7 +11,7 @@ import errno
 import os
 import sys
 import types
-from typing import Container, Optional
+from typing import Iterable, Optional
 
 __all__ = [
     "ABORTED",
@@ -61,7 +61,7 @@ class HostFailure(Exception):
         self.status = status
 
 
-def of_host(error: BaseException, root: str, modules: Container[str]) -> Optional[HostFailure]:
+def of_host(error: BaseException, root: str, modules: Iterable[str]) -> Optional[HostFailure]:
     """Return the failure of the host that *error* shows, None if it is an outcome of the job.
 
     *root* is the directory of the program, *modules* are the names of its modules.
@@ -88,9 +88,10 @@ def say(line: str) -> None:
         print(f"pyboinc: {' '.join(line.split())}", file=sys.stderr, flush=True)
 
 
-def _imported_from_program(error: ImportError, root: str, modules: Container[str]) -> bool:
+def _imported_from_program(error: ImportError, root: str, modules: Iterable[str]) -> bool:
     if error.name:
-        return error.name in modules
+        top = error.name.partition(".")[0]
+        return any(module.partition(".")[0] == top for module in modules)
     return _is_inside(_innermost_file(error.__traceback__), root)
 
 

@@ -64,6 +64,7 @@ def read(path: str) -> Optional[InitData]:
 
 def parse(data: bytes) -> InitData:
     """Return what *data* says. What is missing or is no number keeps its default."""
+    data = data.replace(b"<app_init_data>", b"")
     for section in _SECTIONS:
         data = re.sub(b"(?s)<%b>.*</%b>" % (section.encode(), section.encode()), b"", data)
     elements: Dict[str, str] = {}

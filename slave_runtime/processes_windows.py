@@ -169,7 +169,8 @@ if sys.platform == "win32":
             _kernel32.QueryInformationJobObject(
                 self._job, _BASIC_ACCOUNTING, ctypes.byref(times), ctypes.sizeof(times), None
             )
-            return (times.TotalUserTime + times.TotalKernelTime) / 1e7 - time.process_time()
+            hundreds_of_nanoseconds: int = times.TotalUserTime + times.TotalKernelTime
+            return hundreds_of_nanoseconds / 1e7 - time.process_time()
 
         def _pids(self) -> List[int]:
             pids = _ProcessIdList()

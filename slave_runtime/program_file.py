@@ -7,6 +7,7 @@ exactly the files that the manifest lists with their SHA-256.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -68,8 +69,12 @@ def unpack(path: str, directory: str, key: signature.PublicKey) -> Program:
             shutil.rmtree(directory, ignore_errors=True)
             for name, digest in sorted(manifest.files.items()):
                 _extract(archive, members[name], os.path.join(directory, *name.split("/")), digest)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, UnicodeDecodeError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, OverflowError, RuntimeError) as error:
         raise Refused(f"the program file is damaged: {error}") from error
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # zipfile went where the archive told it to
+            raise Refused(f"the program file is damaged: {error}") from error
+        raise
     return Program(directory, manifest.slave, manifest.modules, sha256)
 
 
@@ -122,7 +127,7 @@ def _manifest(
             raise Refused(f"the program has format {fields['pyboinc_program']}, this runtime knows {FORMAT}")
         project = fields["project"]
         manifest = _Manifest(fields["slave"], dict(fields["modules"]), dict(fields["files"]))
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise Refused(f"the program's manifest is malformed: {error}") from error
     if key.project is not None and project != key.project:
         raise Refused(f"the program was signed for another project, {project}")
@@ -141,9 +146,9 @@ def _check_names(manifest: _Manifest) -> None:
     if len(spellings) != len(manifest.files):
         raise Refused("the program has two files that are one on some file systems")
     for name, path in manifest.modules.items():
-        if path not in manifest.files or not name:
+        if not isinstance(path, str) or path not in manifest.files or not name:
             raise Refused(f"the program has no file for its module {name}")
-    if manifest.slave not in manifest.files:
+    if not isinstance(manifest.slave, str) or manifest.slave not in manifest.files:
         raise Refused("the program has no slave file")
 
 

@@ -41,7 +41,7 @@ def parse(data: bytes) -> PublicKey:
     try:
         fields = json.loads(data.decode("utf-8"))
         n, e, project = int(fields["n"], 16), fields["e"], fields.get("project")
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise BadKey(f"not a public key: {error}") from error
     if n.bit_length() not in _BITS or n % 2 == 0:
         raise BadKey("not a public key: the modulus needs 2048 to 8192 bits")

@@ -122,38 +122,35 @@ class Lock:
 
     def __init__(self, slot_dir: str) -> None:
         self._path = os.path.join(slot_dir, LOCK)
-        self._held: object = None
-
-    def acquire(self) -> bool:
-        """Take the lock; return False if another process has it. Does not block; raises OSError."""
-        if sys.platform == "win32":
-            return self._acquire_windows()
-        import fcntl
-
-        file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o664)
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.ENOLCK):  # a file system without locks
-                os.close(file)
-                return False
-        self._held = file
-        return True
 
     if sys.platform == "win32":
 
-        def _acquire_windows(self) -> bool:
+        def acquire(self) -> bool:
+            """Take the lock; return False if another process has it. Does not block."""
             import ctypes
 
             kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
             kernel32.CreateFileW.restype = ctypes.c_void_p
-            generic_write, open_always, normal = 0x40000000, 4, 0x80
-            share_nothing = 0
+            generic_write, share_nothing, open_always, normal = 0x40000000, 0, 4, 0x80
             handle = kernel32.CreateFileW(
-                self._path, generic_write, share_nothing, None, open_always, normal, None
+                ctypes.c_wchar_p(self._path), generic_write, share_nothing, None, open_always, normal, None
             )
-            self._held = handle
             return handle is not None and handle != ctypes.c_void_p(-1).value
+
+    else:
+
+        def acquire(self) -> bool:
+            """Take the lock; return False if another process has it. Does not block; raises OSError."""
+            import fcntl
+
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o664)
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.ENOSYS, errno.ENOLCK):  # a file system without locks
+                    os.close(file)
+                    return False
+            return True
 
 
 def _store(path: str, data: bytes, durable: bool) -> None:

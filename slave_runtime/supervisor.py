@@ -99,7 +99,7 @@ class Supervisor:
         self._heartbeat_seconds = heartbeat_seconds
         self._suspended = False
         self._now = clock()
-        self._status_due = self._now
+        self._status_due = self._now + STATUS_SECONDS
         self._silence = 0.0
         self._checkpoints = 0
         self._checkpoint_cpu_time = init.wu_cpu_time

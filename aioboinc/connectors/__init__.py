@@ -13,12 +13,15 @@ from __future__ import annotations
 import urllib.parse
 
 from aioboinc import errors
-from aioboinc.connectors.base import Column, Connector, DuplicateKey, Row, Transaction
+from aioboinc.connectors.base import Column, Connector, DuplicateKey, Row, Timing, Transaction
 
-__all__ = ["Column", "Connector", "DuplicateKey", "Row", "Transaction", "open"]
+__all__ = ["Column", "Connector", "DuplicateKey", "Row", "Timing", "Transaction", "open"]
 
 
-def open(url: str, *, pool_size: int = 4) -> Connector:
+_REAL_TIME = Timing()
+
+
+def open(url: str, *, pool_size: int = 4, timing: Timing = _REAL_TIME) -> Connector:
     """Return the connector for *url*, to be entered with ``async with``; nothing is connected before that.
 
     *url* is ``sqlite:///path`` (an absolute path, taken as it is; the file is made if there is none) or
@@ -31,11 +34,11 @@ def open(url: str, *, pool_size: int = 4) -> Connector:
     if scheme == "sqlite" and separator and path.startswith("/"):
         from aioboinc.connectors import sqlite
 
-        return sqlite.SQLiteConnector("/" + path.lstrip("/"), pool_size=pool_size)
+        return sqlite.SQLiteConnector("/" + path.lstrip("/"), pool_size, timing)
     if scheme == "mysql" and separator:
         from aioboinc.connectors import mysql
 
-        return mysql.MySQLConnector(_server(url), pool_size=pool_size)
+        return mysql.MySQLConnector(_server(url), pool_size, timing)
     raise errors.DatabaseError(
         f"{_without_password(url)} is no database: give sqlite:///path or mysql://user:password@host:port/database"
     )

@@ -15,7 +15,17 @@ from typing import Any, Self, TypeVar
 
 from aioboinc import errors, service
 
-__all__ = ["LISTS", "Column", "Connector", "DuplicateKey", "Row", "Transaction", "Transient", "finish"]
+__all__ = [
+    "LISTS",
+    "Column",
+    "Connector",
+    "DuplicateKey",
+    "Row",
+    "Timing",
+    "Transaction",
+    "Transient",
+    "finish",
+]
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -41,6 +51,18 @@ class Column:
     def required(self) -> bool:
         """True if every insert must name the column."""
         return self.default is None and not self.nullable
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How the pauses between attempts are made and measured."""
+
+    clock: Callable[[], float] = time.monotonic
+    """Returns seconds since some moment."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """Waits for so many seconds."""
+    jitter: Callable[[float, float], float] = random.uniform
+    """Draws a delay between two."""
 
 
 class DuplicateKey(errors.DatabaseError):
@@ -130,6 +152,8 @@ class Transaction(abc.ABC):
 
     def check(self) -> None:
         """Raise again what doomed the transaction, should the work have caught it: some of it may be undone."""
+        if self._connector.closed:
+            raise RuntimeError("the connector is closed")
         if self._doomed is not None:
             raise self._doomed
 
@@ -139,28 +163,19 @@ class Transaction(abc.ABC):
 
 
 class Connector(abc.ABC):
-    """A database, while entered. Any number of tasks of one event loop may use it at once.
-
-    *clock* (seconds), *sleep* and *jitter* serve the pauses between attempts.
-    """
+    """A database, while entered. Any number of tasks of one event loop may use it at once."""
 
     dialect: str
     """Which SQL it speaks: "sqlite" or "mysql"."""
 
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        jitter: Callable[[float, float], float] = random.uniform,
-    ) -> None:
+    def __init__(self, timing: Timing) -> None:
+        self.closed = True
+        """It is not entered: nothing can be run."""
         self.checked_out = 0
         """Number of connections in use."""
         self.known_columns: dict[str, dict[str, Column]] = {}
         """What `Transaction.columns` has found out."""
-        self._clock = clock
-        self._sleep = sleep
-        self._jitter = jitter
+        self._timing = timing
         self._inside: set[asyncio.Task[Any] | None] = set()
 
     @abc.abstractmethod
@@ -218,7 +233,7 @@ class Connector(abc.ABC):
         if task in self._inside:
             # With all connections in the hands of tasks that want one more, none would ever get it.
             raise RuntimeError("run() or read() inside the work of another: pass the transaction on")
-        backoff = service.Backoff(0.010, 2.0, jitter=self._jitter)
+        backoff = service.Backoff(0.010, 2.0, jitter=self._timing.jitter)
         since: float | None = None
         warned = False
         self._inside.add(task)
@@ -227,14 +242,14 @@ class Connector(abc.ABC):
                 try:
                     return await attempt()
                 except Transient as error:
-                    now = self._clock()
+                    now = self._timing.clock()
                     since = now if since is None else since
                     if now - since >= error.patience:
                         raise error.final from error.__cause__
                     if error.lost and not warned:
                         warned = True
                         _log.warning("%s - trying again for %d s", error, error.patience)
-                await self._sleep(backoff.next())
+                await self._timing.sleep(backoff.next())
         finally:
             self._inside.discard(task)
 

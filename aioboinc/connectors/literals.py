@@ -101,8 +101,7 @@ _ENCODERS: dict[type, Callable[[Any], bytes]] = {
 
 def _number(text: str) -> int | float:
     """Convert a DECIMAL, such as a SUM of integers, to what SQLite has in its place."""
-    value = decimal.Decimal(text)
-    return int(value) if value == value.to_integral_value() and "." not in text else float(value)
+    return float(text) if "." in text else int(text)
 
 
 DECODERS: dict[int, Callable[[Any], Any]] = {

@@ -96,18 +96,17 @@ class MySQLConnector(base.Connector):
 
     dialect = "mysql"
 
-    def __init__(self, server: Mapping[str, str | int], *, pool_size: int = 4, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, server: Mapping[str, str | int], pool_size: int, timing: base.Timing) -> None:
+        super().__init__(timing)
         self._server = server
         self._slots = asyncio.Semaphore(pool_size)
         self._idle: list[_Link] = []
         self._used: set[_Link] = set()
-        self._closed = True
         where = server.get("unix_socket") or f"{server['host']}:{server['port']}"
         self._name = f"database {server['db']} on {where}"
 
     async def __aenter__(self) -> Self:
-        self._closed = False
+        self.closed = False
         try:
             self._idle.append(await self._connect())
         except base.Transient as error:
@@ -117,7 +116,7 @@ class MySQLConnector(base.Connector):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._closed = True
+        self.closed = True
         for link in self._used:
             link.abort()
         idle, self._idle = self._idle, []
@@ -131,7 +130,7 @@ class MySQLConnector(base.Connector):
 
     async def _attempt(self, begin: str, work: Callable[[base.Transaction], Awaitable[T]]) -> T:
         async with self._slots:
-            if self._closed:
+            if self.closed:
                 raise RuntimeError("the connector is closed")
             link = await self._link()
             self._used.add(link)
@@ -151,7 +150,7 @@ class MySQLConnector(base.Connector):
                 transaction.end()
                 self.checked_out -= 1
                 self._used.discard(link)
-                if link.usable and not self._closed:
+                if link.usable and not self.closed:
                     self._idle.append(link)
                 else:
                     link.abort()
@@ -195,7 +194,7 @@ class MySQLConnector(base.Connector):
         if code in _CONTENTION:
             final = errors.DatabaseError(f"{self._name}: others keep rows locked ({_text(error)})")
             return base.Transient(final, patience=_CONTENTION_PATIENCE, lost=False)
-        if code in _LOST or isinstance(error, OSError | pymysql.err.InterfaceError | _OutOfStep):
+        if code in _LOST or isinstance(error, OSError | pymysql.err.InterfaceError | _HungUp):
             advice = _REFUSED.get(code, "the server can't be reached: is it running?")
             final = errors.DatabaseError(f"{self._name}: {advice} ({_text(error)})")
             return base.Transient(final, patience=_LOST_PATIENCE, lost=True)
@@ -217,12 +216,12 @@ async def _quit(links: Sequence[_Link]) -> None:
         await asyncio.sleep(0)  # sockets are closed in the event loop's next round
 
 
-class _OutOfStep(Exception):
-    """The driver failed in the middle of a conversation; whatever the connection says next is of no use."""
+class _HungUp(Exception):
+    """The connection closed under the driver, whatever error it made of that."""
 
 
 class _Cursor(aiomysql.Cursor):  # type: ignore[misc]
-    """Without warnings: the driver asks for them by a statement of its own and raises Python's, for mere notes too.
+    """Without warnings: the driver asks for them by statements of its own, and mere notes become Python's.
 
     A value that does not fit is an error in our sessions.
     """
@@ -271,12 +270,11 @@ class _Link:
         self._talking = True
         try:
             await cursor.run(statement)
-        except pymysql.err.MySQLError as error:
+        except Exception as error:
             self._talking = not _from_server(error)
+            if self._talking and (self._connection.closed or self._transport.is_closing()):
+                raise _HungUp(f"{type(error).__name__}: {error}") from error
             raise
-        except (RuntimeError, ValueError, AssertionError, AttributeError, TypeError) as error:
-            # What becomes of a transport that has closed, and of bytes that the driver does not understand.
-            raise _OutOfStep(f"{type(error).__name__}: {error}") from error
         self._talking = False
         return cursor
 
@@ -354,7 +352,7 @@ def _text(error: Exception) -> str:
     return str(cause or (error.args[-1] if error.args else "") or type(error).__name__)
 
 
-def _from_server(error: pymysql.err.MySQLError) -> bool:
+def _from_server(error: Exception) -> bool:
     """True if the server refused a statement and waits for the next; the client's own codes begin with a 2."""
-    code = _code(error)
+    code = _code(error) if isinstance(error, pymysql.err.MySQLError) else 0
     return code >= 1000 and not 2000 <= code < 3000

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import aiosqlite
 
@@ -45,24 +45,23 @@ _Connections = asyncio.LifoQueue[aiosqlite.Connection]
 class SQLiteConnector(base.Connector):
     """One connection that writes and *pool_size* that read, each with a thread of its own.
 
-    With the write-ahead log, readers and a writer do not wait for each other. A transaction takes the write lock at
-    its start: one that asks for it later may be refused at once.
+    With the write-ahead log, readers and a writer do not wait for each other. A transaction takes the write
+    lock at its start: one that asks for it later may be refused at once.
     """
 
     dialect = "sqlite"
 
-    def __init__(self, path: str, *, pool_size: int = 2, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, path: str, pool_size: int, timing: base.Timing) -> None:
+        super().__init__(timing)
         self._path = path
         self._pool_size = pool_size
         self._open: list[aiosqlite.Connection] = []
         self._writers = _Connections()
         self._readers = _Connections()
-        self._closed = True
         self._durable = True
 
     async def __aenter__(self) -> Self:
-        self._closed = False
+        self.closed = False
         try:
             self._writers.put_nowait(await self._persist(lambda: self._connect(_WRITER)))
             for _ in range(self._pool_size):
@@ -85,7 +84,7 @@ class SQLiteConnector(base.Connector):
             raise (self.translate(error) or error) from error
 
     async def _close(self) -> None:
-        self._closed = True
+        self.closed = True
         connections, self._open = self._open, []
         await asyncio.gather(*(connection.close() for connection in connections))
         for connection in connections:
@@ -108,7 +107,7 @@ class SQLiteConnector(base.Connector):
 
     @contextlib.asynccontextmanager
     async def _transaction(self, free: _Connections) -> AsyncIterator[_Transaction]:
-        if self._closed:
+        if self.closed:
             raise RuntimeError("the connector is closed")
         connection = await free.get()
         self.checked_out += 1
@@ -117,8 +116,7 @@ class SQLiteConnector(base.Connector):
             yield transaction
         except BaseException:
             # A cancelled statement goes on in the connection's thread. The roll-back queues up behind it.
-            if not self._closed:
-                await connection.interrupt()
+            if not self.closed:
                 await base.finish(connection.rollback())
             raise
         finally:
@@ -166,7 +164,7 @@ async def _connected(
 
 def _join(connection: aiosqlite.Connection) -> None:
     """Wait the moment until the thread of a closed connection has ended; all that it had to say is said."""
-    thread: threading.Thread = getattr(connection, "_thread", connection)  # itself, before aiosqlite 0.22
+    thread = cast(threading.Thread, getattr(connection, "_thread", connection))  # itself, before aiosqlite 0.22
     thread.join()
 
 

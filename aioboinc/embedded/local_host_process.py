@@ -4,21 +4,16 @@ It is a program of its own that imports only what every host gets, and it stands
 hosts: it fills the slot directory, starts the slave, enforces the workunit's bounds, and reports. What it does it
 is told in lines of JSON on a socket; when the other end of the socket is gone, it ends.
 
-- In: jobs, see `jobs.Job`.
-- Out: ``{"ready": pid}`` at the start; ``{"report": …}`` for a job that is over, the fields being those of
-  `store.scheduling.Report`; ``{"returned": [names]}`` for jobs that wait while the one before takes long:
-  another host may do them sooner.
+- In: jobs (`local_host_messages.Job`).
+- Out: ``{"ready": pid}`` at the start; ``{"report": …}`` for a job that is over (`local_host_messages.Report`);
+  ``{"returned": [names]}`` for jobs that wait while the one before takes long: another host may do them sooner.
 """
 
 from __future__ import annotations
 
-import base64
 import collections
 import contextlib
-import fcntl
 import gc
-import hashlib
-import html
 import json
 import os
 import resource
@@ -27,11 +22,12 @@ import shutil
 import signal
 import socket
 import sys
-import time
-import traceback
-from typing import Any, NoReturn
+from typing import Any
 
-from aioboinc.slave_runtime import failures, init_data, processes_unix, program_file, signature, slave, slot
+from aioboinc.embedded.local_host_execution import Execution
+from aioboinc.embedded.local_host_messages import Configuration, Job
+from aioboinc.embedded.local_host_slot import Slot
+from aioboinc.slave_runtime import processes_unix, program_file, signature, slave
 
 __all__ = ["main"]
 
@@ -39,40 +35,19 @@ PATIENCE = 0.25
 """Seconds that a job runs before those that wait behind it are returned."""
 PROGRAMS_KEPT = 16
 """Programs that are kept unpacked and compiled."""
-STDERR_BYTES = 63 * 1024
-"""How much of the end of a job's stderr is reported, as by the BOINC client."""
-LOOK_SECONDS = 0.25
-"""A running job's memory is looked at so often at least, and more often the closer it is to its bound."""
-GROWTH = 2e9
-"""Bytes that a job allocates in a second at most, as far as we expect."""
-DISK_SECONDS = 1.0
-"""The slot's size is looked at so often."""
-
-# BOINC's numbers (lib/error_numbers.h, lib/common_defs.h).
-SIGNALLED = 193
-DISK_LIMIT_EXCEEDED = 196
-TIME_LIMIT_EXCEEDED = 197
-MEMORY_LIMIT_EXCEEDED = 198
-FILE_TOO_BIG = -131
-COMPUTE_ERROR = 3
-FILES_UPLOADED = 5
-ABORTED = 6
-UPLOAD_FAILED = 7
-
-Message = dict[str, Any]
 
 
 class Host:
     """The jobs that wait, and the one that runs."""
 
-    def __init__(self, connection: socket.socket, configuration: Message) -> None:
+    def __init__(self, connection: socket.socket, configuration: Configuration) -> None:
         self._connection = connection
         self._received = b""
-        self._waiting: collections.deque[Message] = collections.deque()
+        self._waiting: collections.deque[Job] = collections.deque()
         self._running: Execution | None = None
-        self._slot = Slot(configuration["slot"])
+        self._slot = Slot(configuration["slot"], configuration["project_dir"])
         self._programs = Programs(configuration["programs"], configuration["key"])
-        self._version = configuration["version"]
+        self._configuration = configuration
         self._wakeup, write_end = os.pipe()
         for end in (self._wakeup, write_end):
             os.set_blocking(end, False)
@@ -108,7 +83,7 @@ class Host:
         if self._running is not None and self._running.is_over():
             over, self._running = self._running, None
             self._kill_strays()
-            report = over.report(self._version)
+            report = over.report(self._configuration)
             if report["exit_status"] == 0:
                 self._programs.has_worked(over.job["program"])
             self._send({"report": report})
@@ -118,13 +93,13 @@ class Host:
             self._send({"returned": [job["name"] for job in self._waiting]})
             self._waiting.clear()
 
-    def _start(self, job: Message) -> Execution:
+    def _start(self, job: Job) -> Execution:
         prepared: slave.Prepared | Exception
         try:
+            self._slot.fill(job)
             prepared = self._programs.prepare(job["program"])
         except (program_file.Refused, signature.BadKey, OSError) as error:
             prepared = error
-        self._slot.fill(job)
         return Execution(job, prepared, self._slot, self._private)
 
     def _kill_strays(self) -> None:
@@ -136,7 +111,7 @@ class Host:
             return
         self._tree.kill()
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         self._connection.sendall(json.dumps(message).encode() + b"\n")
 
     def _receive(self) -> bool:
@@ -186,117 +161,19 @@ class Programs:
             self._to_preload.add(path)
 
 
-class Slot:
-    """The directory that jobs run in, one after the other.
-
-    Files that every job has are written in place: to make and remove them costs more than a fork.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        os.makedirs(path, exist_ok=True)
-        self.lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self.lock, fcntl.LOCK_EX)  # an earlier process may be about to end
-        processes_unix.kill_strays(processes_unix_marker(), path)
-        self.stderr = os.open(
-            os.path.join(path, slot.STDERR), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
-        )
-
-    def fill(self, job: Message) -> None:
-        """Leave in the directory what *job* needs and nothing else."""
-        files = {name: f"<soft_link>{path}</soft_link>\n" for name, path in job["links"].items()}
-        files[slot.INIT_DATA] = _init_data(job, self.path)
-        with os.scandir(self.path) as entries:
-            unwanted = [entry.name for entry in entries if entry.name not in files and entry.name != slot.STDERR]
-        for name in unwanted:
-            self._remove(name)
-        os.ftruncate(self.stderr, 0)
-        for name, content in files.items():
-            self._write(name, content.encode())
-        if job["checkpoint"]:
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(job["checkpoint"], os.path.join(self.path, slot.CHECKPOINT))
-        # What an earlier execution of the same result may have left would pass for this one's output.
-        slot.remove(job["output"])
-        os.makedirs(os.path.dirname(job["output"]), exist_ok=True)
-
-    def size(self) -> int:
-        """Return the number of bytes in the directory."""
-        total = 0
-        for folder, _, names in os.walk(self.path):
-            for name in names:
-                with contextlib.suppress(OSError):
-                    total += os.lstat(os.path.join(folder, name)).st_size
-        return total
-
-    def stderr_end(self) -> str:
-        """Return the end of what the job has written to stderr."""
-        size = os.fstat(self.stderr).st_size
-        return os.pread(self.stderr, STDERR_BYTES, max(0, size - STDERR_BYTES)).decode("utf-8", "replace")
-
-    def _write(self, name: str, content: bytes) -> None:
-        path = os.path.join(self.path, name)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            file = os.open(path, flags, 0o644)
-        except OSError:
-            self._remove(name)  # the last slave has put something else there
-            file = os.open(path, flags, 0o644)
-        os.write(file, content)
-        os.ftruncate(file, len(content))
-        os.close(file)
-
-    def _remove(self, name: str) -> None:
-        path = os.path.join(self.path, name)
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            slot.remove(path)
+def _freeze() -> None:
+    """Keep the garbage collector off what is there: a child that looked through it would copy it."""
+    gc.collect()
+    gc.freeze()
 
 
-class Execution:
-    """A job that runs: its process, its bounds, what it has used. Descriptors in *private* are closed in the process."""
-
-    def __init__(
-        self, job: Message, prepared: slave.Prepared | Exception, place: Slot, private: tuple[int, ...]
-    ) -> None:
-        self.job = job
-        self._slot = place
-        self._table = processes_unix.ProcTable() if sys.platform == "linux" else None
-        self._aborted: tuple[int, str] | None = None
-        self._status = 0
-        self._cpu_time = 0.0
-        self._memory = 0.0
-        self._disk = 0
-        self._started = time.monotonic()
-        self._next_look = self._started + min(LOOK_SECONDS, job["memory_bound"] / GROWTH)
-        self._next_disk_look = self._started + DISK_SECONDS
-        parent = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
-            _become_slave(job, prepared, place, private, parent)
-        with contextlib.suppress(OSError):
-            os.setpgid(self._pid, self._pid)  # both sides do it: it holds as soon as either has
-
-    def elapsed(self) -> float:
-        """Return the seconds since the start."""
-        return time.monotonic() - self._started
-
-    def kill(self) -> None:
-        """Kill the job's process group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._pid, signal.SIGKILL)
-
-    def watch(self) -> float:
-        """Kill the job if it has exceeded a bound; return the seconds until this is to be called again."""
-        now = time.monotonic()
-        if now >= self._started + self.job["elapsed_bound"]:
-            self._abort(
-                TIME_LIMIT_EXCEEDED, f"exceeded elapsed time limit {self.job['elapsed_bound']:.2f}"
-            )
-        if now >= self._next_look:
-            self._next_look = now + self._look_at_memory()
-        if now >= self._next_disk_look:
-            self._next_disk_look = now + DISK_SECONDS
-            self._look_at_disk()
-        return max(0.0, min(self._next_look, self._next_disk_look, self._started + self.job["elapsed_bound"]) - now)
+def main() -> None:
+    """Be a local host; ``sys.argv[1]`` is its configuration in JSON."""
+    configuration = json.loads(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("500")  # where memory runs out, a slave goes before the master
+    host = Host(socket.socket(fileno=configuration["socket"]), configuration)
+    gc.disable()
+    _freeze()
+    host.serve()

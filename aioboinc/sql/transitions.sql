@@ -1,8 +1,13 @@
 -- app: the application with a name
 SELECT id FROM app WHERE name = :name
 
--- due: workunits that the transitioner has to look at, the longest overdue first
-SELECT id, result_template_file FROM workunit
+-- due [mysql]: workunits that the transitioner has to look at, the longest overdue first
+SELECT id, result_template_file FROM workunit FORCE INDEX (wu_timeout)
+WHERE transition_time < :now AND transitioner_flags <> :none AND appid = :appid AND id % :modulus = :remainder
+ORDER BY transition_time LIMIT :limit
+
+-- due [sqlite]: workunits that the transitioner has to look at, the longest overdue first
+SELECT id, result_template_file FROM workunit INDEXED BY wu_timeout
 WHERE transition_time < :now AND transitioner_flags <> :none AND appid = :appid AND id % :modulus = :remainder
 ORDER BY transition_time LIMIT :limit
 

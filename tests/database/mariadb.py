@@ -78,7 +78,9 @@ class MariaDB:
         )
 
     def start(self) -> None:
-        """Start the server and wait until it answers."""
+        """Start the server, unless it runs, and wait until it answers."""
+        if self._process is not None:
+            return
         log = self.directory / "log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(

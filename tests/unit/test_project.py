@@ -37,7 +37,9 @@ def test_boinc_project(tmp_path):
     assert not read.upload_certificates
 
 
-@pytest.mark.parametrize("element", ["", "<dont_generate_upload_certificates>0</dont_generate_upload_certificates>"])
+@pytest.mark.parametrize(
+    "element", ["", "<dont_generate_upload_certificates>0</dont_generate_upload_certificates>"]
+)
 def test_upload_certificates(tmp_path, element):
     text = CONFIG.replace("<dont_generate_upload_certificates>1</dont_generate_upload_certificates>", element)
     assert project.read(write(tmp_path, text)).upload_certificates

@@ -198,5 +198,3 @@ async def test_the_record_of_a_call_tells_it_from_any_other(folder):
     assert records[0] == records[1]
     assert len(set(records)) == 4
     assert {len(record) for record in records} == {96}
-
-

@@ -1,0 +1,238 @@
+"""One job on a local host: forked, kept within its bounds, reported."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gc
+import hashlib
+import os
+import signal
+import sys
+import time
+import traceback
+from typing import NoReturn
+
+from aioboinc.embedded.local_host_messages import Configuration, Job, Report
+from aioboinc.embedded.local_host_slot import Slot
+from aioboinc.slave_runtime import failures, init_data, processes_unix, slave, slot
+
+__all__ = ["Execution"]
+
+LOOK_SECONDS = 0.25
+"""A running job's memory is looked at so often at least, and more often the closer it is to its bound."""
+GROWTH = 2e9
+"""Bytes that a job allocates in a second at most, as far as we expect."""
+DISK_SECONDS = 1.0
+"""The slot's size is looked at so often."""
+
+# BOINC's numbers (lib/error_numbers.h, lib/common_defs.h).
+SIGNALLED = 193
+DISK_LIMIT_EXCEEDED = 196
+TIME_LIMIT_EXCEEDED = 197
+MEMORY_LIMIT_EXCEEDED = 198
+FILE_TOO_BIG = -131
+COMPUTE_ERROR = 3
+FILES_UPLOADED = 5
+ABORTED = 6
+UPLOAD_FAILED = 7
+
+
+class Execution:
+    """A job that runs: its process, its bounds, what it uses. The process closes the descriptors in *private*."""
+
+    def __init__(
+        self, job: Job, prepared: slave.Prepared | Exception, place: Slot, private: tuple[int, ...]
+    ) -> None:
+        self.job = job
+        self._slot = place
+        self._aborted: tuple[int, str] | None = None
+        self._status = 0
+        self._cpu_time = 0.0
+        self._peak_memory = 0
+        self._peak_disk = 0
+        self._started = time.monotonic()
+        self._deadline = self._started + job["elapsed_bound"]
+        self._next_look = self._started + min(LOOK_SECONDS, job["memory_bound"] / GROWTH)
+        self._next_look_at_disk = self._started + DISK_SECONDS
+        host = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _become_slave(job, prepared, place, private, host)
+        with contextlib.suppress(OSError):
+            os.setpgid(self._pid, self._pid)  # both processes do it: neither can rely on the other being first
+
+    def elapsed(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self._started
+
+    def kill(self) -> None:
+        """Kill the process and its group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._pid, signal.SIGKILL)
+
+    def watch(self) -> float:
+        """Abort the job if it exceeds a bound; return in how many seconds to call this again."""
+        now = time.monotonic()
+        if self._aborted is not None:
+            self.kill()  # what was forked meanwhile
+            return LOOK_SECONDS
+        if now >= self._deadline:
+            self._abort(TIME_LIMIT_EXCEEDED, f"exceeded elapsed time limit {self.job['elapsed_bound']:.2f}")
+        elif now >= self._next_look:
+            self._next_look = now + self._look_at_memory()
+            if now >= self._next_look_at_disk:
+                self._next_look_at_disk = now + DISK_SECONDS
+                self._look_at_disk()
+        return max(0.0, min(self._next_look, self._deadline) - time.monotonic())
+
+    def is_over(self) -> bool:
+        """Tell whether the process has ended; its group is killed then."""
+        pid, status, usage = os.wait4(self._pid, os.WNOHANG)
+        if pid == 0:
+            return False
+        self.kill()
+        self._status = status
+        self._cpu_time = usage.ru_utime + usage.ru_stime
+        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        self._peak_memory = max(self._peak_memory, peak)
+        return True
+
+    def report(self, configuration: Configuration) -> Report:
+        """Return what became of the job."""
+        elapsed = self.elapsed()
+        client_state, exit_status, message, xml_doc_out = self._outcome(configuration)
+        stderr = self._slot.stderr_end()
+        if exit_status == failures.NO_OUTPUT and not stderr:
+            stderr = "pyboinc: slave returned no output: its process ended too early\n"
+        return {
+            "name": self.job["name"],
+            "client_state": client_state,
+            "exit_status": exit_status,
+            "cpu_time": self._cpu_time,
+            "elapsed_time": elapsed,
+            "xml_doc_out": xml_doc_out,
+            "stderr_out": _stderr_out(configuration["version"], message, stderr),
+            "peak_working_set_size": self._peak_memory,
+            "peak_disk_usage": self._peak_disk,
+        }
+
+    def _outcome(self, configuration: Configuration) -> tuple[int, int, str, str]:
+        """Return the client state, the exit status, the client's message and the document of the output."""
+        if self._aborted is not None:
+            return ABORTED, *self._aborted, ""
+        if os.WIFSIGNALED(self._status):
+            number = os.WTERMSIG(self._status)
+            return COMPUTE_ERROR, SIGNALLED, f"process got signal {number}", ""
+        status = os.WEXITSTATUS(self._status)
+        if status:
+            return COMPUTE_ERROR, status, f"process exited with code {status} ({status:#x}, {status - 256})", ""
+        try:
+            with open(self.job["output"], "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > self.job["max_nbytes"]:
+                    slot.remove(self.job["output"])
+                    return UPLOAD_FAILED, FILE_TOO_BIG, f"output of {size} bytes is too big", ""
+                digest = hashlib.md5(usedforsecurity=False)
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except FileNotFoundError:
+            return COMPUTE_ERROR, failures.NO_OUTPUT, "output file is absent", ""
+        return FILES_UPLOADED, 0, "", _xml_doc_out(self.job, size, digest.hexdigest(), configuration["upload_url"])
+
+    def _abort(self, status: int, message: str) -> None:
+        self._aborted = status, message
+        self.kill()
+
+    def _look_at_memory(self) -> float:
+        """Abort the job if it uses too much memory; return in how many seconds to look again."""
+        if sys.platform != "linux":
+            return LOOK_SECONDS
+        pids = [process.pid for process in processes_unix.ProcTable().descendants(os.getpid(), 0)]
+        used = sum(map(_resident, pids))
+        bound = self.job["memory_bound"]
+        if used > bound and len(pids) > 1:
+            used = sum(map(_proportional, pids))  # what they share was counted more than once
+        self._peak_memory = max(self._peak_memory, used)
+        if used > bound:
+            self._abort(
+                MEMORY_LIMIT_EXCEEDED,
+                f"working set size > workunit.rsc_memory_bound: {used / 1e6:.2f}MB > {bound / 1e6:.2f}MB",
+            )
+        return min(LOOK_SECONDS, max(0.01, (bound - used) / GROWTH))
+
+    def _look_at_disk(self) -> None:
+        used = self._slot.size()
+        bound = self.job["disk_bound"]
+        self._peak_disk = max(self._peak_disk, used)
+        if used > bound:
+            self._abort(
+                DISK_LIMIT_EXCEEDED, f"exceeded disk limit: {used / 1e6:.2f}MB > {bound / 1e6:.2f}MB"
+            )
+
+
+def _become_slave(
+    job: Job, prepared: slave.Prepared | Exception, place: Slot, private: tuple[int, ...], host: int
+) -> NoReturn:
+    """Run *job* and end; the process is a child that was just forked."""
+    status = failures.CHILD_FAILED
+    try:
+        os.setpgid(0, 0)
+        processes_unix.die_with_parent(host)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.dup2(place.stderr, 1)
+        os.dup2(place.stderr, 2)
+        for descriptor in (*private, place.stderr):
+            os.close(descriptor)
+        gc.enable()
+        if isinstance(prepared, Exception):
+            failures.say(f"the program can't be started: {prepared}")
+            status = failures.INIT_FAILURE
+        else:
+            data = base64.b64decode(job["input"]) if job["input"] is not None else None
+            init = init_data.InitData(
+                wu_name=job["workunit"], result_name=job["name"], project_dir=place.project_dir, client_pid=host
+            )
+            status = slave.run(prepared, place.path, init, data)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _resident(pid: int) -> int:
+    """Return the bytes of memory that a process has, 0 if it has ended."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def _proportional(pid: int) -> int:
+    """Return the same with its share only of what several processes have."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:"))
+    except (OSError, StopIteration):
+        return 0
+
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def _xml_doc_out(job: Job, size: int, md5: str, upload_url: str) -> str:
+    return (
+        f"<file_info><name>{os.path.basename(job['output'])}</name>\n    <nbytes>{size:f}</nbytes>\n"
+        f"    <max_nbytes>{job['max_nbytes']:f}</max_nbytes>\n    <md5_cksum>{md5}</md5_cksum>\n"
+        f"    <upload_url>{upload_url}</upload_url></file_info>\n"
+    )
+
+
+def _stderr_out(version: str, message: str, stderr: str) -> str:
+    """Return what the client reports of a job's messages, in its form."""
+    stderr = stderr.replace("]]>", "]]&gt;")
+    parts = [f"<message>\n{message}</message>\n" if message else ""]
+    parts.append(f"<stderr_txt>\n{stderr}\n</stderr_txt>\n" if stderr else "")
+    return f"<core_client_version>{version}</core_client_version>\n<![CDATA[\n{''.join(parts)}]]>\n"

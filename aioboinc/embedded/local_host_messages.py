@@ -1,0 +1,69 @@
+"""What a local host's process and the project say to each other, a line of JSON each."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+__all__ = ["Configuration", "Job", "Report"]
+
+
+class Configuration(TypedDict):
+    """What the process is told once, as its argument."""
+
+    socket: int
+    """Descriptor of its end of the connection."""
+    slot: str
+    """Path of the slot directory; other paths are absolute, too."""
+    programs: str
+    """Path of the directory to unpack programs in."""
+    key: str
+    """Path of the file with the public key that programs are checked with."""
+    project_dir: str
+    """Path of the project's root directory."""
+    upload_url: str
+    version: str
+    """What to report as the client's version."""
+
+
+class Job(TypedDict):
+    """A result to execute."""
+
+    name: str
+    """Name of the result."""
+    workunit: str
+    """Name of the workunit."""
+    hostid: int
+    program: str
+    """Path of the program."""
+    links: dict[str, str]
+    """Paths of the files in the slot directory's soft links, by their open names."""
+    input: str | None
+    """The input, in base64, if it is no file."""
+    output: str
+    """Path of the output file to be."""
+    max_nbytes: float
+    """Size of the output file at most."""
+    elapsed_bound: float
+    """Seconds that it may take."""
+    memory_bound: float
+    """Bytes of memory that it may use."""
+    disk_bound: float
+    """Bytes that it may have in the slot directory."""
+    fpops_est: float
+    fpops_bound: float
+    checkpoint: str | None
+    """Path of a checkpoint from which it goes on."""
+
+
+class Report(TypedDict):
+    """What became of a job: the fields of `store.scheduling.Report`."""
+
+    name: str
+    client_state: int
+    exit_status: int
+    cpu_time: float
+    elapsed_time: float
+    xml_doc_out: str
+    stderr_out: str
+    peak_working_set_size: float
+    peak_disk_usage: float

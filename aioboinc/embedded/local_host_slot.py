@@ -1,0 +1,120 @@
+"""The slot directory of a local host: what a job finds in it, and what it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import html
+import os
+import shutil
+
+from aioboinc.embedded.local_host_messages import Job
+from aioboinc.slave_runtime import environment, processes_unix, slot
+
+__all__ = ["Slot"]
+
+STDERR_BYTES = 63 * 1024
+"""How much of the end of a job's stderr is reported, as by the BOINC client."""
+
+
+class Slot:
+    """The directory that jobs run in, one after the other.
+
+    Files that every job has are written in place: to make and remove them costs more than a fork.
+    """
+
+    def __init__(self, path: str, project_dir: str) -> None:
+        self.path = path
+        self.project_dir = project_dir
+        self._folders: set[str] = set()
+        if os.path.isdir(path):
+            processes_unix.kill_strays(environment.MARKER, path)
+        os.makedirs(path, exist_ok=True)
+        self.lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(self.lock, fcntl.LOCK_EX)  # an earlier process may still be about to end
+        self.stderr = os.open(
+            os.path.join(path, slot.STDERR), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
+        )
+
+    def fill(self, job: Job) -> None:
+        """Leave in the directory what *job* needs and nothing else."""
+        files = {name: f"<soft_link>{path}</soft_link>\n" for name, path in job["links"].items()}
+        files[slot.INIT_DATA] = _init_data(job, self.path, self.project_dir)
+        with os.scandir(self.path) as entries:
+            unwanted = [entry.name for entry in entries if entry.name not in files and entry.name != slot.STDERR]
+        for name in unwanted:
+            self._remove(name)
+        os.ftruncate(self.stderr, 0)
+        for name, content in files.items():
+            self._write(name, content.encode())
+        if job["checkpoint"]:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(job["checkpoint"], os.path.join(self.path, slot.CHECKPOINT))
+        folder = os.path.dirname(job["output"])
+        if folder not in self._folders:
+            os.makedirs(folder, exist_ok=True)
+            self._folders.add(folder)
+        slot.remove(job["output"])  # of an earlier execution of the same result; it would pass for this one's
+
+    def size(self) -> int:
+        """Return the number of bytes in the directory."""
+        total = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    total += os.lstat(os.path.join(folder, name)).st_size
+        return total
+
+    def stderr_end(self) -> str:
+        """Return the end of what the job has written to stderr."""
+        size = os.fstat(self.stderr).st_size
+        return os.pread(self.stderr, STDERR_BYTES, max(0, size - STDERR_BYTES)).decode("utf-8", "replace")
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = os.path.join(self.path, name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            file = os.open(path, flags, 0o644)
+        except OSError:
+            self._remove(name)  # the last slave has put something else there
+            file = os.open(path, flags, 0o644)
+        os.write(file, content)
+        os.ftruncate(file, len(content))
+        os.close(file)
+
+    def _remove(self, name: str) -> None:
+        path = os.path.join(self.path, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            slot.remove(path)
+
+
+def _init_data(job: Job, slot_dir: str, project_dir: str) -> str:
+    """Return the parts of the client's ``init_data.xml`` that mean something here."""
+    values = {
+        "major_version": 7,
+        "minor_version": 20,
+        "release": 5,
+        "hostid": job["hostid"],
+        "app_name": "pyboinc",
+        "project_dir": project_dir,
+        "wu_name": job["workunit"],
+        "result_name": job["name"],
+        "shm_key": -1,
+        "slot": os.path.basename(slot_dir),
+        "client_pid": os.getpid(),
+        "wu_cpu_time": 0.0,
+        "checkpoint_period": 60.0,
+        "fraction_done_start": 0.0,
+        "fraction_done_end": 1.0,
+        "ncpus": 1.0,
+        "rsc_fpops_est": job["fpops_est"],
+        "rsc_fpops_bound": job["fpops_bound"],
+        "rsc_memory_bound": job["memory_bound"],
+        "rsc_disk_bound": job["disk_bound"],
+    }
+    lines = (f"<{name}>{html.escape(str(value), quote=False)}</{name}>\n" for name, value in values.items())
+    return "<app_init_data>\n" + "".join(lines) + "</app_init_data>\n"
+
+

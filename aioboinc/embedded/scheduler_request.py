@@ -1,0 +1,301 @@
+"""The scheduler RPC's request: from the bytes that a client sends to typed values, or to a refusal.
+
+What clients send is almost XML: some of their elements hold text as it is. Those are cut out first; a parser
+without entities and document types reads the rest, up to a depth and a number of elements.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+import defusedxml
+import defusedxml.ElementTree
+
+from aioboinc import models
+from aioboinc.store import scheduling
+
+__all__ = ["BadRequest", "Request", "peek_account_key", "parse"]
+
+_MAX_DEPTH = 16
+_MAX_ELEMENTS = 200_000
+_MAX_TEXT = 254
+"""Characters of a column of text in BOINC's tables, and of a result's name with some room."""
+_MAX_BLOB = 65_535
+"""Bytes of a blob in BOINC's tables."""
+_RAW = re.compile(r"<(stderr_out|msg_from_host|client_opaque|time_stats_log|job_log)>")
+_BARE_AMPERSAND = re.compile(r"&(?!(?:lt|gt|amp|quot|apos|#\d{1,6}|#x[0-9a-fA-F]{1,5});)")
+_CONTROLS = dict.fromkeys({*range(32), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000)} - {9, 10, 13})
+_KEY = re.compile(rb"<authenticator>\s*([^<>\s]{1,254})\s*</authenticator>")
+
+
+class BadRequest(ValueError):
+    """The request is not one; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks for, and what it says of itself and of its results."""
+
+    account_key: str
+    """The account's ``authenticator``."""
+    hostid: int
+    """The host's ID, 0 for a host that has none yet."""
+    rpc_seqno: int
+    """Number of the request, counted by the client."""
+    platforms: Sequence[str]
+    """The platforms whose app versions the client runs, the best first."""
+    code_sign_key: str
+    """The project's public key as the client knows it; empty before the first reply."""
+    cpu_seconds: float
+    """Seconds of work that are asked for, over all cores; 0 with ``cpu_instances`` 0: none."""
+    cpu_instances: float
+    """Number of idle cores that work is asked for."""
+    shares_machine: bool
+    """Several clients run on the machine, each a host of its own."""
+    host_cpid: str
+    """The host's name over all its projects."""
+    host: Mapping[str, int | float | str]
+    """What the host says of itself, by the columns of the table ``host``."""
+    disk_share: float
+    """Bytes of disk that the project may use on the host."""
+    ncpus_fraction: float
+    """Part of its cores that the host's owner lets BOINC use."""
+    memory_fraction: float
+    """Part of its memory that the host's owner lets BOINC use."""
+    reports: Sequence[scheduling.Report]
+    """Results that are over."""
+    in_progress: frozenset[str] | None
+    """Names of the results that the host has; None if it does not tell."""
+    has_messages: bool
+    """There are messages of applications to the project."""
+
+
+def peek_account_key(start: bytes) -> str:
+    """Return the account key from the *start* of a request, empty if it is not there."""
+    match = _KEY.search(start)
+    return match[1].decode("utf-8", "replace") if match else ""
+
+
+def parse(body: bytes) -> Request:
+    """Read a request. Raises `BadRequest`."""
+    text, raw = _cut_out(body.decode("utf-8", "replace"))
+    root = _parse(_BARE_AMPERSAND.sub("&amp;", text.translate(_CONTROLS)))
+    if root.tag != "scheduler_request":
+        raise BadRequest("no start tag")
+    wants_work = not _flag(root, "dont_send_work")
+    others = root.find("other_results")
+    preferences = root.find("working_global_preferences/global_preferences")
+    return Request(
+        account_key=_text(root, "authenticator"),
+        hostid=_integer(root, "hostid"),
+        rpc_seqno=_integer(root, "rpc_seqno"),
+        platforms=_platforms(root),
+        code_sign_key=_text(root, "code_sign_key", 4096),
+        cpu_seconds=_number(root, "cpu_req_secs") if wants_work else 0.0,
+        cpu_instances=_number(root, "cpu_req_instances") if wants_work else 0.0,
+        shares_machine=_flag(root, "allow_multiple_clients"),
+        host_cpid=_text(root, "host_info/host_cpid"),
+        host=_host(root),
+        disk_share=_number(root, "disk_usage/d_project_share"),
+        ncpus_fraction=_fraction(preferences, "max_ncpus_pct"),
+        memory_fraction=max(
+            _fraction(preferences, "ram_max_used_busy_pct"), _fraction(preferences, "ram_max_used_idle_pct")
+        ),
+        reports=_reports(root, raw),
+        in_progress=None if others is None else frozenset(_text(other, "name") for other in others),
+        has_messages=root.find("msg_from_host") is not None,
+    )
+
+
+def _cut_out(text: str) -> tuple[str, list[str]]:
+    """Replace the contents of raw elements by their number; return what is left, and the contents."""
+    pieces: list[str] = []
+    raw: list[str] = []
+    position = 0
+    while (match := _RAW.search(text, position)) is not None:
+        end_tag = f"</{match[1]}>"
+        # The client puts it behind a CDATA section, so that a program's own output may contain the tag.
+        end = -1
+        if text.find("<![CDATA[", match.end(), match.end() + 100) >= 0:
+            end = text.find(f"]]>\n{end_tag}", match.end())
+            end += 4 if end >= 0 else 0
+        if end < 0:
+            end = text.find(end_tag, match.end())
+        if end < 0:
+            raise BadRequest(f"no end tag of {match[1]}")
+        pieces += [text[position : match.end()], str(len(raw))]
+        raw.append(text[match.end() : end])
+        position = end
+        if len(raw) > _MAX_ELEMENTS:
+            raise BadRequest("too many elements")
+        pieces.append(text[position : position + len(end_tag)])
+        position += len(end_tag)
+    pieces.append(text[position:])
+    return "".join(pieces), raw
+
+
+class _Bounded(ElementTree.TreeBuilder):
+    """A tree of a bounded depth and number of elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = 0
+        self._elements = 0
+
+    def start(self, tag: str, attrs: dict[Any, Any], /) -> ElementTree.Element:
+        self._depth += 1
+        self._elements += 1
+        if self._depth > _MAX_DEPTH or self._elements > _MAX_ELEMENTS:
+            raise BadRequest("too many elements")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> ElementTree.Element:
+        self._depth -= 1
+        return super().end(tag)
+
+
+def _parse(text: str) -> ElementTree.Element:
+    parser = defusedxml.ElementTree.XMLParser(target=_Bounded(), forbid_dtd=True)
+    try:
+        parser.feed(text)
+        root: ElementTree.Element = parser.close()
+    except ElementTree.ParseError as error:
+        raise BadRequest(f"not well-formed: {error}") from None
+    except defusedxml.DefusedXmlException:
+        raise BadRequest("entities and document types are not allowed") from None
+    return root
+
+
+def _platforms(root: ElementTree.Element) -> Sequence[str]:
+    others = (_text(platform, "name") for platform in root.iterfind("alt_platform"))
+    return tuple(dict.fromkeys(filter(None, (_text(root, "platform_name"), *others))))
+
+
+def _reports(root: ElementTree.Element, raw: Sequence[str]) -> Sequence[scheduling.Report]:
+    reports = (_report(element, raw) for element in root.iterfind("result"))
+    # A client that reports a result twice gets it counted once.
+    return tuple({report.name: report for report in reports if report.name}.values())
+
+
+def _report(result: ElementTree.Element, raw: Sequence[str]) -> scheduling.Report:
+    stderr = _text(result, "stderr_out")
+    return scheduling.Report(
+        name=_text(result, "name"),
+        client_state=_client_state(_integer(result, "state")),
+        exit_status=_integer(result, "exit_status"),
+        cpu_time=_number(result, "final_cpu_time"),
+        elapsed_time=_number(result, "final_elapsed_time"),
+        app_version_num=_integer(result, "app_version_num"),
+        xml_doc_out=_clipped("".join(map(_file_info, result.iterfind("file_info")))),
+        stderr_out=_clipped(raw[int(stderr)].strip()) if stderr else "",
+        peak_working_set_size=_number(result, "final_peak_working_set_size"),
+        peak_swap_size=_number(result, "final_peak_swap_size"),
+        peak_disk_usage=_number(result, "final_peak_disk_usage"),
+    )
+
+
+def _client_state(number: int) -> models.ClientState:
+    try:
+        return models.ClientState(number)
+    except ValueError:
+        return models.ClientState.COMPUTE_ERROR
+
+
+def _file_info(element: ElementTree.Element) -> str:
+    """Write a ``<file_info>`` as the client does."""
+    names = ("name", "nbytes", "max_nbytes", "md5_cksum", "upload_url")
+    values = ((name, _escaped(_text(element, name))) for name in names)
+    return f"<file_info>{''.join(f'<{name}>{value}</{name}>' for name, value in values if value)}</file_info>"
+
+
+def _clipped(text: str) -> str:
+    """Return the end of *text*, as much as fits a blob."""
+    data = text.translate(_CONTROLS).encode()
+    return text if len(data) <= _MAX_BLOB else data[-_MAX_BLOB:].decode("utf-8", "ignore")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+# Columns of the table host, and where in a request their values are.
+_HOST_TEXTS = {
+    "domain_name": "host_info/domain_name",
+    "last_ip_addr": "host_info/ip_addr",
+    "p_vendor": "host_info/p_vendor",
+    "p_model": "host_info/p_model",
+    "os_name": "host_info/os_name",
+    "os_version": "host_info/os_version",
+    "product_name": "host_info/product_name",
+}
+_HOST_INTEGERS = {"timezone": "host_info/timezone", "p_ncpus": "host_info/p_ncpus"}
+_HOST_NUMBERS = {
+    "p_fpops": "host_info/p_fpops",
+    "p_iops": "host_info/p_iops",
+    "p_membw": "host_info/p_membw",
+    "m_nbytes": "host_info/m_nbytes",
+    "m_cache": "host_info/m_cache",
+    "m_swap": "host_info/m_swap",
+    "d_total": "host_info/d_total",
+    "d_free": "host_info/d_free",
+    "d_boinc_used_total": "disk_usage/d_boinc_used_total",
+    "d_boinc_used_project": "disk_usage/d_boinc_used_project",
+    "d_boinc_max": "disk_usage/d_project_share",
+    "n_bwup": "net_stats/bwup",
+    "n_bwdown": "net_stats/bwdown",
+    "on_frac": "time_stats/on_frac",
+    "connected_frac": "time_stats/connected_frac",
+    "active_frac": "time_stats/active_frac",
+    "gpu_active_frac": "time_stats/gpu_active_frac",
+    "duration_correction_factor": "duration_correction_factor",
+}
+
+
+def _host(root: ElementTree.Element) -> Mapping[str, int | float | str]:
+    host: dict[str, int | float | str] = {}
+    readers: tuple[tuple[Mapping[str, str], Callable[[ElementTree.Element, str], int | float | str]], ...] = (
+        (_HOST_TEXTS, _text),
+        (_HOST_INTEGERS, _integer),
+        (_HOST_NUMBERS, _number),
+    )
+    for columns, read in readers:
+        host.update((column, read(root, path)) for column, path in columns.items())
+    host["p_ncpus"] = max(1, int(host["p_ncpus"]))
+    version = (_text(root, f"core_client_{part}") for part in ("major_version", "minor_version", "release"))
+    host["misc"] = f'{{"client_version": "{".".join(re.sub("[^0-9]", "", part) for part in version)}"}}'
+    return host
+
+
+def _text(element: ElementTree.Element, path: str, limit: int = _MAX_TEXT) -> str:
+    return (element.findtext(path) or "").strip()[:limit]
+
+
+def _integer(element: ElementTree.Element, path: str) -> int:
+    number = int(_number(element, path))
+    return max(-(2**31), min(number, 2**31 - 1))
+
+
+def _number(element: ElementTree.Element, path: str) -> float:
+    try:
+        number = float(_text(element, path))
+    except ValueError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0
+
+
+def _flag(element: ElementTree.Element, path: str) -> bool:
+    """Read a boolean as BOINC does: ``<name/>`` and any number but 0 are true."""
+    found = element.find(path)
+    return found is not None and (found.text or "").strip() != "0"
+
+
+def _fraction(preferences: ElementTree.Element | None, name: str) -> float:
+    """Read a preference in percent; 1 if it is not there, or out of range."""
+    percent = 0.0 if preferences is None else _number(preferences, name)
+    return percent / 100 if 0 < percent <= 100 else 1.0

@@ -1,0 +1,288 @@
+"""The envelope of an output: whose it is, and the value, or the exception that ended the slave.
+
+It is the canonical pickle (see codec) of a dict with the keys ``pyboinc`` (the version of this format), ``job``,
+``input`` and ``program`` (SHA-256 of the files), ``status`` (``ok`` or ``error``) and ``value``, in this order. Errors
+are data, and the same on every machine, so that an exception that is the program's own reaches quorum. Standard
+library only, Python 3.8 syntax: hosts get this file too.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import linecache
+import os
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from aioboinc import codec
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Envelope", "check", "decode", "encode_error", "encode_output", "format_traceback", "header"]
+
+_KEYS = ["pyboinc", "job", "input", "program", "status", "value"]
+_ERROR_KEYS = ["type", "message", "traceback", "causes"]
+_BEFORE_JOB = b"\x80\x04}(\x8c\x07pyboincK\x01\x8c\x03job"
+_BEFORE_INPUT = b"\x8c\x05inputC\x20"
+_BEFORE_PROGRAM = b"\x8c\x07programC\x20"
+_STATUS = b"\x8c\x06status"
+_OK = b"\x8c\x02ok\x8c\x05value"
+_ERROR = b"\x8c\x05error\x8c\x05value"
+
+_MAX_MESSAGE = 4000
+_MAX_LINE = 200
+_MAX_FRAMES = 50
+_MAX_CAUSES = 10
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
+_INLINED = ("<listcomp>", "<dictcomp>", "<setcomp>")  # no functions of their own since Python 3.12
+
+
+@dataclasses.dataclass(frozen=True)
+class Envelope:
+    """An output with what it belongs to."""
+
+    job: str
+    """Name of the job."""
+    input_sha256: bytes
+    """SHA-256 of the job's input file."""
+    program_sha256: bytes
+    """SHA-256 of the program file."""
+    status: str
+    """``ok`` or ``error``."""
+    value: Any
+    """The output; or the error: a dict with ``type`` and ``message`` of the exception, ``traceback``, a list of
+    [file, line, function, source line], and ``causes``, a list of [type, message] of the exceptions before it."""
+
+
+def header(job: str, input_sha256: bytes, program_sha256: bytes) -> bytes:
+    """Return what the envelope of every output of *job* begins with, up to the status."""
+    name = codec.encode(job)[2:-1]
+    if len(input_sha256) != 32 or len(program_sha256) != 32:
+        raise ValueError("a SHA-256 has 32 bytes")
+    return b"".join((_BEFORE_JOB, name, _BEFORE_INPUT, input_sha256, _BEFORE_PROGRAM, program_sha256, _STATUS))
+
+
+def encode_output(
+    job: str,
+    input_sha256: bytes,
+    program_sha256: bytes,
+    value: Any,
+    registry: codec.Registry | None,
+) -> bytes:
+    """Return the envelope of the output *value*. Raises codec.NotData."""
+    body = codec.encode(value, registry, root="output")
+    return b"".join((header(job, input_sha256, program_sha256), _OK, memoryview(body)[2:-1], b"u."))
+
+
+def encode_error(
+    job: str,
+    input_sha256: bytes,
+    program_sha256: bytes,
+    exc: BaseException,
+    program_root: str | os.PathLike[str],
+) -> bytes:
+    """Return the envelope of the exception *exc* that ended the slave, whose files are in *program_root*.
+
+    It depends on the program and its input only, not on the machine or the version of Python, as far as the
+    message of the exception doesn't. Reads the program's source lines.
+    """
+    program = _Program(program_root)
+    frames = program.frames(exc.__traceback__)
+    if isinstance(exc, RecursionError):
+        frames = frames[:_MAX_FRAMES]  # at which frame the limit is reached depends on the machine
+    error = {
+        "type": _type_name(exc),
+        "message": program.message(exc),
+        "traceback": frames[-_MAX_FRAMES:],
+        "causes": program.causes(exc),
+    }
+    body = codec.encode(error, root="error")
+    return b"".join((header(job, input_sha256, program_sha256), _ERROR, body[2:-1], b"u."))
+
+
+def decode(data: bytes, registry: codec.Registry | None, *, limits: codec.Limits = codec.LIMITS) -> Envelope:
+    """Return the envelope in *data*. Raises codec.Malformed, whatever *data* is."""
+    content = codec.decode(data, registry, limits=limits)
+    if type(content) is not dict or list(content) != _KEYS:
+        raise codec.Malformed("is not the envelope of an output")
+    version, job, input_sha256, program_sha256, status, value = content.values()
+    if type(version) is not int or version != 1:
+        raise codec.Malformed("is an envelope of another version")
+    if type(job) is not str or not _is_sha256(input_sha256) or not _is_sha256(program_sha256):
+        raise codec.Malformed("is not the envelope of an output")
+    if type(status) is not str or status not in ("ok", "error"):
+        raise codec.Malformed("has a status that is neither ok nor error")
+    if status == "error" and not _is_error(value):
+        raise codec.Malformed("has an error that is not one")
+    return Envelope(job, input_sha256, program_sha256, status, value)
+
+
+def check(data: bytes, job: str, input_sha256: bytes, program_sha256: bytes) -> None:
+    """Raise codec.Malformed if *data* is no output of *job* with that input and program.
+
+    What can't be told without the program is not checked: whether it has the classes of the objects.
+    """
+    if not data.startswith(header(job, input_sha256, program_sha256)):
+        raise codec.Malformed(f"is not an output of {job} with its input and program")
+    decode(data, codec.OPAQUE)
+
+
+def format_traceback(error: dict[str, Any]) -> str:
+    """Return the traceback of *error*, the value of an envelope with status ``error``, as Python prints one."""
+    lines = ["Traceback (most recent call last):"] if error["traceback"] else []
+    for file, number, function, source in error["traceback"]:
+        lines.append(f'  File "{file}", line {number}, in {function}')
+        if source:
+            lines.append(f"    {source}")
+    lines.append(_line(error["type"], error["message"]))
+    lines.extend(f"  caused by {_line(*cause)}" for cause in error["causes"])
+    return "\n".join(lines)
+
+
+def _line(type_name: str, message: str) -> str:
+    return f"{type_name}: {message}" if message else type_name
+
+
+def _is_sha256(value: Any) -> bool:
+    return type(value) is bytes and len(value) == 32
+
+
+def _is_error(value: Any) -> bool:
+    return (
+        type(value) is dict
+        and list(value) == _ERROR_KEYS
+        and _is_row([value["type"], value["message"]], str, str)
+        and type(value["traceback"]) is list
+        and all(_is_row(frame, str, int, str, str) for frame in value["traceback"])
+        and type(value["causes"]) is list
+        and all(_is_row(cause, str, str) for cause in value["causes"])
+    )
+
+
+def _is_row(row: Any, *types: type) -> bool:
+    return type(row) is list and list(map(type, row)) == list(types)
+
+
+def _type_name(exc: BaseException) -> str:
+    cls = type(exc)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+class _Program:
+    """Exceptions as the files of a program see them."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._root = os.path.realpath(root)
+        self._prefixes = {os.path.join(os.fspath(root), ""), os.path.join(self._root, "")}
+        self._sources: dict[str, _Source | None] = {}
+
+    def message(self, exc: BaseException) -> str:
+        """Return the text of *exc* without what differs from machine to machine."""
+        if isinstance(exc, RecursionError):
+            return "maximum recursion depth exceeded"  # and where, which depends on the machine
+        try:
+            message = "".join((str(exc),))  # str() may return a subclass of str
+        except Exception as error:
+            return f"<its text can't be had: {type(error).__name__}>"
+        message = message[: 2 * _MAX_MESSAGE]
+        for prefix in self._prefixes:
+            message = message.replace(prefix, "")
+        return _ADDRESS.sub("at 0x...", message)[:_MAX_MESSAGE]
+
+    def causes(self, exc: BaseException) -> list[list[str]]:
+        """Return type and message of the exceptions that led to *exc*, the latest first.
+
+        Those behind an exception that the program did not raise itself are left out: they come from inside of the
+        standard library or a package, and differ between versions.
+        """
+        causes: list[list[str]] = []
+        seen = {id(exc)}
+        while len(causes) < _MAX_CAUSES and self._raised(exc.__traceback__):
+            cause = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+            if cause is None or id(cause) in seen:
+                break
+            seen.add(id(cause))
+            causes.append([_type_name(cause), self.message(cause)])
+            exc = cause
+        return causes
+
+    def frames(self, trace: TracebackType | None) -> list[list[Any]]:
+        """Return [file, line, function, source line] of the frames in *trace* that are in files of the program."""
+        frames = []
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            source = self._source(trace)
+            if source is not None and code.co_name not in _INLINED:
+                number, line = source.statement(trace.tb_lineno)
+                frames.append([source.file, number, code.co_name, line])
+            trace = trace.tb_next
+        return frames
+
+    def _raised(self, trace: TracebackType | None) -> bool:
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        return trace is not None and self._source(trace) is not None
+
+    def _source(self, trace: TracebackType) -> _Source | None:
+        """Return the file of the first frame of *trace*, None if it is not of the program."""
+        filename = trace.tb_frame.f_code.co_filename
+        if filename not in self._sources:
+            relative = self._relative(filename)
+            self._sources[filename] = (
+                None
+                if relative is None
+                else _Source(relative, linecache.getlines(filename, trace.tb_frame.f_globals))
+            )
+        return self._sources[filename]
+
+    def _relative(self, filename: str) -> str | None:
+        """Return the path of *filename* in the program, with slashes; None if it is elsewhere."""
+        if filename.startswith("<"):
+            return None
+        try:
+            path = os.path.relpath(os.path.realpath(filename), self._root)
+        except ValueError:  # another drive
+            return None
+        path = path.replace(os.sep, "/")
+        return None if path == ".." or path.startswith("../") else path
+
+
+class _Source:
+    """A file of the program."""
+
+    def __init__(self, file: str, lines: list[str]) -> None:
+        self.file = file
+        """Its path in the program."""
+        self._lines = lines
+        self._statements = _statements("".join(lines))
+
+    def statement(self, number: int) -> tuple[int, str]:
+        """Return number and text of the line in which the innermost statement that goes over line *number* begins.
+
+        To which line of a statement an instruction belongs depends on the version of Python.
+        """
+        within = [first for first, last in self._statements if first <= number <= last]
+        number = max(within, default=number)
+        line = self._lines[number - 1] if 0 < number <= len(self._lines) else ""
+        return number, line.strip()[:_MAX_LINE]
+
+
+def _statements(source: str) -> list[tuple[int, int]]:
+    """Return the first and the last line of each statement in *source*."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+    return [
+        (
+            min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))]),
+            node.end_lineno or node.lineno,
+        )
+        for node in nodes
+        if isinstance(node, ast.stmt)
+    ]

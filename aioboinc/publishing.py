@@ -1,0 +1,187 @@
+"""Publishing: files into the ``new/`` of batch directories, whole or not at all. The functions block.
+
+Each file appears under its name in one step, a hard link or a rename, and is durable when `publish` returns.
+Publishing a file again does no harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import itertools
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aioboinc import batch_directory, durable
+
+__all__ = ["Item", "Outcome", "SourceMissing", "publish"]
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file to publish in a batch directory: a copy of *source*, or one with *content*."""
+
+    key: int
+    """What the caller knows it by."""
+    directory: str
+    """Path of the batch directory."""
+    name: str
+    source: str = ""
+    content: bytes = b""
+
+
+class SourceMissing(FileNotFoundError):
+    """A file that was to be published is not there any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of files."""
+
+    published: set[int] = field(default_factory=set)
+    """Keys of those that are published."""
+    missing: set[int] = field(default_factory=set)
+    """Keys of those whose sources are not there any more."""
+    errors: dict[str, OSError] = field(default_factory=dict)
+    """What went wrong, by batch directory; not all files for these are published."""
+
+
+def publish(items: Iterable[Item], stop: Callable[[], bool] = lambda: False) -> Outcome:
+    """Publish files until *stop* returns true. All of them are made durable together.
+
+    What fails in one batch directory does not concern the others.
+    """
+    by_directory: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        by_directory[item.directory].append(item)
+    outcome = Outcome()
+    failures: dict[int, OSError | None] = {}
+    for directory, files in by_directory.items():
+        published = _publish(Path(directory), files, outcome, stop)
+        by_directory[directory] = [item for item in files if item.key in published]
+    for directory, files in by_directory.items():
+        error = _sync(Path(directory), failures) if files else None
+        if error is None:
+            outcome.published.update(item.key for item in files)
+        else:
+            outcome.errors[directory] = error
+    return outcome
+
+
+def _publish(directory: Path, items: Iterable[Item], outcome: Outcome, stop: Callable[[], bool]) -> set[int]:
+    """Publish files in one batch directory; return the keys of those that are published, if not durably yet."""
+    place = _Place(batch_directory.BatchDirectory(directory))
+    published: set[int] = set()
+    copied: set[int] = set()
+    try:
+        for item in items:
+            if stop():
+                break
+            try:
+                if place.link(item):
+                    published.add(item.key)
+                else:
+                    place.copy(item)
+                    copied.add(item.key)
+            except SourceMissing:
+                outcome.missing.add(item.key)
+        place.rename_copies()
+    except OSError as error:
+        outcome.errors[str(directory)] = error
+        place.discard_copies()
+        return published
+    return published | copied
+
+
+class _Place:
+    """A batch directory into which files are published."""
+
+    def __init__(self, directory: batch_directory.BatchDirectory) -> None:
+        # Strings: a Path takes longer to make than a link.
+        self._new = str(directory.new)
+        self._old = str(directory.old)
+        self._tmp = str(directory.tmp)
+        self._copies: list[tuple[str, str]] = []
+
+    def link(self, item: Item) -> bool:
+        """Publish *item* by a hard link, if it is not there already; return False if it takes a copy.
+
+        Raises `SourceMissing`, or another OSError if nothing can be published here.
+        """
+        target = f"{self._new}/{item.name}"
+        # A master may have handled it before it was counted. A second link to the file could not be moved there.
+        if os.access(f"{self._old}/{item.name}", os.F_OK):
+            return True
+        if not item.source:
+            return _holds(target, item.content)
+        try:
+            os.link(item.source, target)
+        except FileExistsError:
+            return os.path.samefile(item.source, target) or filecmp.cmp(item.source, target, shallow=False)
+        except FileNotFoundError:
+            if os.path.exists(item.source) or not os.path.exists(os.path.dirname(item.source)):
+                raise
+            if os.path.exists(target):
+                return True
+            raise SourceMissing(item.source) from None
+        except OSError:
+            return False  # another file system, or one without links: copying will tell
+        return True
+
+    def copy(self, item: Item) -> None:
+        """Write a copy of *item*, to be published by `rename_copies`."""
+        if not self._copies:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._tmp)
+        temporary = f"{self._tmp}/{item.name}.{os.getpid()}-{next(_numbers)}"
+        self._copies.append((temporary, f"{self._new}/{item.name}"))
+        if item.source:
+            shutil.copyfile(item.source, temporary)
+        else:
+            with open(temporary, "wb") as file:
+                file.write(item.content)
+
+    def rename_copies(self) -> None:
+        """Publish the copies, their content being safe on the disk."""
+        if self._copies:
+            durable.sync(Path(self._tmp))
+        while self._copies:
+            os.replace(*self._copies[-1])
+            self._copies.pop()
+
+    def discard_copies(self) -> None:
+        """Remove copies that are not going to be published."""
+        for temporary, _ in self._copies:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _holds(path: str, content: bytes) -> bool:
+    """Tell whether there is a file *path* with *content*."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(content) + 1) == content
+    except FileNotFoundError:
+        return False
+
+
+def _sync(directory: Path, failures: dict[int, OSError | None]) -> OSError | None:
+    """Make the names in ``new/`` durable; once for each file system, what came of it is kept in *failures*."""
+    new = batch_directory.BatchDirectory(directory).new
+    try:
+        device = os.stat(new).st_dev
+    except OSError as error:
+        return error
+    if device not in failures:
+        failures[device] = None
+        try:
+            durable.sync(new)
+        except OSError as error:
+            failures[device] = error
+    return failures[device]

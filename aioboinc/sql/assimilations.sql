@@ -1,0 +1,53 @@
+-- ready [mysql]: workunits to publish, in the order of their IDs, with the documents of their canonical results
+SELECT w.id, w.name, w.batch, w.canonical_resultid, w.error_mask, r.xml_doc_in
+FROM workunit w FORCE INDEX (wu_assim) LEFT JOIN result r ON r.id = w.canonical_resultid
+WHERE w.appid = :appid AND w.assimilate_state = :ready AND w.id > :after AND w.id % :modulus = :remainder
+    AND w.batch NOT IN (:held)
+ORDER BY w.id LIMIT :limit
+
+-- ready [sqlite]: workunits to publish, in the order of their IDs, with the documents of their canonical results
+SELECT w.id, w.name, w.batch, w.canonical_resultid, w.error_mask, r.xml_doc_in
+FROM workunit w LEFT JOIN result r ON r.id = w.canonical_resultid
+WHERE w.appid = :appid AND w.assimilate_state = :ready AND w.id > :after AND w.id % :modulus = :remainder
+    AND w.batch NOT IN (:held)
+ORDER BY w.id LIMIT :limit
+
+-- directories: the directories of some batches
+SELECT id, directory FROM pyboinc_batch WHERE id IN (:batches)
+
+-- executions [mysql]: the results of failed workunits, with the end of what they wrote to stderr
+SELECT workunitid, name, server_state, outcome, client_state, validate_state, exit_status,
+    RIGHT(stderr_out, :tail) AS stderr
+FROM result WHERE workunitid IN (:workunits) ORDER BY id
+
+-- executions [sqlite]: the results of failed workunits, with the end of what they wrote to stderr
+SELECT workunitid, name, server_state, outcome, client_state, validate_state, exit_status,
+    SUBSTR(stderr_out, -:tail) AS stderr
+FROM result WHERE workunitid IN (:workunits) ORDER BY id
+
+-- claim [mysql]: those of some workunits that are still to be published, locked until the end of the transaction
+SELECT id, canonical_resultid FROM workunit WHERE id IN (:ids) AND assimilate_state = :ready ORDER BY id FOR UPDATE
+
+-- claim [sqlite]: those of some workunits that are still to be published
+SELECT id, canonical_resultid FROM workunit WHERE id IN (:ids) AND assimilate_state = :ready
+
+-- finish: workunits that have been published; the transitioner gets to see them
+UPDATE workunit SET assimilate_state = :done, transition_time = :now WHERE id IN (:ids) AND assimilate_state = :ready
+
+-- count: jobs of a batch that have been published, and those of them that have failed
+UPDATE pyboinc_batch SET nassimilated = nassimilated + :nassimilated, nerrors = nerrors + :nerrors WHERE id = :batch
+
+-- progress [mysql]: the same in BOINC's own row
+UPDATE batch b JOIN pyboinc_batch p ON p.id = b.id
+SET b.fraction_done = p.nassimilated / p.njobs, b.nerror_jobs = p.nerrors
+WHERE b.id = :batch AND p.njobs > 0
+
+-- progress [sqlite]: the same in BOINC's own row
+UPDATE batch SET fraction_done = p.nassimilated * 1.0 / p.njobs, nerror_jobs = p.nerrors
+FROM pyboinc_batch p
+WHERE p.id = batch.id AND batch.id = :batch AND p.njobs > 0
+
+-- complete: BOINC's row of a batch whose last job has been published
+UPDATE batch SET fraction_done = 1, state = :complete, completion_time = :now
+WHERE id = :batch AND state = :in_progress
+    AND EXISTS (SELECT 1 FROM pyboinc_batch p WHERE p.id = :batch AND p.nassimilated = p.njobs AND p.state = :submitted)

@@ -1,0 +1,239 @@
+"""Applications: the row, its versions for platforms, who may submit to it. What `setup` makes and takes away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aioboinc import connectors, models, sql
+
+__all__ = ["Application", "Applications", "Known", "UnfinishedBatch", "User", "Version"]
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An application, also one that is no longer used."""
+
+    id: int
+    deprecated: bool
+    """It is no longer used: hosts don't hear of it."""
+    homogeneous_redundancy: int
+    """BOINC's class of equivalent hosts: 0 none, 1 fine, 2 coarse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of an application for a platform."""
+
+    id: int
+    version_num: int
+    """101 for 1.01."""
+    platform: str
+    deprecated: bool
+    xml_doc: str
+    """The document that hosts get: its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What tells a version of any application from others."""
+
+    app: str
+    version_num: int
+    platform: str
+    plan_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account."""
+
+    id: int
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedBatch:
+    """A batch whose master is not through."""
+
+    id: int
+    token: str
+    directory: str
+    njobs: int
+    nassimilated: int
+
+
+class Applications:
+    """Verbs on applications."""
+
+    def __init__(self, connector: connectors.Connector, clock: Callable[[], float] = time.time) -> None:
+        self._connector = connector
+        self._sql = sql.load("applications", connector.dialect)
+        self._clock = clock
+
+    async def find(self, name: str) -> Application | None:
+        """Return the application *name*, None if there is none."""
+        rows = await self._fetch("find", name=name)
+        if not rows:
+            return None
+        row = rows[0]
+        return Application(row["id"], bool(row["deprecated"]), row["homogeneous_redundancy"])
+
+    async def names(self) -> set[str]:
+        """Return the names of all applications."""
+        return {row["name"] for row in await self._fetch("names")}
+
+    async def add(self, name: str, friendly_name: str) -> None:
+        """Add an application."""
+        await self._execute("add", name=name, friendly_name=friendly_name, now=int(self._clock()))
+
+    async def set_deprecated(self, appid: int, deprecated: bool) -> None:
+        """Take an application out of use, or back into it."""
+        await self._execute("set_deprecated", appid=appid, deprecated=deprecated)
+
+    async def set_homogeneous_redundancy(self, appid: int, level: int) -> None:
+        """Set the class of equivalent hosts: 0 none, 1 fine, 2 coarse."""
+        await self._execute("set_homogeneous_redundancy", appid=appid, level=level)
+
+    async def platforms(self) -> dict[str, int]:
+        """Return the IDs of all platforms by name."""
+        return {row["name"]: row["id"] for row in await self._fetch("platforms")}
+
+    async def add_platform(self, name: str, friendly_name: str) -> None:
+        """Add a platform."""
+        await self._execute("add_platform", name=name, friendly_name=friendly_name, now=int(self._clock()))
+
+    async def remove_platform(self, name: str) -> bool:
+        """Remove a platform that no version is for; tell whether it is gone."""
+        return await self._execute("remove_platform", name=name) > 0
+
+    async def versions(self, appid: int) -> list[Version]:
+        """Return the versions of an application without plan class, the oldest first."""
+        return [
+            Version(
+                row["id"],
+                row["version_num"],
+                row["platform"],
+                bool(row["deprecated"]),
+                bytes(row["xml_doc"] or b"").decode(errors="replace"),
+            )
+            for row in await self._fetch("versions", appid=appid)
+        ]
+
+    async def known_versions(self) -> set[Known]:
+        """Return the versions of all applications."""
+        return {Known(**row) for row in await self._fetch("known_versions")}
+
+    async def add_version(self, appid: int, platformid: int, version_num: int, xml_doc: str) -> None:
+        """Add a version of an application for a platform; *version_num* is 101 for 1.01."""
+        await self._execute(
+            "add_version",
+            appid=appid,
+            platformid=platformid,
+            version_num=version_num,
+            xml_doc=xml_doc.encode(),
+            now=int(self._clock()),
+        )
+
+    async def remove_version(self, version: int) -> None:
+        """Remove a version."""
+        await self._execute("remove_version", id=version)
+
+    async def user(self, email: str | None) -> User | None:
+        """Return the account with this e-mail address, or the oldest for None; None if there is none."""
+        rows = await self._fetch("first_user") if email is None else await self._fetch("user", email=email)
+        return _user(rows[0]) if rows else None
+
+    async def submitters(self, appid: int) -> list[User]:
+        """Return who may submit to an application, those that manage it last."""
+        return [_user(row) for row in await self._fetch("submitters", appid=appid)]
+
+    async def permit(self, appid: int, user: int) -> None:
+        """Let an account submit to an application, and nobody else but those that manage it.
+
+        The web pages show the account its batches from now on.
+        """
+
+        async def work(tx: connectors.Transaction) -> None:
+            before = await tx.fetch_all(self._sql["submitters"], {"appid": appid})
+            await tx.execute(self._sql["forbid_others"], {"appid": appid, "user": user})
+            if not await tx.fetch_one(self._sql["permitted"], {"appid": appid, "user": user}):
+                await tx.execute(self._sql["permit"], {"appid": appid, "user": user})
+            if await tx.columns("user_submit"):
+                if not await tx.fetch_one(self._sql["submitter"], {"user": user}):
+                    await tx.execute(self._sql["make_submitter"], {"user": user})
+                await self._unmake_submitters(tx, before)
+
+        await self._connector.run(work)
+
+    async def unfinished_batches(self, appid: int) -> list[UnfinishedBatch]:
+        """Return the batches of an application whose masters are not through."""
+
+        async def work(tx: connectors.Transaction) -> list[UnfinishedBatch]:
+            if not await tx.columns("pyboinc_batch"):
+                return []
+            values = {"appid": appid, "open": models.SubmissionState.OPEN}
+            return [UnfinishedBatch(**row) for row in await tx.fetch_all(self._sql["unfinished_batches"], values)]
+
+        return await self._connector.read(work)
+
+    async def jobs(self, appid: int) -> int:
+        """Return how many workunits an application has; those that BOINC has purged are gone."""
+        rows = await self._fetch("jobs", appid=appid)
+        return int(rows[0]["n"])
+
+    async def retire(self, appid: int) -> None:
+        """Take an application with all its versions out of use; nobody may submit to it any more."""
+
+        async def work(tx: connectors.Transaction) -> None:
+            await self._forbid(tx, appid)
+            await tx.execute(self._sql["set_deprecated"], {"appid": appid, "deprecated": 1})
+            await tx.execute(self._sql["deprecate_versions"], {"appid": appid})
+
+        await self._connector.run(work)
+
+    async def remove(self, appid: int) -> None:
+        """Remove an application that has no workunits, and all rows that are about it."""
+
+        async def work(tx: connectors.Transaction) -> None:
+            await self._forbid(tx, appid)
+            for query in ("remove_host_versions", "remove_versions", "remove_batches", "remove"):
+                await tx.execute(self._sql[query], {"appid": appid})
+
+        await self._connector.run(work)
+
+    async def table_exists(self) -> bool:
+        """Tell whether the table ``pyboinc_batch`` is there."""
+        return bool(await self._connector.read(lambda tx: tx.columns("pyboinc_batch")))
+
+    async def make_table(self) -> None:
+        """Make the table ``pyboinc_batch``, unless it is there."""
+        await self._connector.script(sql.schema(self._connector.dialect))
+
+    async def drop_table(self) -> None:
+        """Remove the table ``pyboinc_batch``."""
+        await self._connector.script([self._sql["drop_table"]])
+
+    async def _forbid(self, tx: connectors.Transaction, appid: int) -> None:
+        before = await tx.fetch_all(self._sql["submitters"], {"appid": appid})
+        await tx.execute(self._sql["forbid"], {"appid": appid})
+        if await tx.columns("user_submit"):
+            await self._unmake_submitters(tx, before)
+
+    async def _unmake_submitters(self, tx: connectors.Transaction, rows: Sequence[connectors.Row]) -> None:
+        """Take back what `permit` has done beside the permission, from those that have none any more."""
+        for row in rows:
+            await tx.execute(self._sql["unmake_submitter"], {"user": row["id"]})
+
+    async def _fetch(self, query: str, **values: Any) -> Sequence[connectors.Row]:
+        return await self._connector.read(lambda tx: tx.fetch_all(self._sql[query], values))
+
+    async def _execute(self, query: str, **values: Any) -> int:
+        return await self._connector.run(lambda tx: tx.execute(self._sql[query], values))
+
+
+def _user(row: connectors.Row) -> User:
+    return User(row["id"], row["name"] or "", row["email_addr"])

@@ -1,0 +1,162 @@
+"""Assimilations: workunits to publish in their batch directories, and the count of those that have been."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from aioboinc import connectors, models, sql
+
+__all__ = ["Assimilations", "Execution", "Published", "Workunit"]
+
+_STDERR_TAIL = 8192
+"""Bytes of a result's stderr that are read: some of them are the client's, not the slave's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workunit:
+    """A workunit that is to be published."""
+
+    id: int
+    name: str
+    batch: int
+    canonical_resultid: int
+    """0: there is none, the workunit has failed."""
+    error_mask: int
+    xml_doc_in: bytes | None
+    """The document that names the canonical result's output files; None if there is no such result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A result of a workunit that has failed."""
+
+    name: str
+    server_state: int
+    outcome: int
+    client_state: int
+    validate_state: int
+    exit_status: int
+    stderr: bytes | None
+    """The end of ``stderr_out``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A workunit whose file is in its batch directory."""
+
+    workunit: Workunit
+    failed: bool
+    """What was published is not an output."""
+
+
+class Assimilations:
+    """Verbs on assimilation."""
+
+    def __init__(self, connector: connectors.Connector) -> None:
+        self._connector = connector
+        self._sql = sql.load("assimilations", connector.dialect)
+
+    async def ready(
+        self,
+        appid: int,
+        *,
+        limit: int,
+        after: int = 0,
+        held: Collection[int] = (),
+        share: tuple[int, int] = (1, 0),
+    ) -> list[Workunit]:
+        """Return up to *limit* workunits with IDs greater than *after* that are to be published, in their order.
+
+        Those of the batches *held* are left out. Of *share* (n, r) only workunits with id % n == r.
+        """
+
+        async def work(tx: connectors.Transaction) -> list[Workunit]:
+            rows = await tx.fetch_all(
+                self._sql["ready"],
+                {
+                    "appid": appid,
+                    "after": after,
+                    "limit": limit,
+                    "held": list(held),
+                    "modulus": share[0],
+                    "remainder": share[1],
+                    "ready": models.AssimilateState.READY,
+                },
+            )
+            return [Workunit(**row) for row in rows]
+
+        return await self._connector.read(work)
+
+    async def directories(self, batches: Collection[int]) -> dict[int, str]:
+        """Return the batch directories of those of *batches* that are ours."""
+
+        async def work(tx: connectors.Transaction) -> dict[int, str]:
+            rows = await tx.fetch_all(self._sql["directories"], {"batches": list(batches)})
+            return {row["id"]: row["directory"] for row in rows}
+
+        return await self._connector.read(work)
+
+    async def executions(self, workunits: Collection[int]) -> dict[int, list[Execution]]:
+        """Return all results of failed *workunits*, by their IDs."""
+
+        async def work(tx: connectors.Transaction) -> dict[int, list[Execution]]:
+            executions: defaultdict[int, list[Execution]] = defaultdict(list)
+            for row in await tx.fetch_all(
+                self._sql["executions"], {"workunits": list(workunits), "tail": _STDERR_TAIL}
+            ):
+                executions[row.pop("workunitid")].append(Execution(**row))
+            return executions
+
+        return await self._connector.read(work)
+
+    async def finish(self, published: Sequence[Published], *, now: int) -> int:
+        """Record that workunits have been published, in one transaction; return the number of those that were not yet.
+
+        Just these are counted in their batches. BOINC's own rows of the batches are kept up to date.
+        """
+
+        async def work(tx: connectors.Transaction) -> int:
+            rows = await tx.fetch_all(
+                self._sql["claim"],
+                {"ids": [item.workunit.id for item in published], "ready": models.AssimilateState.READY},
+            )
+            claimed = {row["id"]: row["canonical_resultid"] for row in rows}
+            finished = [
+                item for item in published if claimed.get(item.workunit.id) == item.workunit.canonical_resultid
+            ]
+            if not finished:
+                return 0
+            await tx.execute(
+                self._sql["finish"],
+                {
+                    "ids": [item.workunit.id for item in finished],
+                    "ready": models.AssimilateState.READY,
+                    "done": models.AssimilateState.DONE,
+                    "now": now,
+                },
+            )
+            counts: defaultdict[int, list[bool]] = defaultdict(list)
+            for item in finished:
+                counts[item.workunit.batch].append(item.failed)
+            for batch, failed in sorted(counts.items()):
+                await self._count(tx, batch, len(failed), sum(failed), now)
+            return len(finished)
+
+        return await self._connector.run(work)
+
+    async def _count(self, tx: connectors.Transaction, batch: int, nassimilated: int, nerrors: int, now: int) -> None:
+        counts = {"batch": batch, "nassimilated": nassimilated, "nerrors": nerrors}
+        await tx.execute(self._sql["count"], counts)
+        await tx.execute(self._sql["progress"], {"batch": batch})
+        await tx.execute(
+            self._sql["complete"],
+            {
+                "batch": batch,
+                "now": now,
+                "complete": models.BatchState.COMPLETE,
+                "in_progress": models.BatchState.IN_PROGRESS,
+                "submitted": models.SubmissionState.SUBMITTED,
+            },
+        )

@@ -1,0 +1,316 @@
+"""Clients: accounts, their hosts, and what hosts report."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aioboinc import connectors, models, sql
+from aioboinc.store import scheduling
+
+__all__ = ["Account", "Clients", "Host", "Reported"]
+
+_ABORTED_BY_PROJECT = 202
+"""Exit status of a result that the scheduler had the client abort."""
+_NAMES_TRIED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account: whose hosts."""
+
+    id: int
+    create_time: int
+    email_addr: str
+    name: str
+    key: str
+    """The secret that its hosts show (``authenticator``)."""
+    total_credit: float
+    expavg_credit: float
+    cross_project_id: str
+    passwd_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host, as it was at its request before."""
+
+    id: int
+    userid: int
+    create_time: int
+    rpc_seqno: int
+    """Number of its last request."""
+    rpc_time: int
+    """Time of its last request."""
+    total_credit: float
+    expavg_credit: float
+    hardware: tuple[int, str, str, str, str]
+    """Cores, CPU's vendor and model, operating system and its version: what does not change over night."""
+    banned: bool
+    """The host's requests are refused (``max_results_day`` of -1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A result of which the report was accepted."""
+
+    report: scheduling.Report
+    batch: int
+    elapsed_time: float
+    """Seconds, as far as they are possible."""
+
+
+class Clients:
+    """Verbs on accounts and on the hosts that call."""
+
+    def __init__(self, connector: connectors.Connector) -> None:
+        self._connector = connector
+        self._sql = sql.load("clients", connector.dialect)
+
+    async def account_by_key(self, key: str) -> Account | None:
+        """Return the account whose hosts show *key*."""
+        account = await self._account("account_by_key", key)
+        # MySQL compares as people do: case and accents do not count.
+        return account if account is not None and secrets.compare_digest(account.key, key) else None
+
+    async def account_by_email(self, email_addr: str) -> Account | None:
+        """Return the account of an e-mail address."""
+        return await self._account("account_by_email", email_addr)
+
+    async def create_account(self, name: str, email_addr: str, passwd_hash: str, *, now: int) -> Account | None:
+        """Make an account with a random key; None if the address has one. A name that is taken gets a number."""
+
+        async def work(tx: connectors.Transaction) -> bool:
+            names = (name if number == 1 else f"{name} {number}" for number in range(1, _NAMES_TRIED))
+            for unique in names:
+                if await tx.fetch_one(self._sql["account_by_name"], {"name": unique}) is None:
+                    break
+            try:
+                await tx.insert(
+                    self._sql["create_account"],
+                    {
+                        "now": now,
+                        "name": unique,
+                        "email_addr": email_addr,
+                        "authenticator": secrets.token_hex(16),
+                        "cross_project_id": secrets.token_hex(16),
+                        "passwd_hash": passwd_hash,
+                        "project_prefs": b"",
+                    },
+                )
+            except connectors.DuplicateKey:
+                return False
+            return True
+
+        return await self.account_by_email(email_addr) if await self._connector.run(work) else None
+
+    async def host(self, hostid: int) -> Host | None:
+        """Return the host with this ID."""
+        return await self._host("host", {"id": hostid})
+
+    async def host_by_cpid(self, userid: int, cpid: str) -> Host | None:
+        """Return the account's newest host with this name over all projects."""
+        return await self._host("host_by_cpid", {"userid": userid, "host_cpid": cpid})
+
+    async def similar_host(self, userid: int, values: Mapping[str, int | float | str]) -> Host | None:
+        """Return the account's newest host of the same name, address, system and hardware."""
+        return await self._host("similar_host", {"userid": userid, **values})
+
+    async def create_host(
+        self, userid: int, values: Mapping[str, int | float | str], *, now: int
+    ) -> int:
+        """Make a host from what it says of itself, by column; return its ID."""
+
+        async def work(tx: connectors.Transaction) -> int:
+            return await tx.insert(self._sql["create_host"], {**values, "userid": userid, "now": now})
+
+        return await self._connector.run(work)
+
+    async def active_hosts(self, since: int) -> int:
+        """Return how many hosts have called since then."""
+
+        async def work(tx: connectors.Transaction) -> int:
+            row = await tx.fetch_one(self._sql["active_hosts"], {"since": since})
+            return 0 if row is None else int(row["n"])
+
+        return await self._connector.read(work)
+
+    async def detach(self, hostid: int, *, now: int) -> int:
+        """End the results of a host that no longer has them; others are made for them. Return their number."""
+        states = {
+            "in_progress": models.ServerState.IN_PROGRESS,
+            "over": models.ServerState.OVER,
+            "detached": models.Outcome.CLIENT_DETACHED,
+        }
+
+        async def work(tx: connectors.Transaction) -> int:
+            held = await tx.fetch_all(
+                self._sql["held"], {"hostid": hostid, "in_progress": models.ServerState.IN_PROGRESS}
+            )
+            if not held:
+                return 0
+            await tx.execute(self._sql["due"], {"ids": [row["workunitid"] for row in held], "now": now})
+            return await tx.execute(self._sql["detach"], {"hostid": hostid, "now": now, **states})
+
+        return await self._connector.run(work)
+
+    async def contact(
+        self,
+        hostid: int,
+        rpc_seqno: int,
+        values: Mapping[str, int | float | str],
+        reports: Sequence[scheduling.Report],
+        *,
+        quota: int,
+        now: int,
+    ) -> Sequence[Reported]:
+        """Note that a host has called, what it says of itself, and the results that it reports.
+
+        Returns the results that were still expected from it; the transitioner gets to see their workunits. All of
+        it is durable on return, so the client may forget the results. A failed result halves what the host may get
+        in a day (of *quota*), a good one doubles it, unless nobody's results of the batch have been good so far.
+        """
+
+        async def work(tx: connectors.Transaction) -> Sequence[Reported]:
+            await tx.execute(
+                self._sql["update_host"], {**values, "hostid": hostid, "rpc_seqno": rpc_seqno, "now": now}
+            )
+            return await self._report(tx, hostid, int(values["p_ncpus"]), reports, quota, now) if reports else ()
+
+        return await self._connector.run(work, durable=bool(reports))
+
+    async def output_of(self, result: str) -> str | None:
+        """Return the document of a *result* that may upload its output files; None if there is none such."""
+
+        async def work(tx: connectors.Transaction) -> str | None:
+            row = await tx.fetch_one(self._sql["uploadable"], {"name": result, **_EXPECTED})
+            return None if row is None else bytes(row["xml_doc_in"]).decode()
+
+        return await self._connector.read(work)
+
+    async def _account(self, query: str, value: str) -> Account | None:
+        async def work(tx: connectors.Transaction) -> Account | None:
+            row = await tx.fetch_one(self._sql[query], {"value": value})
+            return None if row is None else _account(row)
+
+        return await self._connector.read(work)
+
+    async def _host(self, query: str, params: Mapping[str, int | float | str]) -> Host | None:
+        async def work(tx: connectors.Transaction) -> Host | None:
+            row = await tx.fetch_one(self._sql[query], params)
+            return None if row is None else _host(row)
+
+        return await self._connector.read(work)
+
+    async def _report(
+        self,
+        tx: connectors.Transaction,
+        hostid: int,
+        ncpus: int,
+        reports: Sequence[scheduling.Report],
+        quota: int,
+        now: int,
+    ) -> Sequence[Reported]:
+        rows = await tx.fetch_all(
+            self._sql["sent"], {"names": [report.name for report in reports], "hostid": hostid, **_EXPECTED}
+        )
+        expected = {row["name"]: row for row in rows}
+        accepted = [report for report in reports if report.name in expected]
+        if not accepted:
+            return ()
+        values = []
+        for report in accepted:
+            row = expected[report.name]
+            elapsed = _possible_time(report, now - row["sent_time"])
+            values.append(
+                scheduling.columns(report)
+                | _EXPECTED
+                | {
+                    "id": row["id"],
+                    "elapsed_time": elapsed,
+                    "cpu_time": min(report.cpu_time, elapsed * ncpus),
+                    "now": now,
+                }
+            )
+        await tx.execute_many(self._sql["report"], values)
+        await tx.execute(self._sql["due"], {"ids": [row["workunitid"] for row in rows], "now": now})
+        reported = [
+            Reported(report, expected[report.name]["batch"], float(value["elapsed_time"]))
+            for report, value in zip(accepted, values, strict=True)
+        ]
+        await self._judge(tx, hostid, reported, expected, quota)
+        return reported
+
+    async def _judge(
+        self,
+        tx: connectors.Transaction,
+        hostid: int,
+        reported: Sequence[Reported],
+        rows: Mapping[str, connectors.Row],
+        quota: int,
+    ) -> None:
+        """Adapt what the host may get in a day, app version by app version."""
+        batches = {result.batch for result in reported}
+        succeeding = {row["id"] for row in await tx.fetch_all(self._sql["succeeding"], {"ids": list(batches)})}
+        for version in {row["app_version_id"] for row in rows.values()}:
+            key = {"hostid": hostid, "app_version_id": version}
+            row = await tx.fetch_one(self._sql["quota"], key)
+            if row is None:
+                continue
+            allowed = row["max_jobs_per_day"] or quota
+            failed = False
+            for result in reported:
+                if rows[result.report.name]["app_version_id"] != version:
+                    continue
+                if result.report.outcome == models.Outcome.SUCCESS:
+                    allowed = max(min(allowed * 2, quota), allowed)
+                elif result.report.exit_status != _ABORTED_BY_PROJECT and result.batch in succeeding:
+                    allowed = max(min(allowed, quota) // 2, 1)
+                    failed = True
+            await tx.execute(
+                self._sql["change_quota"],
+                {**key, "max_jobs_per_day": allowed, "n_jobs_today": row["n_jobs_today"]},
+            )
+            if failed:
+                await tx.execute(self._sql["unlucky"], key)
+
+
+_EXPECTED = {
+    "in_progress": models.ServerState.IN_PROGRESS,
+    "over": models.ServerState.OVER,
+    "no_reply": models.Outcome.NO_REPLY,
+}
+
+
+def _possible_time(report: scheduling.Report, turnaround: int) -> float:
+    """Return the seconds that an execution has taken, corrected as BOINC's scheduler does."""
+    return max(0.0, min(max(report.elapsed_time, report.cpu_time), turnaround))
+
+
+def _account(row: connectors.Row) -> Account:
+    return Account(
+        id=row["id"],
+        create_time=row["create_time"],
+        email_addr=row["email_addr"],
+        name=row["name"],
+        key=row["authenticator"],
+        total_credit=row["total_credit"],
+        expavg_credit=row["expavg_credit"],
+        cross_project_id=row["cross_project_id"],
+        passwd_hash=row["passwd_hash"],
+    )
+
+
+def _host(row: connectors.Row) -> Host:
+    return Host(
+        id=row["id"],
+        userid=row["userid"],
+        create_time=row["create_time"],
+        rpc_seqno=row["rpc_seqno"],
+        rpc_time=row["rpc_time"],
+        total_credit=row["total_credit"],
+        expavg_credit=row["expavg_credit"],
+        hardware=(row["p_ncpus"], row["p_vendor"], row["p_model"], row["os_name"], row["os_version"]),
+        banned=row["max_results_day"] == -1,
+    )

@@ -1,0 +1,313 @@
+"""One pass of the validator: do the outputs of a workunit agree, and which one stands for it?
+
+As BOINC's ``sched/validator.cpp`` with ``validate_util2.cpp``, with three differences. Where more results have come
+back than the quorum, the largest agreeing group decides, not the first one that is large enough. A result that comes
+after the canonical one's file was deleted is too late, not invalid. And a workunit that has failed stays failed.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aioboinc import codec, comparators, credit, envelope, models, service, staging
+from aioboinc import project as projects
+from aioboinc.store.validations import Decision, Result, Verdict, Workunit
+
+if TYPE_CHECKING:
+    from aioboinc.store import Store
+
+__all__ = ["Credit", "Output", "Policy", "State", "decide", "examine", "needed", "one_pass"]
+
+_RETRY = 6 * 3600
+"""Seconds until outputs are looked at again that could not be read."""
+_FILE_NAME = re.compile(rb"<file_name>([^<]+)</file_name>")
+
+_log = logging.getLogger(__name__)
+
+
+class Credit(enum.Enum):
+    """Where the credit for a job comes from."""
+
+    NONE = "none"
+    WORKUNIT = "workunit"
+    """``canonical_credit`` of the workunit, as its submitter has set it."""
+    RUN_TIME = "run time"
+    """The time that valid results took, on the hosts they ran on."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How an application's results are judged."""
+
+    comparator: comparators.Comparator = comparators.BITWISE
+    credit: Credit = Credit.NONE
+    max_granted_credit: float = credit.MAX_GRANTED
+    """The most that a result is granted."""
+    hosts: bool = False
+    """Keep the records of hosts, users and teams."""
+
+
+class State(enum.Enum):
+    """What can be said of an output file."""
+
+    GOOD = enum.auto()
+    BAD = enum.auto()
+    """Missing or malformed."""
+    UNREADABLE = enum.auto()
+    """Not readable now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A result's output file."""
+
+    state: State
+    value: Any = None
+    """What the comparator keeps of a good one; None if there is nothing to compare it with."""
+    reason: str = ""
+    """What is wrong with another one."""
+
+
+async def one_pass(
+    store: Store,
+    project: projects.Project,
+    *,
+    appid: int,
+    policy: Policy,
+    limit: int = 1000,
+    share: tuple[int, int] = (1, 0),
+    clock: Callable[[], float] = time.time,
+    stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Validate all workunits of the application that wait for it, *limit* at a time; return their number.
+
+    Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true, what was looked at is still written
+    down. *stop* is called in another thread too.
+    """
+    count = 0
+    after = 0
+    while not stop():
+        workunits = await store.validations.pending(appid, limit=limit, after=after, share=share)
+        if not workunits:
+            break
+        decisions = await service.in_thread(examine, project, workunits, policy, stop)
+        now = int(clock())
+        count += await store.validations.record(decisions, now=now, later=now + _RETRY, hosts=policy.hosts)
+        if len(workunits) < limit:
+            break
+        after = workunits[-1].id
+    if count:
+        _log.info("validated %d workunits", count)
+    return count
+
+
+def examine(
+    project: projects.Project,
+    workunits: Sequence[Workunit],
+    policy: Policy,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Decision]:
+    """Read the outputs of *workunits* and decide, until *stop* returns true. Blocks.
+
+    Whatever goes wrong with a workunit, unforeseen errors included, postpones that one.
+    """
+    decisions = []
+    for workunit in workunits:
+        if stop():
+            break
+        try:
+            decisions.append(_examine(project, workunit, policy))
+        except Exception:
+            _log.critical("[WU#%d %s] postponed:", workunit.id, workunit.name, exc_info=True)
+            decisions.append(Decision(workunit, postponed=True))
+    return decisions
+
+
+def _examine(project: projects.Project, workunit: Workunit, policy: Policy) -> Decision:
+    try:
+        identity = staging.identity(workunit.name, workunit.xml_doc.decode())
+    except ValueError as error:
+        _log.critical("[WU#%d %s] left alone: %s", workunit.id, workunit.name, error)
+        return Decision(workunit, postponed=True)
+    results = needed(workunit)
+    prepare = policy.comparator.prepare if len(results) > 1 else None
+    outputs = {result.id: _output(project, result, identity, prepare) for result in results}
+    for result in results:
+        if outputs[result.id].state is not State.GOOD:
+            _log.warning("[RESULT#%d %s] %s", result.id, result.name, outputs[result.id].reason)
+    return decide(workunit, outputs, policy)
+
+
+def _output(
+    project: projects.Project,
+    result: Result,
+    identity: staging.Identity,
+    prepare: Callable[[bytes], Any] | None,
+) -> Output:
+    """Read and check the output file of *result*."""
+    name = _FILE_NAME.search(result.xml_doc_in)
+    if name is None:
+        return Output(State.BAD, reason="its document names no output file")
+    try:
+        data = _read(_upload_path(project, name[1].decode()))
+        envelope.check(data, identity.job, identity.input_sha256, identity.program_sha256)
+        return Output(State.GOOD, None if prepare is None else prepare(data))
+    except codec.Malformed as error:
+        return Output(State.BAD, reason=f"malformed output: {error}")
+    except FileNotFoundError:
+        if project.upload_dir.is_dir():
+            return Output(State.BAD, reason="no output file")
+        return Output(State.UNREADABLE, reason=f"{project.upload_dir}: no such directory")
+    except OSError as error:
+        return Output(State.UNREADABLE, reason=str(error))
+
+
+def _upload_path(project: projects.Project, name: str) -> str:
+    """Return ``project.upload_path(name)``; making that ``Path`` would take as long as reading the file."""
+    return f"{project.upload_dir}/{projects.fanout_directory(name, project.fanout)}/{name}"
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > codec.LIMITS.size:
+            raise codec.Malformed("not a file, or too large")
+        data = os.read(descriptor, status.st_size)
+        while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
+
+
+_UNCHECKED = (models.ValidateState.INIT, models.ValidateState.INCONCLUSIVE)
+
+
+def needed(workunit: Workunit) -> list[Result]:
+    """Return the results whose outputs it takes to decide on *workunit*."""
+    successes = [result for result in workunit.results if result.outcome == models.Outcome.SUCCESS]
+    if workunit.canonical_resultid:
+        canonical = [result for result in successes if _is_usable_canonical(result, workunit)]
+        unchecked = [result for result in successes if result.validate_state in _UNCHECKED]
+        return canonical + unchecked if canonical and unchecked else []
+    viable = [result for result in successes if result.validate_state != models.ValidateState.INVALID]
+    failed = workunit.assimilate_state != models.AssimilateState.INIT
+    return [] if failed or len(viable) < workunit.min_quorum else viable
+
+
+def _is_usable_canonical(result: Result, workunit: Workunit) -> bool:
+    is_there = result.file_delete_state != models.FileDeleteState.DONE
+    return result.id == workunit.canonical_resultid and is_there
+
+
+def decide(workunit: Workunit, outputs: Mapping[int, Output], policy: Policy) -> Decision:
+    """Return what is found of *workunit*, given the *outputs* of its `needed` results by their IDs."""
+    if any(output.state is State.UNREADABLE for output in outputs.values()):
+        return Decision(workunit, postponed=True)
+    results = [result for result in workunit.results if result.id in outputs]
+    if workunit.canonical_resultid:
+        return _compare_with_canonical(workunit, outputs, policy)
+    bad = tuple(_bad(result) for result in results if outputs[result.id].state is State.BAD)
+    good = [result for result in results if outputs[result.id].state is State.GOOD]
+    if len(good) < workunit.min_quorum:
+        return Decision(workunit, bad)
+    agreeing = _agreeing(good, outputs, workunit.min_quorum // 2 + 1, policy.comparator)
+    if not agreeing:
+        return _inconclusive(workunit, bad, good)
+    amount = _credit(workunit, agreeing, policy)
+    verdicts = tuple(
+        _valid(result, amount) if result in agreeing else _verdict(result, models.ValidateState.INVALID)
+        for result in good
+    )
+    return Decision(workunit, bad + verdicts, canonical=agreeing[0].id)
+
+
+def _agreeing(
+    results: Sequence[Result], outputs: Mapping[int, Output], enough: int, comparator: comparators.Comparator
+) -> list[Result]:
+    """Return the largest group that agrees with its first member, that member first.
+
+    Empty if there is none of *enough* members, or if there are several of that size; of one member groups, where
+    that is enough, the first counts.
+    """
+    groups = [
+        [one] + [other for other in results if other is not one and _agree(one, other, outputs, comparator)]
+        for one in results
+    ]
+    largest = max(groups, key=len)
+    rivals = [group for group in groups if len(group) == len(largest) and group[0] not in largest]
+    if len(largest) < enough or (rivals and enough > 1):
+        return []
+    return largest
+
+
+def _agree(
+    one: Result, other: Result, outputs: Mapping[int, Output], comparator: comparators.Comparator
+) -> bool:
+    try:
+        return comparator.agree(outputs[one.id].value, outputs[other.id].value)
+    except Exception:
+        _log.critical("[RESULT#%d RESULT#%d] comparator failed:", one.id, other.id, exc_info=True)
+        return False
+
+
+def _inconclusive(workunit: Workunit, bad: tuple[Verdict, ...], good: Sequence[Result]) -> Decision:
+    too_many = len(good) > workunit.max_success_results
+    return Decision(
+        workunit,
+        bad + tuple(_verdict(result, models.ValidateState.INCONCLUSIVE) for result in good),
+        error_mask=models.ErrorMask.TOO_MANY_SUCCESS_RESULTS if too_many else 0,
+        target_nresults=len(good) + 1 if len(good) >= workunit.target_nresults else 0,
+    )
+
+
+def _compare_with_canonical(workunit: Workunit, outputs: Mapping[int, Output], policy: Policy) -> Decision:
+    """Judge results that have come after there was a canonical one."""
+    canonical = next((result for result in workunit.results if _is_usable_canonical(result, workunit)), None)
+    unchecked = [
+        result
+        for result in workunit.results
+        if result.outcome == models.Outcome.SUCCESS and result.validate_state in _UNCHECKED
+    ]
+    if canonical is None or (unchecked and outputs[canonical.id].state is State.BAD):
+        too_late = models.ValidateState.TOO_LATE
+        return Decision(workunit, tuple(_verdict(result, too_late) for result in unchecked))
+    verdicts = []
+    for result in unchecked:
+        if outputs[result.id].state is State.BAD:
+            verdicts.append(_bad(result))
+        elif _agree(canonical, result, outputs, policy.comparator):
+            verdicts.append(_valid(result, canonical.granted_credit))
+        else:
+            verdicts.append(_verdict(result, models.ValidateState.INVALID))
+    return Decision(workunit, tuple(verdicts))
+
+
+def _credit(workunit: Workunit, valid: Sequence[Result], policy: Policy) -> float:
+    if policy.credit is Credit.RUN_TIME:
+        executions = [(result.elapsed_time or result.cpu_time, result.flops_estimate) for result in valid]
+        return credit.from_run_time(executions, workunit.rsc_fpops_bound, policy.max_granted_credit)
+    if policy.credit is Credit.WORKUNIT:
+        return min(workunit.canonical_credit, policy.max_granted_credit)
+    return 0.0
+
+
+def _bad(result: Result) -> Verdict:
+    return Verdict(result, models.Outcome.VALIDATE_ERROR, models.ValidateState.INVALID)
+
+
+def _valid(result: Result, amount: float) -> Verdict:
+    return Verdict(result, models.Outcome.SUCCESS, models.ValidateState.VALID, amount)
+
+
+def _verdict(result: Result, state: models.ValidateState) -> Verdict:
+    return Verdict(result, models.Outcome.SUCCESS, state)

@@ -1,0 +1,183 @@
+"""Bad input gets one clear line, exit status 2, and nothing is changed."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+MASTER = """
+    import app_types
+    async def make_calls():
+        await pyboinc_call("app_slave.py", app_types.Input(1))
+    await pyboinc_master(make_calls, print)
+"""
+
+
+def refused(program, *options):
+    """Run *program*; return its one line on stderr."""
+    finished = program.run("--quiet", *options)
+    assert finished.returncode == 2, finished.stderr
+    assert finished.stdout == ""
+    assert finished.stderr.count("\n") == 1, finished.stderr
+    return finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"app_master": "def f(:"}, "app_master.py:1: "),
+        ({"app_master": "pyboinc_master(1, 2)"}, "write `await pyboinc_master(...)`"),
+        ({"app_master": MASTER, "app_types": "class Input:\n def __init__(self, x): self.x = x"}, "app_slave.py"),
+        (
+            {
+                "app_slave": "import app_typos",
+                "app_master": """
+                    async def make_calls():
+                        await pyboinc_call("app_slave.py", 1)
+                    await pyboinc_master(make_calls, print)
+                """,
+            },
+            "app_typos",
+        ),
+        (
+            {
+                "app_slave": "def f(:",
+                "app_master": """
+                    async def make_calls():
+                        await pyboinc_call("app_slave.py", 1)
+                    await pyboinc_master(make_calls, print)
+                """,
+            },
+            "app_slave.py",
+        ),
+        (
+            {
+                "app_slave": "pass",
+                "app_master": """
+                    async def make_calls():
+                        await pyboinc_call("app_slave.py", {"model": [0, lambda: 1]})
+                    await pyboinc_master(make_calls, print)
+                """,
+            },
+            "input['model'][1]: function is not data",
+        ),
+        (
+            {
+                "app_slave": "pass",
+                "app_master": """
+                    class Input: pass
+                    async def make_calls():
+                        await pyboinc_call("app_slave.py", Input())
+                    await pyboinc_master(make_calls, print)
+                """,
+            },
+            "Input",
+        ),
+        (
+            {"app_master": "await pyboinc_master(lambda: None, print)"},
+            "made no call",
+        ),
+        (
+            {
+                "app_slave": "pass",
+                "app_master": """
+                    async def make_calls():
+                        await pyboinc_call("app_slave.py", 1, quorum="two")
+                    await pyboinc_master(make_calls, print)
+                """,
+            },
+            "quorum='two'",
+        ),
+    ],
+)
+def test_refused_programs_leave_no_trace(program, files, message):
+    assert message in refused(program.write(**files))
+    assert program.files() == set()
+
+
+def test_no_program(program):
+    assert "app_master.py: No such file" in refused(program)
+
+
+def test_another_master_is_running(sum_of_squares):
+    sum_of_squares.write(
+        app_slave="""
+            import time, app_types
+            time.sleep(60)
+        """
+    )
+    with sum_of_squares.running() as process:
+        while "of" not in process.stderr.readline():
+            pass
+        assert "another master" in refused(sum_of_squares)
+
+
+def test_a_directory_that_is_not_writable(sum_of_squares):
+    """Root may write anywhere: then the program runs as nobody, in a directory of root's."""
+    folder = sum_of_squares.folder
+    if os.geteuid() == 0:
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            pytest.skip("needs setpriv (Debian: util-linux)")
+        for path in (folder, *folder.parents[:3]):
+            path.chmod(0o755)
+        sum_of_squares.prefix = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"]
+    else:
+        folder.chmod(0o555)
+    try:
+        assert "not writable" in refused(sum_of_squares)
+    finally:
+        folder.chmod(0o755)
+    assert sum_of_squares.files() == set()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"token": 3}', "\0\0\0"])
+def test_a_damaged_checkpoint(sum_of_squares, text):
+    sum_of_squares.run()
+    checkpoint = sum_of_squares.folder / "pyboinc_checkpoint"
+    checkpoint.write_text(text)
+    assert "pyboinc_checkpoint: damaged" in refused(sum_of_squares)
+    assert checkpoint.read_text() == text
+    assert sum_of_squares.run("--fresh").stdout == "The answer is 328350\n"
+
+
+def test_a_checkpoint_of_another_project(sum_of_squares):
+    sum_of_squares.run()
+    checkpoint = sum_of_squares.folder / "pyboinc_checkpoint"
+    fields = json.loads(checkpoint.read_text())
+    checkpoint.write_text(json.dumps({**fields, "project": "http://elsewhere.example.org/"}))
+    assert "http://elsewhere.example.org/" in refused(sum_of_squares)
+
+
+def test_the_embedded_project_is_gone(sum_of_squares):
+    sum_of_squares.run()
+    shutil.rmtree(sum_of_squares.folder / ".pyboinc")
+    assert "is gone" in refused(sum_of_squares)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("range(100)", "range(99)"), "only 99 of the 100 calls"),
+        (("range(100)", "range(101)"), "more than the 100 calls"),
+        (("Input(i)", "Input(i + (i == 42))"), "call 42 of make_calls"),
+        (('"app_slave.py", app_types.Input(i)', '"app_slave.py", app_types.Input(i), priority=1'), "options"),
+    ],
+)
+def test_calls_that_changed(sum_of_squares, change, message):
+    sum_of_squares.run()
+    path = sum_of_squares.folder / "app_master.py"
+    original = path.read_text()
+    path.write_text(original.replace(*change))
+    assert message in refused(sum_of_squares)
+    path.write_text(original)
+    assert sum_of_squares.run().stdout == "The answer is 328350\n"
+    assert sum_of_squares.query("SELECT COUNT(*) FROM workunit") == [(100,)]
+
+
+def test_a_slave_that_changed(sum_of_squares):
+    sum_of_squares.run()
+    path = sum_of_squares.folder / "app_slave.py"
+    path.write_text(path.read_text() + "# changed\n")
+    assert "call 0 of make_calls is not the one that was submitted before: its slave" in refused(sum_of_squares)

@@ -1,0 +1,211 @@
+import asyncio
+import hashlib
+import os
+
+import pytest
+
+from aioboinc import batch_directory, codec, envelope, errors, handling
+
+BATCH = 7
+SHA = hashlib.sha256(b"").digest()
+
+
+class Master:
+    """The handlers' side."""
+
+    def __init__(self):
+        self.outputs = []
+        self.failures = []
+
+    def handle_result(self, output):
+        self.outputs.append(output)
+
+    def handle_error(self, error):
+        self.failures.append(error)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    directory = batch_directory.BatchDirectory(tmp_path)
+    directory.create()
+    return directory
+
+
+@pytest.fixture
+def master():
+    return Master()
+
+
+def handle(directory, result, error=None):
+    return handling.Handling(directory, BATCH, handling.Handlers(result, error), codec.Registry)
+
+
+def publish(directory, call, value, *, job=None):
+    name = f"pyboinc_{BATCH}_{call}"
+    (directory.new / name).write_bytes(envelope.encode_output(job or name, SHA, SHA, value, None))
+
+
+def nothing():
+    pass
+
+
+async def test_outputs_go_to_the_handler_and_to_old(directory, master):
+    for call in range(1000):
+        publish(directory, call, call)
+    handled = handle(directory, master.handle_result)
+    assert await handled.drain(nothing) == 1000
+    assert sorted(master.outputs) == list(range(1000))
+    assert handled.handled == 1000
+    assert os.listdir(directory.new) == []
+    assert len(os.listdir(directory.old)) == 1000
+
+
+async def test_a_coroutine_function_is_awaited(directory, master):
+    publish(directory, 0, "x")
+
+    async def handle_result(output):
+        await asyncio.sleep(0)
+        master.outputs.append(output)
+
+    await handle(directory, handle_result).drain(nothing)
+    assert master.outputs == ["x"]
+
+
+async def test_an_output_published_twice_is_handled_once(directory, master):
+    handled = handle(directory, master.handle_result)
+    publish(directory, 3, "x")
+    await handled.drain(nothing)
+    publish(directory, 3, "x")
+    await handled.drain(nothing)
+    assert master.outputs == ["x"]
+    assert os.listdir(directory.new) == []
+
+
+async def test_foreign_files_are_left_alone(directory, master):
+    for name in (f"pyboinc_{BATCH + 1}_0", "notes.txt", f"pyboinc_{BATCH}_1.tmp", f"pyboinc_{BATCH}_٣"):
+        (directory.new / name).write_bytes(b"")
+    assert await handle(directory, master.handle_result).drain(nothing) == 0
+    assert len(os.listdir(directory.new)) == 4
+
+
+async def test_a_handler_that_raises(directory, master):
+    for call in range(3):
+        publish(directory, call, call)
+
+    def handle_result(output):
+        raise LookupError(output)
+
+    with pytest.raises(LookupError):
+        await handle(directory, handle_result).drain(nothing)
+    assert len(os.listdir(directory.new)) == 3
+
+
+async def test_skip_old(directory, master):
+    publish(directory, 0, "before")
+    directory.retire([f"pyboinc_{BATCH}_0"])
+    (directory.old / f"pyboinc_{BATCH}_1.error").write_bytes(b"")
+    publish(directory, 0, "before")
+    publish(directory, 2, "now")
+    handled = handle(directory, master.handle_result)
+    await handled.skip_old()
+    assert (handled.handled, handled.failed) == (2, 1)
+    await handled.drain(nothing)
+    assert master.outputs == ["now"]
+    assert handled.handled == 3
+
+
+def remote_error(directory, call):
+    name = f"pyboinc_{BATCH}_{call}"
+    try:
+        raise ValueError("negative")
+    except ValueError as error:
+        data = envelope.encode_error(name, SHA, SHA, error, os.path.dirname(__file__))
+    (directory.new / name).write_bytes(data)
+
+
+def job_failed(directory, call):
+    report = {
+        "pyboinc": 1,
+        "job": f"pyboinc_{BATCH}_{call}",
+        "reason": "too many errors",
+        "error_mask": 2,
+        "results": [{"name": "r_0", "reason": "exit 3", "exit_status": 3, "stderr": "boom"}],
+    }
+    (directory.new / f"pyboinc_{BATCH}_{call}.error").write_bytes(codec.encode(report))
+
+
+async def test_errors_go_to_their_handler(directory, master):
+    remote_error(directory, 0)
+    job_failed(directory, 1)
+    handled = handle(directory, master.handle_result, master.handle_error)
+    await handled.drain(nothing)
+    remote, failed = sorted(master.failures, key=lambda error: error.call)
+    assert isinstance(remote, errors.RemoteError)
+    assert (remote.type, remote.message) == ("ValueError", "negative")
+    assert 'raise ValueError("negative")' in remote.traceback
+    assert str(failed) == f"pyboinc_{BATCH}_1: too many errors"
+    assert failed.results == (errors.FailedResult("r_0", "exit 3", 3, "boom"),)
+    assert (handled.handled, handled.failed, handled.errors) == (2, 2, [])
+
+
+async def test_without_a_handler_errors_are_kept(directory, master):
+    remote_error(directory, 0)
+    publish(directory, 1, "fine")
+    handled = handle(directory, master.handle_result)
+    await handled.drain(nothing)
+    assert master.outputs == ["fine"]
+    assert [error.call for error in handled.errors] == [0]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"garbage",
+        b"cos\nsystem\n(S'echo'\ntR.",
+        envelope.encode_output(f"pyboinc_{BATCH}_99", SHA, SHA, 1, None),
+        envelope.encode_output(f"pyboinc_{BATCH}_0", SHA, SHA, 1, None)[:-3],
+    ],
+)
+async def test_malformed_bytes_fail_that_job_only(directory, master, data):
+    (directory.new / f"pyboinc_{BATCH}_0").write_bytes(data)
+    publish(directory, 1, "fine")
+    handled = handle(directory, master.handle_result, master.handle_error)
+    await handled.drain(nothing)
+    assert master.outputs == ["fine"]
+    (error,) = master.failures
+    assert "malformed output" in str(error)
+    assert isinstance(error.__cause__, errors.MalformedResult)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", codec.encode({"reason": "r"}), codec.encode([1]), codec.encode({"reason": 1, "results": 3})]
+)
+async def test_a_damaged_report_still_fails_its_job(directory, master, data):
+    (directory.new / f"pyboinc_{BATCH}_0.error").write_bytes(data)
+    await handle(directory, master.handle_result, master.handle_error).drain(nothing)
+    assert "damaged" in str(master.failures[0])
+
+
+async def test_the_event_loop_keeps_running(directory):
+    """While 2,000 outputs are handled, other tasks get their turn at least every few outputs."""
+    for call in range(2000):
+        publish(directory, call, call)
+    loop = asyncio.get_running_loop()
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def handle_result(output):
+        until = loop.time() + 0.0005
+        while loop.time() < until:
+            pass
+
+    task = asyncio.create_task(other())
+    await handle(directory, handle_result).drain(nothing)
+    task.cancel()
+    assert turns >= 100
