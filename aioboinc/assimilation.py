@@ -61,9 +61,9 @@ async def one_pass(
 ) -> int:
     """Publish all jobs of the application that are finished, *limit* at a time; return their number.
 
-    Batches whose directories can't be written to, and workunits that are not ours, are *held*: keep it between passes.
-    Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true, what was published is still counted.
-    *stop* is called in another thread too.
+    Batches whose directories can't be written to, and workunits that are not ours, are *held*: keep that between
+    passes. Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true, what was published is
+    still counted. *stop* is called in another thread too.
     """
     count = 0
     after = 0
@@ -106,9 +106,7 @@ async def _publish(
         stop,
     )
     published = [Published(workunit, False) for workunit in outputs if workunit.id in outcome.published]
-    failed = [
-        workunit for workunit in ours if workunit.id in outcome.missing or not _output_name(workunit)
-    ]
+    failed = [workunit for workunit in ours if workunit.id in outcome.missing or not _output_name(workunit)]
     errors = dict(outcome.errors)
     if failed:
         executions = await store.assimilations.executions([workunit.id for workunit in failed])

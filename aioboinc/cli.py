@@ -15,10 +15,13 @@ import traceback
 import types
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aioboinc
-from aioboinc import errors, master, progress
+from aioboinc import errors, master, progress, setup_daemons, setup_project, setup_undo
+
+if TYPE_CHECKING:
+    from aioboinc.embedded import serving
 
 __all__ = ["main"]
 
@@ -77,7 +80,46 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("program", type=Path, metavar="PROGRAM")
     run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS", help="the program's own arguments")
     run.set_defaults(command=_run)
+    _add_setup(commands)
+    _add_serve(commands)
     return parser
+
+
+def _add_setup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    setup = commands.add_parser(
+        "setup",
+        help="make a BOINC project ready",
+        description="Make a BOINC project ready for aioboinc: application and versions, database, daemons. Run it "
+        "again after an upgrade; what is in place stays as it is.",
+    )
+    setup.add_argument("project", type=Path, metavar="PROJECT_DIR")
+    setup.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    setup.add_argument("--undo", action="store_true", help="take out all that setup has put in")
+    setup.add_argument("--force", action="store_true", help="with --undo: abort batches that are unfinished")
+    setup.add_argument(
+        "--user", metavar="EMAIL", help="the account that batches belong to (default: the project's first)"
+    )
+    setup.add_argument(
+        "--validator",
+        choices=tuple(setup_daemons.VALIDATORS),
+        help="aioboinc's, or BOINC's own that compares bitwise (default: as it is; at first pyboinc)",
+    )
+    setup.add_argument(
+        "--homogeneous-redundancy",
+        type=int,
+        choices=(0, 1, 2),
+        help="send a job's results to equivalent hosts only (default: as it is; at first 0, to any)",
+    )
+    setup.add_argument(
+        "--python",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="bundle the relocatable Python in DIR for hosts of its platform; may be given several times",
+    )
+    setup.add_argument("--no-python", action="store_true", help="stop bundling what earlier runs have bundled")
+    setup.set_defaults(command=_setup)
 
 
 def _positive(text: str) -> int:
@@ -90,6 +132,82 @@ def _positive(text: str) -> int:
 def _complain(error: BaseException) -> int:
     print(f"aioboinc: {error}", file=sys.stderr)
     return USAGE
+
+
+def _setup(options: argparse.Namespace) -> int:
+    root = Path(os.path.abspath(options.project))
+    chosen = setup_project.Options(
+        python=tuple(options.python),
+        without_python=options.no_python,
+        validator=options.validator,
+        user=options.user,
+        homogeneous_redundancy=options.homogeneous_redundancy,
+    )
+    if options.undo and chosen != setup_project.Options():
+        raise errors.UsageError("setup --undo takes no option but --force and --dry-run")
+    if options.force and not options.undo:
+        raise errors.UsageError("setup --force is for --undo only")
+    if options.undo:
+        work = setup_undo.undo(root, force=options.force, dry_run=options.dry_run)
+    else:
+        work = setup_project.setup(root, chosen, dry_run=options.dry_run)
+    try:
+        asyncio.run(work)
+    except KeyboardInterrupt:
+        raise _Stopped(signal.SIGINT) from None
+    return 0
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="serve a project to BOINC clients",
+        description="Make a project, unless it is there, and serve it to stock BOINC clients, until stopped. Masters "
+        "submit to it with --project, or PYBOINC_DIR.",
+    )
+    serve.add_argument(
+        "--project",
+        type=Path,
+        default=Path("pyboinc_project"),
+        metavar="DIR",
+        help="the project's root directory (default: ./pyboinc_project)",
+    )
+    serve.add_argument(
+        "--listen", metavar="HOST:PORT", help="where to listen (default: as before, at first 127.0.0.1:8416)"
+    )
+    serve.add_argument(
+        "--url", help="the project's URL as hosts see it, for good (default: http://HOST:PORT/ of --listen)"
+    )
+    serve.add_argument(
+        "--database",
+        metavar="URL",
+        help="mysql://user:password@host:port/database (default: SQLite, in the project's directory)",
+    )
+    serve.set_defaults(command=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from aioboinc.embedded import serving  # a web server takes its time to import
+
+    async def work() -> None:
+        async with serving.running(
+            options.project, listen=options.listen, url=options.url, database=options.database
+        ) as running:
+            print(_how_to_attach(running), flush=True)
+            await asyncio.Event().wait()
+
+    _run_async(work)
+    return 0
+
+
+def _how_to_attach(running: serving.Serving) -> str:
+    url = running.project.master_url
+    return (
+        f"{running.project.name} is served at {url} (listening at {running.host}:{running.port})\n"
+        f"  status page:    {running.status_url}\n"
+        f"  attach a host:  boinccmd --project_attach {url} {running.account_key}\n"
+        f"  submit to it:   python -m aioboinc run --project {running.project.root} app_master.py"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:

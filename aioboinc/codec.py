@@ -1,15 +1,15 @@
 """The wire format: canonical pickles of protocol 4, and a reader that takes data only.
 
 Equal values of the same types give equal bytes, on every Python and platform: there is no memo, an integer has
-its shortest opcode, sets are sorted by the bytes of their members, attributes by name, dicts are in their order,
-and there is one NaN. ``pickle.load`` reads these files, but nothing that comes from elsewhere is ever given to it:
-`decode` knows just the opcodes that `encode` writes, in the places where it writes them, and nothing is imported or
-called because a file names it.
+its shortest opcode, sets are sorted by the bytes of their members, attributes by name, dicts are in their
+order, and there is one NaN. ``pickle.load`` reads these files, but nothing that comes from elsewhere is ever
+given to it: `decode` knows just the opcodes that `encode` writes, in the places where it writes them, and
+nothing is imported or called because a file names it.
 
-Containers are written as their empty opcode and ``MARK items APPENDS`` (``SETITEMS``, ``ADDITEMS``), tuples as
-``MARK items TUPLE``, calls of known types as ``GLOBAL arguments TUPLE1-3 REDUCE`` (codec_forms), objects as
-``GLOBAL EMPTY_TUPLE NEWOBJ state BUILD``, named tuples as ``GLOBAL tuple NEWOBJ``, members of enumerations as
-``GLOBAL`` (codec_classes). Standard library only, Python 3.8 syntax: hosts get this file and codec_*.py too.
+Containers, empty ones too, are written as ``EMPTY_LIST MARK items APPENDS`` and alike, tuples as ``MARK items
+TUPLE``, calls of known types as ``GLOBAL arguments TUPLE1-3 REDUCE`` (codec_forms), objects as ``GLOBAL
+EMPTY_TUPLE NEWOBJ state BUILD``, named tuples as ``GLOBAL tuple NEWOBJ``, members of enumerations as ``GLOBAL``
+(codec_classes). Standard library only, Python 3.8 syntax: hosts get this file and codec_*.py too.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Limits:
     depth: int = 200
     """How deep containers and objects may be in each other."""
     nodes: int = 1 << 26
-    """How many values; a container or an object counts as 16, as an empty one is a byte on the wire and much memory."""
+    """How many values; a container or object counts as 16, as empty ones are small files and much memory."""
     size: int = 1 << 30
     """Bytes of the file, less than 2**31."""
 
@@ -95,18 +95,19 @@ def encode(value: Any, registry: Registry | None = None, *, root: str = "input",
             raise codec_forms.Refused(f"takes {size} bytes, more than a file may have ({limits.size})")
         return b"".join(pieces)
     except codec_forms.Refused as refused:
-        path, reason = root + "".join(reversed(refused.steps)), refused.reason
+        path, reason = "".join((root, *reversed(refused.steps))), refused.reason
     except RecursionError:
         path, reason = root, "nested deeper than the recursion limit of Python allows here"
-    raise NotData(path, reason)
+    raise NotData(path if len(path) <= 400 else f"{path[:200]}...{path[-200:]}", reason)
 
 
 def decode(data: bytes, registry: Registry | None = None, *, limits: Limits = LIMITS) -> Any:
     """Return the value that *data* holds, with objects of the classes in *registry* only.
 
     Raises Malformed, whatever *data* is; MemoryError only if this machine lacks what a file within *limits* may
-    take. Methods of objects are not called, except ``__hash__`` and ``__eq__`` of those that are keys or members of
-    sets, when they are complete. Does not block, but imports the program's modules and numpy at first use.
+    take. Methods of objects are not called, except ``__hash__`` and ``__eq__`` of those that are keys or
+    members of sets, when they are complete. Does not block, but imports the program's modules and numpy at
+    first use.
     """
     if len(data) > limits.size + _MORE_SIZE:
         raise Malformed(f"has {len(data)} bytes, more than a file may have ({limits.size})")

@@ -19,7 +19,6 @@ from aioboinc import codec_forms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-
 __all__ = ["OPAQUE", "Constant", "Instance", "Layout", "Member", "Members", "Registry"]
 
 
@@ -32,10 +31,10 @@ class Instance:
     name: str
     """The class."""
     state: Any
-    """Its attributes as a dict; of a named tuple the tuple; of a frozen dataclass with ``slots=True`` the list of
-    its fields' values; of a numpy value the tuple of arguments that make it (of an array shape, dtype, bytes); of a
-    set, frozenset or dict (in module builtins) that has instances for members or keys the tuple of its members, or of
-    keys and values in turn."""
+    """Its attributes as a dict; of a named tuple the tuple; of a frozen dataclass with ``slots=True`` the
+    list of its fields' values; of a numpy value the tuple of arguments that make it (of an array shape,
+    dtype, bytes); of a set, frozenset or dict (in module builtins) that has instances for members or keys
+    the tuple of its members, or of keys and values in turn."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -61,20 +60,20 @@ class Constant:
 
 
 class Layout:
-    """How objects of a class are written: the bytes around their parts, how they come apart, how they are made."""
+    """How objects of a class are written, taken apart and made."""
 
-    __slots__ = ("closing", "empty", "head", "named", "opening")
+    __slots__ = ("closing", "head", "named", "opening")
 
-    def __init__(self, module: str, name: str, around: tuple[bytes, bytes, bytes], *, named: bool) -> None:
+    def __init__(self, module: str, name: str, around: tuple[bytes, bytes], *, named: bool) -> None:
         self.head = f"c{module}\n{name}\n".encode()
         """The name of the class."""
-        self.opening, self.closing, self.empty = around
-        """Before the parts, after them; both, if there are none."""
+        self.opening, self.closing = around
+        """What is between that and the parts, and after them."""
         self.named = named
         """Whether each part is a name and a value."""
 
     def take(self, value: Any) -> list[tuple[str, Any]]:
-        """Return names and values of the parts of *value*, in the order of the wire; Refused if it is not data."""
+        """Return names and values of the parts of *value*, in the order of the wire. Raises Refused."""
         raise NotImplementedError
 
     def make(self, parts: list[Any]) -> Any:
@@ -82,10 +81,11 @@ class Layout:
         raise NotImplementedError
 
 
-_DICT = (b")\x81}(", b"ub", b")\x81}b")
-_SLOTS = (b")\x81N}(", b"u\x86b", b")\x81N}\x86b")
-_FIELDS = (b")\x81](", b"eb", b")\x81]b")
-_TUPLE = (b"(", b"t\x81", b"(t\x81")
+_LONGEST_NAME = 200
+_DICT = (b")\x81}(", b"ub")
+_SLOTS = (b")\x81N}(", b"u\x86b")
+_FIELDS = (b")\x81](", b"eb")
+_TUPLE = (b"(", b"t\x81")
 
 
 def _check_names(names: list[Any]) -> None:
@@ -144,7 +144,7 @@ class _Attributes(Layout):
 
 
 class _Fields(Layout):
-    """Frozen dataclasses with ``slots=True``: these have a ``__setstate__`` of dataclasses' own that takes a list."""
+    """Frozen dataclasses with ``slots=True``: their ``__setstate__``, from dataclasses, takes a list."""
 
     __slots__ = ("_attributes", "_names")
 
@@ -191,7 +191,7 @@ class _Opaque(Layout):
     __slots__ = ("_make", "_module", "_name")
 
     def __init__(
-        self, module: str, name: str, around: tuple[bytes, bytes, bytes], make: Callable[[list[Any]], Any]
+        self, module: str, name: str, around: tuple[bytes, bytes], make: Callable[[list[Any]], Any]
     ) -> None:
         super().__init__(module, name, around, named=around in (_DICT, _SLOTS))
         self._module = module
@@ -215,13 +215,13 @@ class Members:
         self._written: dict[str, bytes] = {}
 
     def write(self, member: Any) -> bytes:
-        """Return the bytes of *member*; Refused for a combination of flags and for a name that can't be written."""
+        """Return the bytes of *member*. Raises Refused for combinations of flags and names that don't fit."""
         name = member._name_
         written = self._written.get(name)
         if written is None:
             if self._cls._member_map_.get(name) is not member:
                 raise codec_forms.Refused("a combination of flags is not data: send its value")
-            if "." in name or "\n" in name or len(name) > 200:
+            if "." in name or "\n" in name or len(name) > _LONGEST_NAME:
                 raise codec_forms.Refused(f"the name of the member {name!r} is not one that can be sent")
             written = self._written[name] = f"{self._head}{name}\n".encode()
         return written
@@ -235,7 +235,7 @@ def layout_of(cls: type) -> Layout | Members:
         raise codec_forms.Refused(f"class {cls.__qualname__} has __del__: its objects are more than data")
     if issubclass(cls, tuple):
         names = getattr(cls, "_fields", None)
-        if type(names) is tuple and names:
+        if type(names) is tuple:
             return _NamedTuple(cls, names)
     try:
         object.__new__(cls)
@@ -271,8 +271,8 @@ class Registry:
         self.layouts: dict[type, Layout | Members] = {}
         """How objects are written, of the classes seen so far."""
         self.readers: dict[bytes, Any] = codec_forms.readers(codec_forms.numpy_value)
-        """What names on the wire stand for, of those seen so far: a function of the arguments of a call, the layouts
-        that an object may have, or a Constant."""
+        """What names on the wire stand for, of those seen so far: a function of the arguments of a call, the
+        layouts that an object may have, or a Constant."""
 
     @classmethod
     def of_modules(cls, names: Iterable[str]) -> Registry:
@@ -303,16 +303,18 @@ class Registry:
             return False
 
     def layout(self, cls: type) -> Layout | Members:
-        """Return how objects of *cls* are written; LookupError if it is not here, Refused if they are not data."""
+        """Return how objects of *cls* are written. Raises LookupError if it is not here, Refused."""
         if not self.knows(cls) or "." in cls.__qualname__:
             raise LookupError(cls.__qualname__)
+        if len(cls.__module__) + len(cls.__qualname__) > _LONGEST_NAME:
+            raise codec_forms.Refused("the name of its class is too long")
         layout = self.layouts[cls] = layout_of(cls)
         return layout
 
     def reader(self, key: bytes) -> Any:
-        """Return what ``module\\nname``, not in `readers` yet, stands for; LookupError or ValueError if nothing."""
+        """Return what ``module\\nname``, not in `readers` yet, stands for. Raises LookupError, ValueError."""
         module, name = key.decode("utf-8").split("\n")
-        name, _, member = name.partition(".")
+        name, dot, member = name.partition(".")
         cls = self.find(module, name)
         try:
             layout = layout_of(cls)
@@ -324,13 +326,13 @@ class Registry:
             if value is None or value._name_ != member:
                 raise LookupError(f"{name} has no member {member!r}")
             found = Constant(value)
-        elif member:
+        elif dot:
             raise LookupError(f"{name} is not an enumeration")
         self.readers[key] = found
         return found
 
     def unhashable(self, kind: type, items: list[Any]) -> Any:
-        """Return what takes the place of a dict, set or frozenset (*kind*) of *items* without hash; ValueError."""
+        """Return what stands for a *kind* (dict, set, frozenset) of *items* without hash, or raise ValueError."""
         raise ValueError("a key or member that has no hash")
 
 
@@ -377,7 +379,11 @@ def _may_have_hash(value: Any) -> bool:
         )
     if type(value) in (tuple, frozenset):
         return all(map(_may_have_hash, value))
-    return type(value) not in (list, dict, set, bytearray)
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _imported(module: str) -> types.ModuleType:

@@ -1,8 +1,8 @@
-"""Values that are written as a call of their type with plain arguments: dates, decimals, numpy arrays and so on.
+"""Values that are written as a call of their type with plain arguments: dates, decimals, numpy arrays.
 
-On the wire a form is what pickle makes of ``type(*arguments)``, so that ``pickle.load`` reads it. Our reader calls
-nothing by name: it looks the name up among the readers below, and each checks its arguments before it uses them.
-Standard library only, Python 3.8 syntax: hosts get this file too.
+On the wire a form is what pickle makes of ``type(*arguments)``, so that ``pickle.load`` reads it. Our reader
+calls nothing by name: it looks the name up among the readers below, and each checks its arguments before it
+uses them. Standard library only, Python 3.8 syntax: hosts get this file too.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ def _check_fits(value: Any, layout: str) -> None:
 
 
 def numpy_value(name: str, arguments: tuple[Any, ...]) -> Any:
-    """Return the array (writable, in this machine's byte order) or scalar; ValueError if numpy is missing here."""
+    """Return the array (writable, native byte order) or scalar; ValueError if numpy is not installed."""
     try:
         import numpy
     except ImportError as error:
@@ -272,7 +272,7 @@ def numpy_value(name: str, arguments: tuple[Any, ...]) -> Any:
 
 
 def numpy_writer(cls: type) -> tuple[bytes, Arguments] | None:
-    """Return the bytes before the arguments and what returns them; None for what is not of numpy. Raises Refused."""
+    """Return the bytes before the arguments and what returns them, None if not of numpy. Raises Refused."""
     numpy = sys.modules.get("numpy")
     if numpy is None or cls.__module__ != "numpy":
         return None

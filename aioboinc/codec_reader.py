@@ -16,12 +16,14 @@ _MARK = 0x28  # (
 _GLOBAL = 0x63  # c
 _REDUCE = 0x52  # R
 _TUPLE0 = 0x84  # TUPLE1, TUPLE2 and TUPLE3 follow
-_EMPTY: dict[int, type] = {0x5D: list, 0x7D: dict, 0x8F: set}
-_OPENING = frozenset((_MARK, _GLOBAL, *_EMPTY))
+_LIST, _DICT, _SET = b"]}\x8f"
 _APPENDS, _SETITEMS, _ADDITEMS, _TUPLE, _FROZENSET = b"eu\x90t\x91"
-_OPENED_BY = {_APPENDS: 0x5D, _SETITEMS: 0x7D, _ADDITEMS: 0x8F, _TUPLE: _MARK, _FROZENSET: _MARK}
+_OPENING = frozenset((_MARK, _GLOBAL, _LIST, _DICT, _SET))
+_OPENED_BY = {_APPENDS: _LIST, _SETITEMS: _DICT, _ADDITEMS: _SET, _TUPLE: _MARK, _FROZENSET: _MARK}
+_KINDS: dict[int, Any] = {_SETITEMS: dict, _ADDITEMS: set, _FROZENSET: frozenset}
 _CLOSING = frozenset((*_OPENED_BY, 0x85, 0x86, 0x87))
-_LONGEST_NAME = 1000
+_LONGEST_NAME = 2000
+_WRONG = "not how a value is written"
 
 _float_at = struct.Struct(">d").unpack_from
 _int_at = struct.Struct("<i").unpack_from
@@ -33,13 +35,13 @@ def read(  # noqa: PLR0912, PLR0915
 ) -> Any:
     """Return the value that is in *data* from *position* to the end.
 
-    Raises ValueError, whatever *data* is; MemoryError only if this machine lacks what a value within *depth* and
-    *nodes* may take.
+    Raises ValueError, whatever *data* is; MemoryError only if this machine lacks what a value within *depth*
+    and *nodes* may take.
     """
-    # One loop in one function, since a call for each opcode would double the time. The values of a container are in
-    # a list of their own until it is complete; then it goes to the list around it and is not changed any more. So no
-    # opcode reaches what is not its own, and len(frames) is the depth. A slice or a struct that goes over the end is
-    # noticed at the next opcode at the latest, because there is none.
+    # One loop in one function, since a call for each opcode would double the time. The values of a container
+    # are in a list of their own until it is complete; then it goes to the list around it and is not changed any
+    # more. So no opcode reaches what is not its own, and len(frames) is the depth. A slice or a struct that
+    # goes over the end is noticed at the next opcode at the latest, because there is none.
     readers = registry.readers
     values: list[Any] = []
     frames: list[tuple[list[Any], Any]] = []  # the values around a container, and what opened it
@@ -73,15 +75,11 @@ def read(  # noqa: PLR0912, PLR0915
                         values.append(opener.value)
                         continue
                     if type(opener) is tuple:
-                        opener, beginning = _opened(opener, data, position)
-                        position += len(beginning)
-                        if beginning is opener.empty:
-                            values.append(opener.make([]))
-                            continue
+                        opener = _opened(opener, data, position)
+                        position += len(opener.opening)
                 elif opcode != _MARK:
                     if data[position] != _MARK:
-                        values.append(_EMPTY[opcode]())
-                        continue
+                        raise ValueError(_WRONG)
                     position += 1
                 frames.append((values, opener))
                 values = []
@@ -89,24 +87,35 @@ def read(  # noqa: PLR0912, PLR0915
                 items = values
                 values, opener = frames.pop()
                 if type(opener) is int:
-                    values.append(_container(opener, opcode, items, registry))
+                    if _OPENED_BY.get(opcode) != opener:
+                        raise ValueError(_WRONG)
+                    if opcode == _APPENDS:
+                        values.append(items)
+                    elif opcode == _TUPLE:
+                        values.append(tuple(items))
+                    else:
+                        values.append(_hashed(opcode, items, registry))
                 elif isinstance(opener, codec_classes.Layout):
-                    _check(data.startswith(opener.closing, position - 1))
+                    if not data.startswith(opener.closing, position - 1) or (opener.named and len(items) % 2):
+                        raise ValueError(_WRONG)
                     position += len(opener.closing) - 1
                     values.append(opener.make(items))
                 else:
-                    _check(opcode == _TUPLE0 + len(items) and data[position] == _REDUCE)
+                    if opcode != _TUPLE0 + len(items) or data[position] != _REDUCE:
+                        raise ValueError(_WRONG)
                     position += 1
                     values.append(opener(*items))
             elif opcode == 0x4D:  # BININT2
                 number = data[position] | data[position + 1] << 8
                 position += 2
-                _check(number >= 256)
+                if number < 256:
+                    raise ValueError(_WRONG)
                 values.append(number)
             elif opcode == 0x4A:  # BININT
                 number = _int_at(data, position)[0]
                 position += 4
-                _check(not 0 <= number < 65536)
+                if 0 <= number < 65536:
+                    raise ValueError(_WRONG)
                 values.append(number)
             elif opcode == 0x4E:  # NONE
                 values.append(None)
@@ -114,8 +123,6 @@ def read(  # noqa: PLR0912, PLR0915
                 values.append(True)
             elif opcode == 0x89:  # NEWFALSE
                 values.append(False)
-            elif opcode == 0x29:  # EMPTY_TUPLE
-                values.append(())
             elif opcode == 0x43:  # SHORT_BINBYTES
                 start = position + 1
                 position = start + data[position]
@@ -134,7 +141,8 @@ def read(  # noqa: PLR0912, PLR0915
                 start, position = _long(data, position)
                 values.append(_integer(data[start:position]))
             elif opcode == 0x2E:  # STOP
-                _check(position == len(data) and len(values) == 1 and not frames)
+                if frames or len(values) != 1 or position != len(data):
+                    raise ValueError(_WRONG)
                 return values[0]
             else:
                 raise ValueError(f"opcode {opcode:#04x}")
@@ -144,11 +152,6 @@ def read(  # noqa: PLR0912, PLR0915
     except Exception as error:  # whatever a class says to be hashed or compared, or a module to be imported
         problem = f"byte {position}: {_reason(error)}"
     raise ValueError(problem)
-
-
-def _check(condition: bool) -> None:
-    if not condition:
-        raise ValueError("not how a value is written")
 
 
 def _long(data: bytes, position: int) -> tuple[int, int]:
@@ -161,63 +164,39 @@ def _long(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _integer(raw: bytes) -> int:
-    # Shorter integers have another opcode; the highest byte is there for a reason.
-    _check(len(raw) > 4 and not (raw[-1] == 0 and raw[-2] < 0x80) and not (raw[-1] == 0xFF and raw[-2] >= 0x80))
+    # Shorter integers have another opcode, and the highest byte is there for a reason.
+    if len(raw) <= 4 or (raw[-1] == 0 and raw[-2] < 0x80) or (raw[-1] == 0xFF and raw[-2] >= 0x80):
+        raise ValueError(_WRONG)
     return int.from_bytes(raw, "little", signed=True)
 
 
-def _opened(
-    layouts: tuple[codec_classes.Layout, ...], data: bytes, position: int
-) -> tuple[codec_classes.Layout, bytes]:
-    """Return which of *layouts* an object has, and its beginning: the layout's opening or empty."""
+def _opened(layouts: tuple[codec_classes.Layout, ...], data: bytes, position: int) -> codec_classes.Layout:
+    """Return which of *layouts* the object at *position* has."""
     for layout in layouts:
-        for beginning in (layout.opening, layout.empty):
-            if data.startswith(beginning, position):
-                return layout, beginning
-    raise ValueError("not how an object of that class is written")
+        if data.startswith(layout.opening, position):
+            return layout
+    raise ValueError(_WRONG)
 
 
-def _container(opener: int, opcode: int, items: list[Any], registry: codec_classes.Registry) -> Any:
-    _check(_OPENED_BY.get(opcode) == opener)
-    if opcode == _FROZENSET:
-        return _members(frozenset, items, registry)
-    _check(bool(items))  # the empty ones have opcodes of their own
-    if opcode == _APPENDS:
-        return items
-    if opcode == _TUPLE:
-        return tuple(items)
-    if opcode == _ADDITEMS:
-        return _members(set, items, registry)
-    return _dict(items, registry)
-
-
-def _members(kind: type, items: list[Any], registry: codec_classes.Registry) -> Any:
+def _hashed(opcode: int, items: list[Any], registry: codec_classes.Registry) -> Any:
+    """Return the dict, set or frozenset that *opcode* makes of *items*."""
+    kind = _KINDS[opcode]
+    keys = items[0::2] if kind is dict else items
     try:
-        _check(not codec_writer.too_many_alike(items))
-        found = kind(items)
+        if len(keys) > codec_writer.ALIKE and codec_writer.too_many_alike(keys):
+            raise ValueError("too many keys or members with the same hash")
+        found = dict(zip(keys, items[1::2])) if kind is dict else kind(items)  # noqa: B905
     except TypeError:
-        return registry.unhashable(kind, items)
-    if len(found) != len(items):
-        raise ValueError("a member that is there twice")
-    return found
-
-
-def _dict(items: list[Any], registry: codec_classes.Registry) -> Any:
-    keys = items[0::2]
-    _check(len(items) == 2 * len(keys))
-    try:
-        _check(not codec_writer.too_many_alike(keys))
-        found = dict(zip(keys, items[1::2]))  # noqa: B905
-    except TypeError:
-        return registry.unhashable(dict, items)
-    if len(found) != len(keys):
-        raise ValueError("a key that is there twice")
+        found = registry.unhashable(kind, items)
+    else:
+        if len(found) != len(keys) or (kind is dict and len(items) % 2):
+            raise ValueError("a key or member that is there twice, or a key without a value")
     return found
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, (IndexError, struct.error)):
-        return "cut short, or not how a value is written"
+        return f"cut short, or {_WRONG}"
     try:
         text = str(error)[:200]
     except Exception:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ALIKE", "CONTAINER", "HANDLERS", "Encoder", "too_many_alike"]
 
 CONTAINER = 16
-"""How many values a container or an object counts as: an empty one takes a byte of file and much memory."""
+"""How many values a container or object counts as: an empty one is few bytes of file and much memory."""
 ALIKE = 100
 """How many keys may have the same hash: more make the building of a dict slow enough to be an attack."""
 
@@ -159,18 +159,11 @@ def _bytes(encoder: Encoder, value: bytes) -> None:
 
 
 def _list(encoder: Encoder, value: list[Any]) -> None:
-    if value:
-        _items(encoder, value, b"](", b"e")
-    else:
-        encoder.count(0)
-        encoder.put(b"]")
+    _items(encoder, value, b"](", b"e")
 
 
 def _tuple(encoder: Encoder, value: tuple[Any, ...]) -> None:
-    if value:
-        _items(encoder, value, b"(", b"t")
-    else:
-        encoder.put(b")")
+    _items(encoder, value, b"(", b"t")
 
 
 def _items(encoder: Encoder, value: list[Any] | tuple[Any, ...], opening: bytes, closing: bytes) -> None:
@@ -192,10 +185,6 @@ def _items(encoder: Encoder, value: list[Any] | tuple[Any, ...], opening: bytes,
 
 
 def _dict(encoder: Encoder, value: dict[Any, Any]) -> None:
-    if not value:
-        encoder.count(0)
-        encoder.put(b"}")
-        return
     encoder.enter(value, 2 * len(value))
     _check_hashes(value)
     encoder.put(b"}(")
@@ -215,11 +204,7 @@ def _dict(encoder: Encoder, value: dict[Any, Any]) -> None:
 
 
 def _set(encoder: Encoder, value: set[Any]) -> None:
-    if value:
-        _members(encoder, value, b"\x8f(", b"\x90")
-    else:
-        encoder.count(0)
-        encoder.put(b"\x8f")
+    _members(encoder, value, b"\x8f(", b"\x90")
 
 
 def _frozenset(encoder: Encoder, value: frozenset[Any]) -> None:
@@ -283,10 +268,6 @@ def _object(encoder: Encoder, value: Any, layout: codec_classes.Layout) -> None:
     parts = layout.take(value)
     encoder.enter(value, 2 * len(parts))
     encoder.put(layout.head)
-    if not parts:
-        encoder.put(layout.empty)
-        encoder.active.discard(id(value))
-        return
     encoder.put(layout.opening)
     name = ""
     try:
@@ -326,7 +307,7 @@ HANDLERS: dict[type, Handler] = _Handlers(
 
 
 def _known(registry: codec_classes.Registry, value: Any) -> codec_classes.Layout | codec_classes.Members:
-    """Return how *value*, of a class not seen before, is written; Refused, with the reason, if it is not data."""
+    """Return how *value*, of a class not seen before, is written; raises Refused with the reason."""
     cls = type(value)
     name = cls.__qualname__
     if isinstance(value, type):

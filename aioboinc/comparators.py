@@ -10,9 +10,9 @@ import importlib
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from aioboinc import codec, envelope, errors
 
@@ -73,9 +73,9 @@ class Custom:
 
 @dataclass(frozen=True)
 class Numeric:
-    """Outputs agree if they differ in floating-point numbers only, and there by no more than one of the tolerances.
+    """Outputs agree if they differ in floating-point numbers only, and there by no more than a tolerance.
 
-    So do numbers in complex ones, numpy scalars and arrays; not keys of dicts and members of sets.
+    Numbers in complex ones, numpy scalars and arrays are meant too; keys of dicts and members of sets are not.
     """
 
     absolute: float = 0.0
@@ -91,19 +91,22 @@ class Numeric:
     def agree(self, one: Any, other: Any) -> bool:
         if type(one) is not type(other):
             return False
-        if type(one) is float:
-            return self._close(one, other, "d")
-        if type(one) is complex:
-            return self._close(one.real, other.real, "d") and self._close(one.imag, other.imag, "d")
-        if type(one) in {list, tuple}:
-            return len(one) == len(other) and all(map(self.agree, one, other))
-        if type(one) is dict:
-            return one.keys() == other.keys() and all(map(self.agree, one.values(), map(other.get, one)))
-        if type(one) is codec.Instance:
-            return self._instances_agree(one, other)
-        return bool(one == other or (one != one and other != other))
+        agree = self._RULES.get(type(one))
+        return bool(one == other or _are_undefined(one, other)) if agree is None else agree(self, one, other)
 
-    def _instances_agree(self, one: codec.Instance, other: codec.Instance) -> bool:
+    def _floats(self, one: float, other: float) -> bool:
+        return self._close(one, other, "d")
+
+    def _complex(self, one: complex, other: complex) -> bool:
+        return self._close(one.real, other.real, "d") and self._close(one.imag, other.imag, "d")
+
+    def _sequences(self, one: Sequence[Any], other: Sequence[Any]) -> bool:
+        return len(one) == len(other) and all(map(self.agree, one, other))
+
+    def _dicts(self, one: dict[Any, Any], other: dict[Any, Any]) -> bool:
+        return one.keys() == other.keys() and all(map(self.agree, one.values(), map(other.get, one)))
+
+    def _instances(self, one: codec.Instance, other: codec.Instance) -> bool:
         if (one.module, one.name) != (other.module, other.name):
             return False
         if one.module == "numpy" and one.name == "ndarray":
@@ -111,8 +114,20 @@ class Numeric:
         if one.module == "numpy" and one.name in _SCALARS:
             (value,), (other_value,) = one.state, other.state
             code = _SCALARS[one.name]
-            return self._close(value.real, other_value.real, code) and self._close(value.imag, other_value.imag, code)
+            return all(
+                self._close(part, other_part, code)
+                for part, other_part in ((value.real, other_value.real), (value.imag, other_value.imag))
+            )
         return self.agree(one.state, other.state)
+
+    _RULES: ClassVar[dict[type, Callable[[Numeric, Any, Any], bool]]] = {
+        float: _floats,
+        complex: _complex,
+        list: _sequences,
+        tuple: _sequences,
+        dict: _dicts,
+        codec.Instance: _instances,
+    }
 
     def _arrays_agree(self, one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
         if one == other:
@@ -141,6 +156,11 @@ _SCALARS = {"float16": "e", "float32": "f", "float64": "d", "complex64": "f", "c
 _ARRAYS = {"<f2": "e", "<f4": "f", "<f8": "d", "<c8": "f", "<c16": "d"}
 """Layouts, for ``struct``, of the numbers in numpy's types."""
 _INTEGERS = {"e": "h", "f": "i", "d": "q"}
+
+
+def _are_undefined(one: Any, other: Any) -> bool:
+    """Tell whether neither equals itself, as decimal NaNs don't."""
+    return bool(one != one and other != other)  # noqa: PLR0124
 
 
 def _place(number: float, code: str) -> int:

@@ -22,10 +22,11 @@ _TYPICAL_SPEED = 4.3e9
 def from_run_time(
     executions: Iterable[tuple[float, float]], operations_bound: float, maximum: float = MAX_GRANTED
 ) -> float:
-    """Return the credit for a job by its valid *executions*: pairs of seconds and floating-point operations a second.
+    """Return the credit for a job by its valid *executions*.
 
-    No execution counts for much more than *operations_bound*; those worth more than *maximum* or nothing are left out,
-    and high values weigh less than low ones. 0 if nothing is left.
+    These are pairs of seconds and floating-point operations a second. None counts for much more than
+    *operations_bound*; those worth more than *maximum* or nothing are left out, and high values weigh less than
+    low ones. 0 if nothing is left.
     """
     values = []
     for seconds, speed in executions:
@@ -40,9 +41,7 @@ def from_run_time(
     return sum(value * (total - value) for value in values) / ((len(values) - 1) * total)
 
 
-def recent_average(
-    average: float, computed: float, credit: float, started: float, now: float
-) -> float:
+def recent_average(average: float, computed: float, credit: float, started: float, now: float) -> float:
     """Return the credit a day after *credit* was granted *now* for work that was *started* then.
 
     *average* is what it was when it was last *computed*; that 0 means never. It halves in a week without work.

@@ -1,9 +1,9 @@
 """The envelope of an output: whose it is, and the value, or the exception that ended the slave.
 
-It is the canonical pickle (see codec) of a dict with the keys ``pyboinc`` (the version of this format), ``job``,
-``input`` and ``program`` (SHA-256 of the files), ``status`` (``ok`` or ``error``) and ``value``, in this order. Errors
-are data, and the same on every machine, so that an exception that is the program's own reaches quorum. Standard
-library only, Python 3.8 syntax: hosts get this file too.
+It is the canonical pickle (see codec) of a dict with the keys ``pyboinc`` (the version of this format),
+``job``, ``input`` and ``program`` (SHA-256 of the files), ``status`` (``ok`` or ``error``) and ``value``, in
+this order. Errors are data, and the same on every machine, so that an exception that is the program's own
+reaches quorum. Standard library only, Python 3.8 syntax: hosts get this file too.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class Envelope:
     status: str
     """``ok`` or ``error``."""
     value: Any
-    """The output; or the error: a dict with ``type`` and ``message`` of the exception, ``traceback``, a list of
-    [file, line, function, source line], and ``causes``, a list of [type, message] of the exceptions before it."""
+    """The output; or the error: a dict with ``type`` and ``message`` of the exception, ``traceback``, a list
+    of [file, line, function, source line], and ``causes``, a list of [type, message] of the exceptions
+    before it."""
 
 
 def header(job: str, input_sha256: bytes, program_sha256: bytes) -> bytes:
@@ -131,7 +132,7 @@ def check(data: bytes, job: str, input_sha256: bytes, program_sha256: bytes) -> 
 
 
 def format_traceback(error: dict[str, Any]) -> str:
-    """Return the traceback of *error*, the value of an envelope with status ``error``, as Python prints one."""
+    """Return the text of *error*, the value of an envelope with status ``error``, as Python prints one."""
     lines = ["Traceback (most recent call last):"] if error["traceback"] else []
     for file, number, function, source in error["traceback"]:
         lines.append(f'  File "{file}", line {number}, in {function}')
@@ -195,8 +196,8 @@ class _Program:
     def causes(self, exc: BaseException) -> list[list[str]]:
         """Return type and message of the exceptions that led to *exc*, the latest first.
 
-        Those behind an exception that the program did not raise itself are left out: they come from inside of the
-        standard library or a package, and differ between versions.
+        Those behind an exception that the program did not raise itself are left out: they come from inside of
+        the standard library or a package, and differ between versions.
         """
         causes: list[list[str]] = []
         seen = {id(exc)}
@@ -210,7 +211,7 @@ class _Program:
         return causes
 
     def frames(self, trace: TracebackType | None) -> list[list[Any]]:
-        """Return [file, line, function, source line] of the frames in *trace* that are in files of the program."""
+        """Return [file, line, function, source line] of the frames in *trace* that are the program's."""
         frames = []
         while trace is not None:
             code = trace.tb_frame.f_code
@@ -260,7 +261,7 @@ class _Source:
         self._statements = _statements("".join(lines))
 
     def statement(self, number: int) -> tuple[int, str]:
-        """Return number and text of the line in which the innermost statement that goes over line *number* begins.
+        """Return number and text of the line in which the innermost statement around line *number* begins.
 
         To which line of a statement an instruction belongs depends on the version of Python.
         """

@@ -133,14 +133,10 @@ def _result_reason(execution: Execution, stderr: str, text: str) -> str:
         return _VALIDATE_STATES.get(execution.validate_state, "")
     if execution.outcome != models.Outcome.CLIENT_ERROR:
         return _OUTCOMES.get(execution.outcome, f"outcome {execution.outcome}")
-    said = [line for line in stderr.splitlines() if line.startswith(_OF_SLAVE)]
-    message = _CLIENT_MESSAGE.search(text)
-    if said:
-        explanation = said[-1][len(_OF_SLAVE) :]
-    else:
-        explanation = message[1] if message else ""
+    said = [line[len(_OF_SLAVE) :] for line in stderr.splitlines() if line.startswith(_OF_SLAVE)]
+    said = said or [message[1] for message in _CLIENT_MESSAGE.finditer(text)]
     words = describe_exit(execution.exit_status)
-    return f"{words}: {explanation}" if explanation else words
+    return f"{words}: {said[-1]}" if said else words
 
 
 def _tail(text: str) -> str:

@@ -306,7 +306,7 @@ class _Collector:
                     warnings.simplefilter("ignore")
                     tree = ast.parse(self.files[path], where)
                     # Some errors, as a return outside of a function, are only found by the compiler.
-                    compile(tree, where, "exec", dont_inherit=True)
+                    compile(self.files[path], where, "exec", dont_inherit=True)
             except SyntaxError as error:
                 line = f":{error.lineno}" if error.lineno else ""
                 raise errors.ProgramError(f"{where}{line}: {error.msg}") from None

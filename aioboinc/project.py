@@ -44,7 +44,7 @@ class Project:
     database_url: str
     """For ``connectors.open``."""
     embedded: bool
-    """True for a project of ours, False for one made by BOINC's ``make_project``."""
+    """True for a project whose only hosts are this machine's cores, False for one that other hosts attach to."""
     upload_certificates: bool
     """Results need a signed upload certificate, which only BOINC's transitioner makes."""
 
@@ -114,7 +114,7 @@ def _project(root: Path, values: dict[str, str]) -> Project:
         key_dir=root / values["key_dir"],
         fanout=int(values.get("uldl_dir_fanout", "0")),
         database_url=_database_url(root, values),
-        embedded="database_url" in values,
+        embedded="database_url" in values and not _flag(values, "served"),
         upload_certificates=not _flag(values, "dont_generate_upload_certificates"),
     )
 

@@ -108,9 +108,7 @@ async def insert(
             "batch": result.batch,
             "priority": result.priority,
             "size_class": result.size_class,
-            "server_state": (
-                models.ServerState.UNSENT if result.size_class < 0 else models.ServerState.INACTIVE
-            ),
+            "server_state": (models.ServerState.UNSENT if result.size_class < 0 else models.ServerState.INACTIVE),
             "random": random.getrandbits(31),
             "xml_doc_in": template.document(f"{result.name}_r{random.getrandbits(31)}_"),
         }
@@ -165,6 +163,4 @@ def _insert(dialect: str, columns: Iterable[str], now: int) -> str:
     """Return the INSERT for a table with *columns*: older projects lack some."""
     values = {"create_time": str(int(now)), **_CONSTANT, **{name: f":{name}" for name in _VARYING}}
     known = {name: value for name, value in values.items() if name in columns}
-    return (
-        f"INSERT INTO result ({', '.join(known)}) VALUES ({', '.join(known.values())}) {_UNLESS_THERE[dialect]}"
-    )
+    return f"INSERT INTO result ({', '.join(known)}) VALUES ({', '.join(known.values())}) {_UNLESS_THERE[dialect]}"

@@ -147,6 +147,8 @@ class CallQueue:
             self._abandoned = self._closed = True
             self._calls.clear()
             self._condition.notify_all()
+        self._readable.set()
+        self._writable.set()
 
     async def ready(self) -> bool:
         """Wait for a call or the end; tell whether there is a call."""

@@ -169,9 +169,7 @@ def _needed(workunit: Workunit, tally: _Tally) -> int:
     return max(0, workunit.target_nresults - tally.unsent - tally.in_progress - tally.successes)
 
 
-def _new_results(
-    workunit: Workunit, results: Sequence[Result], tally: _Tally
-) -> tuple[new_results.New, ...]:
+def _new_results(workunit: Workunit, results: Sequence[Result], tally: _Tally) -> tuple[new_results.New, ...]:
     if workunit.transitioner_flags == models.TransitionerFlags.NO_NEW_RESULTS:
         return ()
     count = max(0, min(_needed(workunit, tally), workunit.max_total_results - tally.total))

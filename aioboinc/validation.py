@@ -1,8 +1,9 @@
 """One pass of the validator: do the outputs of a workunit agree, and which one stands for it?
 
-As BOINC's ``sched/validator.cpp`` with ``validate_util2.cpp``, with three differences. Where more results have come
-back than the quorum, the largest agreeing group decides, not the first one that is large enough. A result that comes
-after the canonical one's file was deleted is too late, not invalid. And a workunit that has failed stays failed.
+As BOINC's ``sched/validator.cpp`` with ``validate_util2.cpp``, with three differences. Where more results have
+come back than the quorum, the largest agreeing group decides, not the first one that is large enough. A result
+that comes after the canonical one's file was deleted is too late, not invalid. A workunit that has failed stays
+failed.
 """
 
 from __future__ import annotations
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Credit", "Output", "Policy", "State", "decide", "examine", "needed", "one_pass"]
 
-_RETRY = 6 * 3600
-"""Seconds until outputs are looked at again that could not be read."""
 _FILE_NAME = re.compile(rb"<file_name>([^<]+)</file_name>")
 
 _log = logging.getLogger(__name__)
@@ -48,11 +47,13 @@ class Policy:
     """How an application's results are judged."""
 
     comparator: comparators.Comparator = comparators.BITWISE
-    credit: Credit = Credit.NONE
     max_granted_credit: float = credit.MAX_GRANTED
     """The most that a result is granted."""
+    credit: Credit = Credit.NONE
     hosts: bool = False
     """Keep the records of hosts, users and teams."""
+    retry: int = 6 * 3600
+    """Seconds until outputs are looked at again that could not be read."""
 
 
 class State(enum.Enum):
@@ -89,8 +90,8 @@ async def one_pass(
 ) -> int:
     """Validate all workunits of the application that wait for it, *limit* at a time; return their number.
 
-    Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true, what was looked at is still written
-    down. *stop* is called in another thread too.
+    Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true, what was looked at is still
+    written down. *stop* is called in another thread too.
     """
     count = 0
     after = 0
@@ -100,7 +101,8 @@ async def one_pass(
             break
         decisions = await service.in_thread(examine, project, workunits, policy, stop)
         now = int(clock())
-        count += await store.validations.record(decisions, now=now, later=now + _RETRY, hosts=policy.hosts)
+        later = now + policy.retry
+        count += await store.validations.record(decisions, now=now, later=later, hosts=policy.hosts)
         if len(workunits) < limit:
             break
         after = workunits[-1].id
@@ -250,9 +252,7 @@ def _agreeing(
     return largest
 
 
-def _agree(
-    one: Result, other: Result, outputs: Mapping[int, Output], comparator: comparators.Comparator
-) -> bool:
+def _agree(one: Result, other: Result, outputs: Mapping[int, Output], comparator: comparators.Comparator) -> bool:
     try:
         return comparator.agree(outputs[one.id].value, outputs[other.id].value)
     except Exception:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import types
 from typing import Any, Dict, Optional
 
 from aioboinc import codec, envelope
@@ -32,8 +31,8 @@ class Job:
         self._registry = registry
         self._data: Optional[bytes] = data
         self._input: Any = None
-        self._checkpoint_path = os.path.join(slot_dir, slot.CHECKPOINT)
-        self._progress = progress.Writer(os.path.join(slot_dir, slot.PROGRESS))
+        self._slot_dir = slot_dir
+        self._progress: Optional[progress.Writer] = None
 
     def get_input(self) -> Any:
         """Return the input of this job, the same object each time."""
@@ -59,7 +58,7 @@ class Job:
         fraction = float(fraction)
         if math.isnan(fraction):
             raise ValueError("pyboinc_fraction_done: not a number")
-        self._progress.fraction_done(min(max(fraction, 0.0), 1.0))
+        self._writer().fraction_done(min(max(fraction, 0.0), 1.0))
 
     def checkpoint(self, state: Any) -> None:
         """Save *state*, anything that can be an output: if the job is interrupted, it can go on from there.
@@ -67,13 +66,13 @@ class Job:
         The state is on disk on return. Raises TypeError with the path to what is not data, OSError.
         """
         data = codec.encode(state, self._registry, root="state")
-        slot.write(self._checkpoint_path, self._seal(data) + data, durable=True)
-        self._progress.checkpointed()
+        slot.write(self._checkpoint_path(), self._seal(data) + data, durable=True)
+        self._writer().checkpointed()
 
     def restore(self) -> Any:
         """Return the state of the job's last checkpoint; None if there is none, or one that is not this job's."""
         try:
-            with open(self._checkpoint_path, "rb") as file:
+            with open(self._checkpoint_path(), "rb") as file:
                 content = file.read()
         except OSError:
             return None
@@ -84,6 +83,14 @@ class Job:
             return codec.decode(data, self._registry)
         except codec.Malformed:
             return None
+
+    def _checkpoint_path(self) -> str:
+        return os.path.join(self._slot_dir, slot.CHECKPOINT)
+
+    def _writer(self) -> progress.Writer:
+        if self._progress is None:
+            self._progress = progress.Writer(os.path.join(self._slot_dir, slot.PROGRESS))
+        return self._progress
 
     def _seal(self, data: bytes) -> bytes:
         """Return a digest of *data* and of all that makes it a checkpoint of this job."""
@@ -99,9 +106,3 @@ class Job:
             "pyboinc_checkpoint": self.checkpoint,
             "pyboinc_restore": self.restore,
         }
-
-    def module(self) -> types.ModuleType:
-        """Return the module ``pyboinc``, for modules of the program that use the names."""
-        module = types.ModuleType("pyboinc", "The BOINC job that this program runs in.")
-        module.__dict__.update(self.names(), __all__=sorted(self.names()))
-        return module

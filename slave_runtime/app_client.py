@@ -30,7 +30,12 @@ _RETRY_SECONDS = 600
 """When the client shall start the job again if it could not begin."""
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
+def main(
+    arguments: Optional[Sequence[str]] = None,
+    *,
+    lock_seconds: float = _LOCK_SECONDS,
+    heartbeat_seconds: float = supervisor.HEARTBEAT_SECONDS,
+) -> int:
     """Run the job in the current directory, the slot, and return the exit status for the process.
 
     The client sees a finished job by the file boinc_finish_called and status 0. Without the file, 0 means that the
@@ -45,7 +50,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         _write_to(os.path.join(slot_dir, slot.STDERR))  # elsewhere the client has done that
     failures.say("Python {}.{}.{} on {}".format(*sys.version_info[:3], sys.platform))
     lock = slot.Lock(slot_dir)
-    if not _acquire(lock):
+    if not _acquire(lock, lock_seconds):
         return _try_later(slot_dir, "another process has locked the slot directory")
     _clear(slot_dir)
     client = None
@@ -56,11 +61,15 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             client = channels.connect(slot_dir, init)
         except channels.ChannelsError as error:
             return _try_later(slot_dir, f"no channel to the client: {error}")
-    return _supervise(slot_dir, init or init_data.InitData(), client, given)
+    return _supervise(slot_dir, init or init_data.InitData(), client, given, heartbeat_seconds)
 
 
 def _supervise(
-    slot_dir: str, init: init_data.InitData, client: Optional[channels.Channels], arguments: List[str]
+    slot_dir: str,
+    init: init_data.InitData,
+    client: Optional[channels.Channels],
+    arguments: List[str],
+    heartbeat_seconds: float,
 ) -> int:
     caught = processes.catch_signals()
     variables = environment.clean(os.environ, init.ncpus)
@@ -81,6 +90,7 @@ def _supervise(
             client_exists=_client_watch(init.client_pid),
             read_progress=lambda: progress.read(progress_path),
             signals=caught,
+            heartbeat_seconds=heartbeat_seconds,
         ).run()
     finally:
         tree.kill()
@@ -137,8 +147,8 @@ def _client_watch(client_pid: int) -> Optional[Callable[[], bool]]:
     return lambda: parent_exists() and processes.process_exists(client_pid)
 
 
-def _acquire(lock: slot.Lock) -> bool:
-    deadline = time.monotonic() + _LOCK_SECONDS
+def _acquire(lock: slot.Lock, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
     while not lock.acquire():
         if time.monotonic() > deadline:
             return False

@@ -45,34 +45,29 @@ class Finder:
     """
 
     def __init__(self, root: str, modules: Mapping[str, str]) -> None:
-        self._paths: Dict[str, str] = {}
-        self._codes: Dict[str, types.CodeType] = {}
+        self._specs: Dict[str, Optional[importlib.machinery.ModuleSpec]] = {}
         for name, relative in modules.items():
             path = os.path.join(root, *relative.split("/"))
-            self._paths[name] = path
-            with contextlib.suppress(SyntaxError, ValueError, RecursionError):
-                self._codes[name] = compile_file(path)
+            folders = [os.path.dirname(path)] if os.path.basename(path) == "__init__.py" else None
+            self._specs[name] = importlib.util.spec_from_file_location(
+                name, path, loader=_Loader(name, path), submodule_search_locations=folders
+            )
 
     def find_spec(
         self, name: str, path: Optional[Sequence[str]] = None, target: Optional[types.ModuleType] = None
     ) -> Optional[importlib.machinery.ModuleSpec]:
         """Return the spec of module *name*, None if it is not the program's (the finder protocol)."""
-        file = self._paths.get(name)
-        if file is None:
-            return None
-        loader = _Loader(name, file, self._codes.get(name))
-        folders = [os.path.dirname(file)] if os.path.basename(file) == "__init__.py" else None
-        return importlib.util.spec_from_file_location(
-            name, file, loader=loader, submodule_search_locations=folders
-        )
+        return self._specs.get(name)
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
     """Gives out the code that was compiled before, and never writes any."""
 
-    def __init__(self, name: str, path: str, code: Optional[types.CodeType]) -> None:
+    def __init__(self, name: str, path: str) -> None:
         super().__init__(name, path)
-        self._code = code
+        self._code: Optional[types.CodeType] = None
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError):
+            self._code = compile_file(path)
 
     def get_code(self, fullname: str) -> Optional[types.CodeType]:
         return self._code or compile_file(self.path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -50,6 +51,9 @@ class Process(NamedTuple):
 
 class Table:
     """Reads the system's processes."""
+
+    cpu_time = 0.0
+    """CPU seconds of the programs that were run for it."""
 
     def descendants(self, pid: int, group: int) -> List[Process]:
         """Return the descendants of *pid*, and whatever else is in the process group *group* (0: none)."""
@@ -109,7 +113,11 @@ class PsTable(Table):
             ps = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         except OSError:
             return []
-        lines = ps.communicate()[0].decode("ascii", "replace").splitlines()
+        assert ps.stdout is not None
+        with ps.stdout:
+            lines = ps.stdout.read().decode("ascii", "replace").splitlines()
+        _, ps.returncode, usage = os.wait4(ps.pid, 0)
+        self.cpu_time += usage.ru_utime + usage.ru_stime
         found = _below(pid, group, map(_parse_ps, lines))
         return [process for process in found if process.pid != ps.pid]
 
@@ -202,8 +210,9 @@ class ProcessTree:
     def cpu_time(self) -> float:
         """Return the CPU seconds of all processes, those that have ended too. May run another program."""
         processes = self._processes()
-        usage = os.times()
-        total = usage.children_user + usage.children_system + sum(process.cpu_time for process in processes)
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ended = usage.ru_utime + usage.ru_stime - self._table.cpu_time
+        total = ended + sum(process.cpu_time for process in processes)
         # One that ends between the two readings would be counted in neither.
         self._cpu_time = max(self._cpu_time, total)
         self._reap(processes)

@@ -47,7 +47,7 @@ def prepare(program_path: str, key: signature.PublicKey, directory: str) -> Prep
     """
     program = program_file.unpack(program_path, directory, key)
     try:
-        code = importing.compile_file(_slave_path(program))
+        code = importing.compile_file(os.path.join(program.root, *program.slave.split("/")))
     except (SyntaxError, ValueError, RecursionError) as error:
         version = sys.version.split()[0]
         raise program_file.Refused(f"Python {version} can't compile {program.slave}: {error}") from error
@@ -106,10 +106,6 @@ def run(prepared: Prepared, slot_dir: str, init: init_data.InitData, input_bytes
     return status
 
 
-def _slave_path(program: program_file.Program) -> str:
-    return os.path.join(program.root, *program.slave.split("/"))
-
-
 def _installed_path() -> List[str]:
     """Return ``sys.path`` without the runtime's archive, the working directory and the user's packages."""
     unwanted = {os.path.realpath(path) for path in (os.getcwd(), site.getusersitepackages())}
@@ -121,12 +117,15 @@ def _installed_path() -> List[str]:
 def _become(prepared: Prepared, job: api.Job) -> types.ModuleType:
     """Make this process the program's, and return its ``__main__``."""
     program = prepared.program
+    names = job.names()
     main = types.ModuleType("__main__")
-    main.__dict__.update(job.names(), __file__=_slave_path(program), __builtins__=builtins)
+    main.__dict__.update(names, __file__=prepared.code.co_filename, __builtins__=builtins)
+    module = types.ModuleType("pyboinc", "The BOINC job that this program runs in.")
+    module.__dict__.update(names)
     for name in program.modules:
         sys.modules.pop(name, None)  # as queue, if the program has a queue.py and we have imported the other one
     sys.modules["__main__"] = main
-    sys.modules["pyboinc"] = job.module()
+    sys.modules["pyboinc"] = module
     sys.meta_path.insert(0, prepared.finder)
     sys.path[:] = prepared.path
     sys.argv[:] = [program.slave]
@@ -197,9 +196,10 @@ def _print(error: BaseException) -> None:
 
 def _deliver(job: api.Job, slot_dir: str) -> int:
     assert job.output is not None
-    temporary = os.path.join(slot_dir, slot.OUTPUT + ".tmp")
     try:
-        slot.write(slot.resolve(slot_dir, slot.OUTPUT), job.output, temporary=temporary)
+        # On the way it has a name in the slot: what a crash leaves in the project's directory stays there.
+        temporary = slot.OUTPUT + ".tmp"
+        slot.write(slot.resolve(slot_dir, slot.OUTPUT), job.output, temporary=os.path.join(slot_dir, temporary))
     except OSError as error:
         failures.say(f"the output can't be written: {error}")
         return failures.CHILD_FAILED

@@ -139,7 +139,7 @@ class Transaction(abc.ABC):
         """Await the driver's *function*, translating its errors."""
         if self._ended:
             raise RuntimeError("the transaction has ended: use it inside the work only")
-        self.check()
+        self._check()
         try:
             return await function(*args)
         except Exception as error:
@@ -150,8 +150,11 @@ class Transaction(abc.ABC):
                 self._doomed = translated
             raise translated from error
 
-    def check(self) -> None:
-        """Raise again what doomed the transaction, should the work have caught it: some of it may be undone."""
+    def _check(self) -> None:
+        """Raise again what doomed the transaction, should the work have caught it: some of it may be undone.
+
+        The commit is a statement too.
+        """
         if self._connector.closed:
             raise RuntimeError("the connector is closed")
         if self._doomed is not None:

@@ -139,7 +139,6 @@ class MySQLConnector(base.Connector):
             try:
                 await transaction.execute(begin)
                 result = await work(transaction)
-                transaction.check()
                 await base.finish(transaction.execute("COMMIT"), grace=_GRACE)
             except BaseException as error:
                 if isinstance(error, base.Transient) and error.lost:
@@ -262,7 +261,7 @@ class _Link:
     async def query(self, statement: bytes) -> _Cursor:
         """Send *statement*; return the driver's cursor with all of the answer."""
         if len(statement) >= self.max_packet:
-            # The server would just hang up.
+            # The server would hang up, and may do so before it says why.
             raise pymysql.err.OperationalError(_TOO_LARGE, f"{len(statement)} bytes")
         if not self.usable:
             raise pymysql.err.OperationalError(_GONE, "the connection is closed")

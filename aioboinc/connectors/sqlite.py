@@ -97,8 +97,7 @@ class SQLiteConnector(base.Connector):
                 await transaction.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             await transaction.execute("BEGIN IMMEDIATE")
             result = await work(transaction)
-            transaction.check()
-            await base.finish(transaction.execute("COMMIT"))
+            await transaction.execute("COMMIT")
         return result
 
     async def _read(self, work: Callable[[base.Transaction], Awaitable[T]]) -> T:
@@ -115,7 +114,8 @@ class SQLiteConnector(base.Connector):
         try:
             yield transaction
         except BaseException:
-            # A cancelled statement goes on in the connection's thread. The roll-back queues up behind it.
+            # A cancelled statement goes on in the connection's thread. The roll-back queues up behind it, and does
+            # nothing if that was the commit.
             if not self.closed:
                 await base.finish(connection.rollback())
             raise

@@ -13,7 +13,7 @@ import time
 import traceback
 from typing import NoReturn
 
-from aioboinc.embedded.local_host_messages import Configuration, Job, Report
+from aioboinc.embedded.local_host_messages import Configuration, Job, Report, stderr_out
 from aioboinc.embedded.local_host_slot import Slot
 from aioboinc.slave_runtime import failures, init_data, processes_unix, slave, slot
 
@@ -112,7 +112,7 @@ class Execution:
             "cpu_time": self._cpu_time,
             "elapsed_time": elapsed,
             "xml_doc_out": xml_doc_out,
-            "stderr_out": _stderr_out(configuration["version"], message, stderr),
+            "stderr_out": stderr_out(configuration["version"], message, stderr),
             "peak_working_set_size": self._peak_memory,
             "peak_disk_usage": self._peak_disk,
         }
@@ -166,9 +166,7 @@ class Execution:
         bound = self.job["disk_bound"]
         self._peak_disk = max(self._peak_disk, used)
         if used > bound:
-            self._abort(
-                DISK_LIMIT_EXCEEDED, f"exceeded disk limit: {used / 1e6:.2f}MB > {bound / 1e6:.2f}MB"
-            )
+            self._abort(DISK_LIMIT_EXCEEDED, f"exceeded disk limit: {used / 1e6:.2f}MB > {bound / 1e6:.2f}MB")
 
 
 def _become_slave(
@@ -228,11 +226,3 @@ def _xml_doc_out(job: Job, size: int, md5: str, upload_url: str) -> str:
         f"    <max_nbytes>{job['max_nbytes']:f}</max_nbytes>\n    <md5_cksum>{md5}</md5_cksum>\n"
         f"    <upload_url>{upload_url}</upload_url></file_info>\n"
     )
-
-
-def _stderr_out(version: str, message: str, stderr: str) -> str:
-    """Return what the client reports of a job's messages, in its form."""
-    stderr = stderr.replace("]]>", "]]&gt;")
-    parts = [f"<message>\n{message}</message>\n" if message else ""]
-    parts.append(f"<stderr_txt>\n{stderr}\n</stderr_txt>\n" if stderr else "")
-    return f"<core_client_version>{version}</core_client_version>\n<![CDATA[\n{''.join(parts)}]]>\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-__all__ = ["Configuration", "Job", "Report"]
+__all__ = ["Configuration", "Job", "Report", "stderr_out"]
 
 
 class Configuration(TypedDict):
@@ -67,3 +67,11 @@ class Report(TypedDict):
     stderr_out: str
     peak_working_set_size: float
     peak_disk_usage: float
+
+
+def stderr_out(version: str, message: str, stderr: str) -> str:
+    """Return what a client reports of an execution: its own *message*, and what the slave wrote to *stderr*."""
+    stderr = stderr.replace("]]>", "]]&gt;")
+    parts = [f"<message>\n{message}</message>\n" if message else ""]
+    parts.append(f"<stderr_txt>\n{stderr}\n</stderr_txt>\n" if stderr else "")
+    return f"<core_client_version>{version}</core_client_version>\n<![CDATA[\n{''.join(parts)}]]>\n"

@@ -54,7 +54,9 @@ class Host:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         self._private = (connection.fileno(), self._wakeup, write_end, self._slot.lock)
-        self._tree = processes_unix.ProcessTree()  # from now on orphans among the slaves' processes become our children
+        self._tree = (
+            processes_unix.ProcessTree()
+        )  # from now on orphans among the slaves' processes become our children
 
     def serve(self) -> None:
         """Do jobs until the other end of the connection is gone."""

@@ -116,5 +116,3 @@ def _init_data(job: Job, slot_dir: str, project_dir: str) -> str:
     }
     lines = (f"<{name}>{html.escape(str(value), quote=False)}</{name}>\n" for name, value in values.items())
     return "<app_init_data>\n" + "".join(lines) + "</app_init_data>\n"
-
-

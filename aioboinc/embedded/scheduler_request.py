@@ -20,7 +20,7 @@ import defusedxml.ElementTree
 from aioboinc import models
 from aioboinc.store import scheduling
 
-__all__ = ["BadRequest", "Request", "peek_account_key", "parse"]
+__all__ = ["BadRequest", "Request", "parse", "peek_account_key"]
 
 _MAX_DEPTH = 16
 _MAX_ELEMENTS = 200_000
@@ -193,7 +193,7 @@ def _report(result: ElementTree.Element, raw: Sequence[str]) -> scheduling.Repor
         elapsed_time=_number(result, "final_elapsed_time"),
         app_version_num=_integer(result, "app_version_num"),
         xml_doc_out=_clipped("".join(map(_file_info, result.iterfind("file_info")))),
-        stderr_out=_clipped(raw[int(stderr)].strip()) if stderr else "",
+        stderr_out=_clipped(raw[int(stderr)].strip()) if stderr.isdecimal() and int(stderr) < len(raw) else "",
         peak_working_set_size=_number(result, "final_peak_working_set_size"),
         peak_swap_size=_number(result, "final_peak_swap_size"),
         peak_disk_usage=_number(result, "final_peak_disk_usage"),

@@ -40,13 +40,14 @@ def load(noun: str, dialect: str) -> Mapping[str, str]:
     return MappingProxyType(queries)
 
 
-def schema(dialect: str) -> list[str]:
+def schema(dialect: str, *, whole: bool = False) -> list[str]:
     """Return the statements that make the tables which a project's database lacks; those it has stay as they are.
 
-    In SQLite all of them, in BOINC's MySQL database only ours. For ``Connector.script``.
+    In SQLite all of them, in BOINC's MySQL database only ours, unless the *whole* of it is to be made. For
+    ``Connector.script``.
     """
     ours = list(load("pyboinc_batch", dialect).values())
-    return ours if dialect == "mysql" else [*_statements(_read("schema_sqlite")), *ours]
+    return ours if dialect == "mysql" and not whole else [*_statements(_read(f"schema_{dialect}")), *ours]
 
 
 def _read(name: str) -> str:

@@ -1,37 +1,3 @@
--- find_app: the application with a name
-SELECT id FROM app WHERE name = :name
-
--- create_app: an application, as bin/xadd makes it
-INSERT INTO app (create_time, name, min_version, deprecated, user_friendly_name, homogeneous_redundancy, weight, beta,
-    target_nresults, min_avg_pfc, host_scale_check, homogeneous_app_version, non_cpu_intensive, locality_scheduling,
-    n_size_classes, fraction_done_exact)
-VALUES (:now, :name, 0, 0, :friendly_name, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0)
-
--- find_platform: the platform with a name
-SELECT id FROM platform WHERE name = :name
-
--- create_platform: a platform
-INSERT INTO platform (create_time, name, user_friendly_name, deprecated) VALUES (:now, :name, :friendly_name, 0)
-
--- find_version: a version of an application for a platform
-SELECT id FROM app_version
-WHERE appid = :appid AND platformid = :platformid AND version_num = :version_num AND plan_class = ''
-
--- create_version: a version of an application for a platform
-INSERT INTO app_version (create_time, appid, version_num, platformid, xml_doc, min_core_version, max_core_version,
-    deprecated, plan_class, pfc_n, pfc_avg, pfc_scale, expavg_credit, expavg_time, beta)
-VALUES (:now, :appid, :version_num, :platformid, :xml_doc, 0, 0, 0, '', 0, 0, 0, 0, 0, 0)
-
--- find_user: the account with a name
-SELECT id, authenticator FROM user WHERE name = :name
-
--- create_user: an account
-INSERT INTO user (create_time, email_addr, name, authenticator, country, postal_code, total_credit, expavg_credit,
-    expavg_time, project_prefs, teamid, venue, send_email, show_hosts, posts, seti_id, seti_nresults,
-    seti_last_result_time, seti_total_cpu, has_profile, cross_project_id, passwd_hash, email_validated, donated)
-VALUES (:now, :email_addr, :name, :authenticator, 'International', '', 0, 0, 0, '', 0, '', 0, 1, 0, 0, 0, 0, 0, 0,
-    :cross_project_id, '', 1, 0)
-
 -- find_host: an account's host by its cross-project ID
 SELECT id FROM host WHERE userid = :userid AND host_cpid = :cpid ORDER BY id LIMIT 1
 
@@ -49,6 +15,9 @@ VALUES (:now, :userid, 0, :now, 0, 0, 0, 0, :domain_name, '', '', 0, 1, 1, 1, 1,
 -- top_priority: the highest priority of an unsent result below another one
 SELECT MAX(priority) AS priority FROM result WHERE server_state = :unsent AND priority < :below
 
+-- count_unsent: how many results no host has, up to a limit
+SELECT COUNT(*) AS n FROM (SELECT 1 FROM result WHERE server_state = :unsent LIMIT :limit) u
+
 -- unsent: the oldest unsent results of a priority that a host may get, with all that it needs
 SELECT r.id, r.name, r.workunitid, r.xml_doc_in, w.name AS workunit_name, w.xml_doc, w.rsc_fpops_est,
     w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.delay_bound
@@ -60,15 +29,11 @@ ORDER BY r.id LIMIT :limit
 
 -- send: results that go to a host
 UPDATE result SET server_state = :in_progress, hostid = :hostid, userid = :userid, sent_time = :now,
-    report_deadline = :deadline, app_version_id = :app_version_id, flops_estimate = :flops
+    report_deadline = :never, app_version_id = :app_version_id, flops_estimate = :flops
 WHERE id IN (:ids) AND server_state = :unsent
 
--- expect: the transitioner looks at a workunit when a result of it is due, at the latest
-UPDATE workunit SET transition_time = :deadline WHERE id IN (:ids) AND transition_time > :deadline
-
--- sent: results that a host has, by their names
-SELECT id, name, workunitid FROM result
-WHERE name IN (:names) AND hostid = :hostid AND server_state = :in_progress
+-- sent: results that hosts have, by their names
+SELECT id, name, workunitid, hostid FROM result WHERE name IN (:names) AND server_state = :in_progress
 
 -- report: the end of an execution
 UPDATE result SET server_state = :over, outcome = :outcome, validate_state = :validate_state,

@@ -321,9 +321,19 @@ CREATE TABLE IF NOT EXISTS batch (
     description varchar(255) NOT NULL DEFAULT '',
     expire_time double NOT NULL DEFAULT 0
 );
+
+CREATE TABLE IF NOT EXISTS user_submit (
+    user_id int NOT NULL DEFAULT 0 PRIMARY KEY,
+    quota double NOT NULL DEFAULT 0,
+    logical_start_time double NOT NULL DEFAULT 0,
+    submit_all tinyint NOT NULL DEFAULT 0,
+    manage_all tinyint NOT NULL DEFAULT 0,
+    max_jobs_in_progress int NOT NULL DEFAULT 0
+);
+
 CREATE TABLE IF NOT EXISTS user_submit_app (
-    user_id int NOT NULL,
-    app_id int NOT NULL,
+    user_id int NOT NULL DEFAULT 0,
+    app_id int NOT NULL DEFAULT 0,
     manage tinyint NOT NULL DEFAULT 0,
     PRIMARY KEY (user_id, app_id)
 );

@@ -1,6 +1,3 @@
--- app: the application with a name
-SELECT id FROM app WHERE name = :name
-
 -- due [mysql]: workunits that the transitioner has to look at, the longest overdue first
 SELECT id, result_template_file FROM workunit FORCE INDEX (wu_timeout)
 WHERE transition_time < :now AND transitioner_flags <> :none AND appid = :appid AND id % :modulus = :remainder

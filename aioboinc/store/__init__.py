@@ -6,8 +6,11 @@ from aioboinc import connectors
 from aioboinc.store import (
     assimilations,
     batches,
+    clients,
     deletions,
+    dispatch,
     scheduling,
+    status,
     submissions,
     transitions,
     validations,
@@ -23,6 +26,9 @@ class Store:
         self.batches = batches.Batches(connector)
         self.submissions = submissions.Submissions(connector)
         self.scheduling = scheduling.Scheduling(connector)
+        self.clients = clients.Clients(connector)
+        self.dispatch = dispatch.Dispatch(connector)
+        self.status = status.Status(connector)
         self.transitions = transitions.Transitions(connector)
         self.validations = validations.Validations(connector)
         self.assimilations = assimilations.Assimilations(connector)

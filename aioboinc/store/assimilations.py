@@ -112,9 +112,10 @@ class Assimilations:
         return await self._connector.read(work)
 
     async def finish(self, published: Sequence[Published], *, now: int) -> int:
-        """Record that workunits have been published, in one transaction; return the number of those that were not yet.
+        """Record that workunits have been published, in one transaction.
 
-        Just these are counted in their batches. BOINC's own rows of the batches are kept up to date.
+        Those of which that was recorded before are not counted in their batches again, nor in the number returned.
+        BOINC's own rows of the batches are kept up to date.
         """
 
         async def work(tx: connectors.Transaction) -> int:
@@ -146,7 +147,9 @@ class Assimilations:
 
         return await self._connector.run(work)
 
-    async def _count(self, tx: connectors.Transaction, batch: int, nassimilated: int, nerrors: int, now: int) -> None:
+    async def _count(
+        self, tx: connectors.Transaction, batch: int, nassimilated: int, nerrors: int, now: int
+    ) -> None:
         counts = {"batch": batch, "nassimilated": nassimilated, "nerrors": nerrors}
         await tx.execute(self._sql["count"], counts)
         await tx.execute(self._sql["progress"], {"batch": batch})

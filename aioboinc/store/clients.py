@@ -74,6 +74,10 @@ class Clients:
         # MySQL compares as people do: case and accents do not count.
         return account if account is not None and secrets.compare_digest(account.key, key) else None
 
+    async def is_key(self, key: str) -> bool:
+        """Tell whether an account has this *key*."""
+        return bool(key) and await self.account_by_key(key) is not None
+
     async def account_by_email(self, email_addr: str) -> Account | None:
         """Return the account of an e-mail address."""
         return await self._account("account_by_email", email_addr)

@@ -6,25 +6,19 @@ done twice.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import connectors, models, sql
 
-__all__ = ["Assignment", "HostFacts", "Report", "Scheduling", "User"]
+__all__ = ["Assignment", "HostFacts", "Report", "Scheduling", "columns"]
 
 _COUNTED = (models.Outcome.SUCCESS, models.Outcome.VALIDATE_ERROR)
 """Outcomes after which a host gets no other result of the same workunit: its output was, or will be, looked at."""
 
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """An account."""
-
-    id: int
-    authenticator: str
-    """The secret that its hosts show."""
+_STATES = {"unsent": models.ServerState.UNSENT, "in_progress": models.ServerState.IN_PROGRESS}
+_ABOVE_ALL = 1 << 31
+"""No priority is as high."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,6 @@ class Assignment:
     """Bytes."""
     rsc_disk_bound: float
     """Bytes."""
-    report_deadline: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,138 +94,72 @@ class Scheduling:
         self._connector = connector
         self._sql = sql.load("scheduling", connector.dialect)
 
-    async def find_or_create_app(self, name: str, friendly_name: str, *, now: int) -> int:
-        """Return the ID of the application *name*."""
-        return await self._find_or_create(
-            "app", {"name": name}, {"friendly_name": friendly_name, "now": now}
-        )
-
-    async def find_or_create_platform(self, name: str, friendly_name: str, *, now: int) -> int:
-        """Return the ID of the platform *name*."""
-        return await self._find_or_create(
-            "platform", {"name": name}, {"friendly_name": friendly_name, "now": now}
-        )
-
-    async def find_or_create_version(
-        self, appid: int, platformid: int, version_num: int, xml_doc: str, *, now: int
-    ) -> int:
-        """Return the ID of an application's version for a platform; *version_num* is 100 times BOINC's 1.00."""
-        return await self._find_or_create(
-            "version",
-            {"appid": appid, "platformid": platformid, "version_num": version_num},
-            {"xml_doc": xml_doc.encode(), "now": now},
-        )
-
-    async def find_or_create_user(self, name: str, email_addr: str, *, now: int) -> User:
-        """Return the account *name*; a new one gets a random authenticator."""
-
-        async def work(tx: connectors.Transaction) -> User:
-            row = await tx.fetch_one(self._sql["find_user"], {"name": name})
-            if row is not None:
-                return User(row["id"], row["authenticator"])
-            authenticator = secrets.token_hex(16)
-            values = {"cross_project_id": secrets.token_hex(16), "now": now}
-            user = await tx.insert(
-                self._sql["create_user"],
-                {"name": name, "email_addr": email_addr, "authenticator": authenticator, **values},
-            )
-            return User(user, authenticator)
-
-        return await self._connector.run(work)
-
     async def find_or_create_host(self, userid: int, facts: HostFacts, *, now: int) -> int:
         """Return the ID of the account's host with the name ``facts.cpid``."""
-        return await self._find_or_create(
-            "host",
-            {"userid": userid, "cpid": facts.cpid},
-            {
-                "domain_name": facts.domain_name,
-                "p_ncpus": facts.ncpus,
-                "p_fpops": facts.fpops,
-                "m_nbytes": facts.memory,
-                "os_name": facts.os_name,
-                "os_version": facts.os_version,
-                "now": now,
-            },
-        )
 
-    async def assign(
-        self,
-        hostid: int,
-        limit: int,
-        *,
-        userid: int,
-        app_version_id: int,
-        flops: float,
-        now: int,
-        deadlines: bool = True,
-    ) -> list[Assignment]:
-        """Send up to *limit* unsent results to a host: the highest priority first, then the oldest.
-
-        A host gets one result of a workunit only, unless the ones before failed on it. *flops* is what the host is
-        expected to do in a second. Without *deadlines* the results may take as long as they will.
-        """
-
-        async def work(tx: connectors.Transaction) -> list[Assignment]:
-            rows = await self._unsent(tx, hostid, limit)
-            if not rows:
-                return []
-            ids = {row["id"]: row["workunitid"] for row in rows}
-            bounds = {row["delay_bound"] for row in rows} if deadlines else set()
-            due = {bound: _deadline(now, bound) for bound in bounds}
-            groups = (
-                [(due[bound], [row["id"] for row in rows if row["delay_bound"] == bound]) for bound in bounds]
-                if deadlines
-                else [(models.NEVER, list(ids))]
+        async def work(tx: connectors.Transaction) -> int:
+            row = await tx.fetch_one(self._sql["find_host"], {"userid": userid, "cpid": facts.cpid})
+            if row is not None:
+                return int(row["id"])
+            return await tx.insert(
+                self._sql["create_host"],
+                {
+                    "userid": userid,
+                    "cpid": facts.cpid,
+                    "domain_name": facts.domain_name,
+                    "p_ncpus": facts.ncpus,
+                    "p_fpops": facts.fpops,
+                    "m_nbytes": facts.memory,
+                    "os_name": facts.os_name,
+                    "os_version": facts.os_version,
+                    "now": now,
+                },
             )
-            for deadline, group in groups:
-                await tx.execute(
-                    self._sql["send"],
-                    {
-                        "ids": group,
-                        "hostid": hostid,
-                        "userid": userid,
-                        "app_version_id": app_version_id,
-                        "flops": flops,
-                        "now": now,
-                        "deadline": deadline,
-                        "unsent": models.ServerState.UNSENT,
-                        "in_progress": models.ServerState.IN_PROGRESS,
-                    },
-                )
-                if deadlines:
-                    workunits = [ids[id] for id in group]
-                    await tx.execute(self._sql["expect"], {"ids": workunits, "deadline": deadline})
-            return [_assignment(row, due.get(row["delay_bound"], models.NEVER)) for row in rows]
 
         return await self._connector.run(work, durable=False)
 
-    async def report(self, hostid: int, reports: Sequence[Report], *, now: int) -> set[str]:
-        """Record that executions on a host are over; return the names of those that were still expected.
+    async def assign(
+        self, hostid: int, limit: int, *, userid: int, app_version_id: int, flops: float, now: int
+    ) -> list[Assignment]:
+        """Send up to *limit* unsent results to a host: the highest priority first, then the oldest.
+
+        A host gets one result of a workunit only, unless those before have failed on it. *flops* is what the host is
+        expected to do in a second. The results may take as long as they will.
+        """
+        host = {"hostid": hostid, "userid": userid, "app_version_id": app_version_id, "flops": flops, "now": now}
+
+        async def work(tx: connectors.Transaction) -> list[Assignment]:
+            rows = await self._unsent(tx, hostid, limit)
+            if rows:
+                values = {"ids": [row["id"] for row in rows], "never": models.NEVER, **host, **_STATES}
+                await tx.execute(self._sql["send"], values)
+            return [_assignment(row) for row in rows]
+
+        return await self._connector.run(work, durable=False)
+
+    async def report(self, reports: Mapping[int, Sequence[Report]], *, now: int) -> set[str]:
+        """Record that executions are over, by the IDs of their hosts; return the names of those still expected.
 
         The transitioner gets to see their workunits. Reports of results that the host hasn't got are ignored.
         """
 
         async def work(tx: connectors.Transaction) -> set[str]:
+            hosts = {report.name: hostid for hostid, group in reports.items() for report in group}
             rows = await tx.fetch_all(
-                self._sql["sent"],
-                {
-                    "names": [report.name for report in reports],
-                    "hostid": hostid,
-                    "in_progress": models.ServerState.IN_PROGRESS,
-                },
+                self._sql["sent"], {"names": list(hosts), "in_progress": models.ServerState.IN_PROGRESS}
             )
-            expected = {row["name"]: row["id"] for row in rows}
+            expected = {row["name"]: row for row in rows if row["hostid"] == hosts[row["name"]]}
             await tx.execute_many(
                 self._sql["report"],
                 [
-                    _values(report) | {"id": expected[report.name], "hostid": hostid, "now": now}
-                    for report in reports
+                    columns(report) | {"id": expected[report.name]["id"], "hostid": hostid, "now": now}
+                    for hostid, group in reports.items()
+                    for report in group
                     if report.name in expected
                 ],
             )
-            if rows:
-                workunits = [row["workunitid"] for row in rows]
+            if expected:
+                workunits = [row["workunitid"] for row in expected.values()]
                 await tx.execute(self._sql["reported"], {"ids": workunits, "now": now})
             return set(expected)
 
@@ -247,8 +174,7 @@ class Scheduling:
                 {
                     "names": list(names),
                     "hostid": hostid,
-                    "unsent": models.ServerState.UNSENT,
-                    "in_progress": models.ServerState.IN_PROGRESS,
+                    **_STATES,
                 },
             )
 
@@ -263,36 +189,25 @@ class Scheduling:
                 {
                     "userid": userid,
                     "cpid_prefix": cpid_prefix + "%",
-                    "unsent": models.ServerState.UNSENT,
-                    "in_progress": models.ServerState.IN_PROGRESS,
+                    **_STATES,
                 },
             )
 
         return await self._connector.run(work, durable=False)
 
-    async def any_unsent(self) -> bool:
-        """Tell whether there is a result that no host has."""
+    async def count_unsent(self, limit: int) -> int:
+        """Return how many results no host has; the count ends at *limit*."""
 
-        async def work(tx: connectors.Transaction) -> bool:
-            return await self._top_priority(tx, models.NEVER) is not None
+        async def work(tx: connectors.Transaction) -> int:
+            row = await tx.fetch_one(
+                self._sql["count_unsent"], {"unsent": models.ServerState.UNSENT, "limit": limit}
+            )
+            return 0 if row is None else int(row["n"])
 
         return await self._connector.read(work)
 
-    async def _find_or_create(
-        self, noun: str, key: dict[str, int | str], values: dict[str, int | float | str | bytes]
-    ) -> int:
-        async def work(tx: connectors.Transaction) -> int:
-            row = await tx.fetch_one(self._sql[f"find_{noun}"], key)
-            if row is not None:
-                return int(row["id"])
-            return await tx.insert(self._sql[f"create_{noun}"], key | values)
-
-        return await self._connector.run(work)
-
     async def _top_priority(self, tx: connectors.Transaction, below: int) -> int | None:
-        row = await tx.fetch_one(
-            self._sql["top_priority"], {"unsent": models.ServerState.UNSENT, "below": below}
-        )
+        row = await tx.fetch_one(self._sql["top_priority"], {"unsent": models.ServerState.UNSENT, "below": below})
         return None if row is None else row["priority"]
 
     async def _unsent(self, tx: connectors.Transaction, hostid: int, limit: int) -> list[connectors.Row]:
@@ -301,15 +216,14 @@ class Scheduling:
         Walks the index of states and priorities, so that the cost does not grow with the number of unsent results.
         """
         chosen: dict[int, connectors.Row] = {}
-        priority = await self._top_priority(tx, models.NEVER)
+        priority = await self._top_priority(tx, _ABOVE_ALL)
         after = 0
         while priority is not None and len(chosen) < limit:
             wanted = limit - len(chosen)
             rows = await tx.fetch_all(
                 self._sql["unsent"],
                 {
-                    "unsent": models.ServerState.UNSENT,
-                    "in_progress": models.ServerState.IN_PROGRESS,
+                    **_STATES,
                     "counted": _COUNTED,
                     "hostid": hostid,
                     "priority": priority,
@@ -327,11 +241,7 @@ class Scheduling:
         return list(chosen.values())
 
 
-def _deadline(now: int, delay_bound: int) -> int:
-    return min(now + delay_bound, models.NEVER - 1)
-
-
-def _assignment(row: connectors.Row, deadline: int) -> Assignment:
+def _assignment(row: connectors.Row) -> Assignment:
     return Assignment(
         name=row["name"],
         xml_doc_in=row["xml_doc_in"].decode(),
@@ -341,11 +251,11 @@ def _assignment(row: connectors.Row, deadline: int) -> Assignment:
         rsc_fpops_bound=row["rsc_fpops_bound"],
         rsc_memory_bound=row["rsc_memory_bound"],
         rsc_disk_bound=row["rsc_disk_bound"],
-        report_deadline=deadline,
     )
 
 
-def _values(report: Report) -> dict[str, int | float | str | bytes]:
+def columns(report: Report) -> dict[str, int | float | str | bytes]:
+    """Return what a report makes of a result's row, and the states it is about, as parameters by name."""
     success = report.outcome == models.Outcome.SUCCESS
     return {
         "in_progress": models.ServerState.IN_PROGRESS,

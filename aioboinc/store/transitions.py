@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aioboinc import connectors, models, results, sql
+from aioboinc import connectors, models, sql
+from aioboinc import results as result_rows
 
 __all__ = ["Decision", "Result", "Transitions", "Workunit"]
 
@@ -67,7 +68,7 @@ class Decision:
     after: Workunit
     results: tuple[tuple[Result, Result], ...] = ()
     """The results that change, before and after."""
-    new_results: tuple[results.New, ...] = ()
+    new_results: tuple[result_rows.New, ...] = ()
 
     @property
     def timed_out(self) -> list[int]:
@@ -86,18 +87,7 @@ class Transitions:
         self._connector = connector
         self._sql = sql.load("transitions", connector.dialect)
 
-    async def appid(self, name: str) -> int | None:
-        """Return the ID of the application *name*, None if the project hasn't got it."""
-
-        async def work(tx: connectors.Transaction) -> int | None:
-            row = await tx.fetch_one(self._sql["app"], {"name": name})
-            return None if row is None else row["id"]
-
-        return await self._connector.read(work)
-
-    async def due(
-        self, appid: int, *, now: int, limit: int, share: tuple[int, int] = (1, 0)
-    ) -> dict[int, str]:
+    async def due(self, appid: int, *, now: int, limit: int, share: tuple[int, int] = (1, 0)) -> dict[int, str]:
         """Return up to *limit* workunits whose transition time is over, the longest overdue first.
 
         These are their IDs, and the files of their output templates. Of *share* (n, r) only workunits with
@@ -124,7 +114,7 @@ class Transitions:
         self,
         ids: Collection[int],
         decide: Callable[[Workunit, Sequence[Result]], Decision],
-        templates: Mapping[str, results.Template],
+        templates: Mapping[str, result_rows.Template],
         *,
         now: int,
     ) -> int:
@@ -137,7 +127,7 @@ class Transitions:
 
         async def work(tx: connectors.Transaction) -> int:
             rows = await tx.fetch_all(
-                self._sql["workunits"], {"ids": ids, "now": now, "none": models.TransitionerFlags.NONE}
+                self._sql["workunits"], {"ids": list(ids), "now": now, "none": models.TransitionerFlags.NONE}
             )
             if not rows:
                 return 0
@@ -157,15 +147,15 @@ class Transitions:
         self,
         tx: connectors.Transaction,
         decisions: Sequence[Decision],
-        templates: Mapping[str, results.Template],
+        templates: Mapping[str, result_rows.Template],
         now: int,
     ) -> None:
-        groups: defaultdict[str, list[results.New]] = defaultdict(list)
+        groups: defaultdict[str, list[result_rows.New]] = defaultdict(list)
         for decision in decisions:
             if decision.new_results:
                 groups[decision.before.result_template_file] += decision.new_results
         for file, new in groups.items():
-            await results.insert(tx, new, templates[file], now=now)
+            await result_rows.insert(tx, new, templates[file], now=now)
 
     async def _change_results(self, tx: connectors.Transaction, decisions: Sequence[Decision]) -> None:
         timed_out = [id for decision in decisions for id in decision.timed_out]
@@ -201,9 +191,7 @@ class Transitions:
                 [{"id": id, "transition_time": time} for id, time in times.items()],
             )
         elif times:
-            await tx.execute(
-                self._sql["next_transitions"], {"ids": list(times), "times": list(times.values())}
-            )
+            await tx.execute(self._sql["next_transitions"], {"ids": list(times), "times": list(times.values())})
 
 
 def _states(result: Result) -> dict[str, int]:

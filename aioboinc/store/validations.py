@@ -93,7 +93,7 @@ class Validations:
     async def pending(
         self, appid: int, *, limit: int, after: int = 0, share: tuple[int, int] = (1, 0)
     ) -> list[Workunit]:
-        """Return up to *limit* workunits with IDs greater than *after* that wait for the validator, in their order.
+        """Return up to *limit* workunits with IDs greater than *after* that wait for it, in their order.
 
         Of *share* (n, r) only workunits with id % n == r.
         """
@@ -128,10 +128,10 @@ class Validations:
     async def record(self, decisions: Sequence[Decision], *, now: int, later: int, hosts: bool) -> int:
         """Write *decisions* down, in one transaction; return the number of those that still held.
 
-        A decision holds unless another validator has decided on the workunit, or it was assimilated or has failed in
-        the meantime. The transitioner gets to see undecided workunits *now*, postponed ones *later*. With *hosts* the
-        records of hosts, users and teams are kept too, as BOINC's validator does, except for its averages of peak
-        FLOP counts, elapsed times and turnaround times by app version.
+        A decision holds unless another validator has decided on the workunit, or it was assimilated or has failed
+        in the meantime. The transitioner gets to see undecided workunits *now*, postponed ones *later*. With
+        *hosts* the records of hosts, users and teams are kept too, as BOINC's validator does, except for its
+        averages of peak FLOP counts, elapsed times and turnaround times by app version.
         """
 
         async def work(tx: connectors.Transaction) -> int:

@@ -73,6 +73,7 @@ class FakeClient:
     arguments: list[str] = field(default_factory=list)
     status: Status = field(default_factory=Status)
     history: list[Status] = field(default_factory=list)
+    beats: int = 0
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -160,8 +161,8 @@ class FakeClient:
     def poll(self) -> int | None:
         """Do what the client does every second; return the exit status of the application, None if it runs."""
         assert self.process is not None
-        if self.heartbeats:
-            self._send(4, "<heartbeat/><wss>9.752576e+06</wss><max_wss>2.274886e+10</max_wss>")
+        if self.heartbeats and self._send(4, "<heartbeat/><wss>9.752576e+06</wss><max_wss>2.274886e+10</max_wss>"):
+            self.beats += 1
         text = self._receive(5)
         if text is not None:
             self.status = Status(
@@ -193,7 +194,7 @@ class FakeClient:
         self.until(lambda: self._send(0, message))
 
     def stop(self) -> None:
-        """Kill the application if it runs."""
+        """Kill the application if it runs, and nothing else: what it has started is left."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()

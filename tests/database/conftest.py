@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from database import mariadb as mariadb_module
 
 from aioboinc import connectors, sql
+from database import mariadb as mariadb_module
 
 
 @pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.mariadb)])

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 import urllib.parse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,14 @@ def find() -> str | None:
 
 
 class MariaDB:
-    """A server in a temporary directory; ``close`` stops it and removes that."""
+    """A server in a temporary directory; ``close`` stops it and removes that.
 
-    def __init__(self, program: str) -> None:
+    *options* are the server's, by default such that tests are fast.
+    """
+
+    def __init__(self, program: str, options: Sequence[str] = _OPTIONS) -> None:
         self._program = program
+        self._options = options
         # Not pytest's directory: a socket's path has at most 107 characters.
         self.directory = Path(tempfile.mkdtemp(prefix="mariadb-"))
         self.socket = self.directory / "socket"
@@ -68,7 +73,7 @@ class MariaDB:
                 f"--datadir={self.directory / 'data'}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
-                *_OPTIONS[3:],
+                *(option for option in self._options if "innodb" in option),
                 *self._as_root,
             ],
             check=True,
@@ -90,7 +95,7 @@ class MariaDB:
                     f"--datadir={self.directory / 'data'}",
                     f"--socket={self.socket}",
                     f"--pid-file={self.directory / 'pid'}",
-                    *_OPTIONS,
+                    *self._options,
                     *self._as_root,
                 ],
                 stdin=subprocess.DEVNULL,

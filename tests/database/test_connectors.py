@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import itertools
@@ -17,11 +18,11 @@ from typing import Any
 
 import pymysql.err
 import pytest
-from database import mariadb as mariadb_module
 from pymysql.constants import FIELD_TYPE
 
 from aioboinc import connectors, errors
-from aioboinc.connectors import literals, sqlite
+from aioboinc.connectors import literals, mysql, sqlite
+from database import mariadb as mariadb_module
 
 TABLE = {
     "sqlite": """
@@ -100,6 +101,11 @@ async def value(connector: connectors.Connector, name: str = "counter") -> int |
     return rows[0]["n"] if rows else None
 
 
+def _name(url: str) -> str:
+    """Return the name of the MySQL database at *url*."""
+    return url.partition("?")[0].rpartition("/")[2]
+
+
 @pytest.fixture
 async def database(database_url: str) -> str:
     """The URL of a database with the table `sample`, which has one row."""
@@ -138,6 +144,8 @@ async def test_error_rolls_back(connector: connectors.Connector) -> None:
     with pytest.raises(KeyError, match="of the work"):
         await connector.run(work)
     assert await value(connector) == 0
+    await connector.run(doing(ADD, name="counter"))
+    assert await value(connector) == 1
 
 
 async def test_error_of_the_driver_rolls_back(connector: connectors.Connector) -> None:
@@ -151,7 +159,7 @@ async def test_error_of_the_driver_rolls_back(connector: connectors.Connector) -
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "from then on"])
-async def test_cancelled_anywhere(connector: connectors.Connector, again: bool) -> None:
+async def test_cancelled_anywhere(database: str, connector: connectors.Connector, again: bool) -> None:
     """All of a transaction is there or nothing, and the connector goes on, wherever the task is cancelled."""
 
     async def work(transaction: connectors.Transaction) -> None:
@@ -165,6 +173,8 @@ async def test_cancelled_anywhere(connector: connectors.Connector, again: bool) 
         task = asyncio.ensure_future(cancelling(coroutine, lambda i: i >= k if again else i == k))  # noqa: B023
         await asyncio.wait({task})
         assert connector.checked_out == 0
+        if connector.dialect == "sqlite":
+            _check_unlocked(database)
         rows = await connector.read(getting("SELECT id FROM sample WHERE n = :k AND name <> 'counter'", k=k))
         assert len(rows) in ({0, 20} if task.cancelled() else {20})
         committed += len(rows) > 0
@@ -173,6 +183,12 @@ async def test_cancelled_anywhere(connector: connectors.Connector, again: bool) 
             break
     assert k >= 5
     assert committed <= 3
+
+
+def _check_unlocked(url: str) -> None:
+    connection = sqlite3.connect(url.removeprefix("sqlite://"), isolation_level=None, timeout=0)
+    with contextlib.closing(connection):
+        connection.execute("BEGIN IMMEDIATE")
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "from then on"])
@@ -405,8 +421,8 @@ async def test_many_rows(connector: connectors.Connector) -> None:
         assert await transaction.execute_many(insert, []) == 0
         assert await transaction.execute_many(update, []) == 0
         assert await transaction.fetch_one(
-            "SELECT COUNT(*) AS rows_, COUNT(DISTINCT name) AS names, SUM(n) AS n, SUM(LENGTH(b)) AS b, MIN(t) AS t,"
-            " SUM(x) AS x FROM sample WHERE name LIKE 'row %'"
+            "SELECT COUNT(*) AS rows_, COUNT(DISTINCT name) AS names, SUM(n) AS n, SUM(LENGTH(b)) AS b,"
+            " MIN(t) AS t, SUM(x) AS x FROM sample WHERE name LIKE 'row %'"
         ) == {
             "rows_": 10_000,
             "names": 10_000,
@@ -519,7 +535,7 @@ async def test_locked(database: str, request: pytest.FixtureRequest) -> None:
     async def work(transaction: connectors.Transaction) -> None:
         nonlocal attempts
         attempts += 1
-        if connector.dialect == "mysql":
+        if transaction.dialect == "mysql":
             await transaction.execute("SET SESSION innodb_lock_wait_timeout = 0")
         await transaction.execute(ADD, {"name": "counter"})
 
@@ -540,7 +556,7 @@ async def test_locked_for_too_long(
     pauses = Pauses()
 
     async def work(transaction: connectors.Transaction) -> None:
-        if connector.dialect == "mysql":
+        if transaction.dialect == "mysql":
             await transaction.execute("SET SESSION innodb_lock_wait_timeout = 0")
         await transaction.execute(ADD, {"name": "counter"})
 
@@ -564,8 +580,7 @@ class Holder:
             self._statements = ["BEGIN IMMEDIATE"]
         else:
             server: mariadb_module.MariaDB = request.getfixturevalue("mariadb")
-            name = url.partition("?")[0].rpartition("/")[2]
-            self._connection = pymysql.connect(unix_socket=str(server.socket), user="root", database=name)
+            self._connection = pymysql.connect(unix_socket=str(server.socket), user="root", database=_name(url))
             self._statements = ["START TRANSACTION", "UPDATE sample SET n = n WHERE name = 'counter'"]
         request.addfinalizer(self._connection.close)
 
@@ -684,8 +699,77 @@ async def test_server_gone_for_good(database: str, mariadb: mariadb_module.Maria
 
 
 @ONLY_MYSQL
+async def test_connection_lost_during_the_commit(database: str, mariadb: mariadb_module.MariaDB) -> None:
+    """Committed, but nobody was told: the work runs again, and finds what it did."""
+    pauses = Pauses()
+    found: list[int] = []
+
+    async def work(transaction: connectors.Transaction) -> None:
+        rows = await transaction.fetch_all(GET, {"name": "other"})
+        found.append(len(rows))
+        if not rows:
+            await transaction.insert(INSERT, {"name": "other", "n": 1})
+
+    async with cutting(mariadb, b"COMMIT") as port:
+        url = f"mysql://root@127.0.0.1:{port}/{_name(database)}"
+        async with connectors.open(url, timing=pauses.timing) as connector:
+            await connector.run(work)
+            assert await value(connector, "other") == 1
+    assert (found, pauses.count) == ([0, 1], 1)
+
+
+@contextlib.asynccontextmanager
+async def cutting(server: mariadb_module.MariaDB, command: bytes) -> AsyncIterator[int]:
+    """Forward a port to *server*; hang up, the first time, where it has answered to *command*. Yield the port."""
+    cut = False
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal cut
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        server_reader, server_writer = await asyncio.open_unix_connection(str(server.socket))
+        try:
+            writer.write(await server_reader.read(65536))
+            while data := await reader.read(65536):
+                server_writer.write(data)
+                answer = await server_reader.read(65536)
+                if command in data and not cut:
+                    cut = True
+                    break
+                writer.write(answer)
+        finally:
+            for end in (writer, server_writer):
+                end.close()
+                await end.wait_closed()
+
+    listener = await asyncio.start_server(forward, "127.0.0.1")
+    yield listener.sockets[0].getsockname()[1]
+    listener.close()
+    await asyncio.wait(tasks)
+
+
+async def test_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mysql, "_CONNECT_TIMEOUT", 0.05)
+    gone = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    listener = await asyncio.start_server(listen, "127.0.0.1")
+    port = listener.sockets[0].getsockname()[1]
+    with pytest.raises(errors.DatabaseError, match=f"127.0.0.1:{port}: .*is it running"):
+        await connectors.open(f"mysql://somebody@127.0.0.1:{port}/db").__aenter__()
+    await gone.wait()
+    listener.close()
+
+
+@ONLY_MYSQL
 async def test_server_that_refuses(database: str, mariadb: mariadb_module.MariaDB) -> None:
-    name = database.partition("?")[0].rpartition("/")[2]
+    name = _name(database)
     mariadb.execute(f"CREATE USER IF NOT EXISTS reader IDENTIFIED BY 'secret'; GRANT SELECT ON {name}.* TO reader")
     with pytest.raises(errors.DatabaseError, match="unknown database: check db_name"):
         await connectors.open(mariadb.url("nothing")).__aenter__()
@@ -712,6 +796,15 @@ async def test_any_sql_mode(database: str, mariadb: mariadb_module.MariaDB, mode
                 assert await connector.read(getting("SELECT t FROM sample")) == [{"t": text}]
     finally:
         mariadb.execute(f"SET GLOBAL sql_mode = '{before}'")
+
+
+@ONLY_MYSQL
+async def test_server_that_refuses_the_session(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is closed."""
+    monkeypatch.setattr(mysql, "_SESSION", ("SET SESSION nothing = 1",))
+    with pytest.raises(pymysql.err.OperationalError, match="nothing"):
+        await connectors.open(database).__aenter__()
+    gc.collect()  # a connection left open warns
 
 
 @ONLY_MYSQL

@@ -1,7 +1,9 @@
 """Values of every kind that the wire format carries, and classes of a program.
 
-As a script it prints the encoding of each as JSON, after checking that it comes back; any Python from 3.8 runs it.
+As a script it prints the encoding of each as JSON, after checking that it comes back.
+Any Python from 3.8 runs it.
 """
+# ruff: noqa: UP017, UP036, UP042
 
 from __future__ import annotations
 
@@ -123,6 +125,10 @@ class Named(typing.NamedTuple):
     first: object = None
 
 
+class NoFields(typing.NamedTuple):
+    pass
+
+
 class Color(enum.Enum):
     RED = 1
     GREEN = "green"
@@ -167,6 +173,23 @@ class Deleted:
         self.calls.append("__del__")
 
 
+class Fragile:
+    """Its objects fail where they are keys."""
+
+    hash: int
+
+    def __hash__(self) -> int:
+        return int(self.hash)
+
+    def __eq__(self, other: object) -> bool:
+        raise SampleError
+
+
+class SampleError(ValueError):
+    def __str__(self) -> str:
+        raise self
+
+
 class Dict(dict):  # type: ignore[type-arg]
     pass
 
@@ -201,7 +224,17 @@ SAMPLES: dict[str, typing.Any] = {
     ],
     "floats": [0.0, -0.0, 1.5, -1e308, 5e-324, float("inf"), -float("inf")],
     "many floats": [index / 7 for index in range(40)],
-    "str": ["", "a", "\u00e9\u20ac\U0001f600", "\ud800", "\udc00\ud800", "\0\n", "x" * 255, "x" * 256, "\u00e9" * 128],
+    "str": [
+        "",
+        "a",
+        "\u00e9\u20ac\U0001f600",
+        "\ud800",
+        "\udc00\ud800",
+        "\0\n",
+        "x" * 255,
+        "x" * 256,
+        "\u00e9" * 128,
+    ],
     "bytes": [b"", b"\0\xff", bytes(255), bytes(256), bytes(70000)],
     "bytearray": [bytearray(), bytearray(b"\0\xff"), bytearray(300)],
     "lists": [[], [[]], [None] * 1500, [[1], [2, [3]]]],
@@ -236,7 +269,7 @@ SAMPLES: dict[str, typing.Any] = {
     "property": Property(value=5),
     "slots": [Slots(None), Slots([Slots(1)]), SlotsAndDict(1, (2,)), NoAttributes()],
     "dataclass": [Data(1), Data(2, [Data(3)]), Frozen("x"), {Frozen(1): Frozen(Frozen(2), 3)}],
-    "named": [Named(1), Named(Named(2), (3,)), {Named(1, 2): {Named(3)}}],
+    "named": [Named(1), Named(Named(2), (3,)), {Named(1, 2): {Named(3)}}, NoFields()],
     "generic": Generic(1),
 }
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import pytest
 from codec_samples import REGISTRY, SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interpreters import INTERPRETERS
 
 from aioboinc import codec
 
@@ -67,9 +69,9 @@ def test_round_trip(name: str) -> None:
         ((1,), b"(K\x01t"),
         ({2: 1}, b"}(K\x02K\x01u"),
         ({3, 1, 2}, b"\x8f(K\x01K\x02K\x03\x90"),
-        (frozenset(), b"(\x91"),
+        ([[], (), {}, set(), frozenset()], b"](](e(t}(u\x8f(\x90(\x91e"),
         (codec_samples.Plain(b=1, a=2), b"ccodec_samples\nPlain\n)\x81}(\x8c\x01aK\x02\x8c\x01bK\x01ub"),
-        (codec_samples.Plain(), b"ccodec_samples\nPlain\n)\x81}b"),
+        (codec_samples.Plain(), b"ccodec_samples\nPlain\n)\x81}(ub"),
         (codec_samples.Named(1), b"ccodec_samples\nNamed\n(K\x01Nt\x81"),
         (codec_samples.Color.RED, b"ccodec_samples\nColor.RED\n"),
     ],
@@ -99,8 +101,9 @@ def test_there_is_one_nan() -> None:
 def test_attributes_and_sets_have_one_order() -> None:
     first, second = codec_samples.Plain(a=1, b=2), codec_samples.Plain(b=2, a=1)
     assert codec.encode(first, REGISTRY) == codec.encode(second, REGISTRY)
-    numbers = [0, 8, 16, 24, 1]
-    assert codec.encode(set(numbers)) == codec.encode(set(reversed(numbers)))
+    upwards, downwards = {0, 8, 16, 24}, {24, 16, 8, 0}
+    assert list(upwards) != list(downwards)
+    assert codec.encode(upwards) == codec.encode(downwards)
     assert codec.encode({"a": 1, "b": 2}) != codec.encode({"b": 2, "a": 1})
 
 
@@ -109,19 +112,6 @@ def test_shared_values_are_written_each_time() -> None:
     assert codec.encode([shared, shared]) == codec.encode([[1, "text"], [1, "text"]])
     first, second = codec.decode(codec.encode([shared, shared]))
     assert first is not second
-
-
-def _interpreters() -> list[str]:
-    names = [f"python3.{minor}" for minor in range(8, 20)]
-    found = [path for path in map(shutil.which, names) if path]
-    found += map(str, sorted(Path.home().glob(".pyenv/versions/3.*/bin/python")))
-    return list(dict.fromkeys(os.path.realpath(path) for path in found if _version(path) >= (3, 8)))
-
-
-def _version(python: str) -> tuple[int, ...]:
-    code = "import sys; print(*sys.version_info[:2])"
-    done = subprocess.run([python, "-Ec", code], capture_output=True, text=True, check=False)
-    return tuple(map(int, done.stdout.split()))
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +126,7 @@ def on_a_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("python", [sys.executable, *_interpreters()])
+@pytest.mark.parametrize("python", INTERPRETERS, ids=os.path.basename)
 @pytest.mark.parametrize("seed", ["0", "1", "4711"])
 def test_every_python_and_hash_seed_writes_the_same(on_a_host: Path, python: str, seed: str) -> None:
     done = subprocess.run(
@@ -169,7 +159,10 @@ NOT_DATA: list[tuple[Any, str]] = [
     (frozenset([function]), "input{function}: function is not data"),
     ({10**5000: function}, "input[int]: function is not data"),
     ({"x" * 1000: function}, f"input['{'x' * 40}']: function is not data"),
-    (codec_samples.Plain(layers=[codec_samples.Slots(len)]), "input.layers[0].left: builtin_function_or_method is not"),
+    (
+        codec_samples.Plain(layers=[codec_samples.Slots(len)]),
+        "input.layers[0].left: builtin_function_or_method is not",
+    ),
     (codec_samples.Named(1, codec_samples.Frozen(function)), "input.first.second: function is not data"),
     (codec_samples.Plain, "input: class Plain is not data"),
     (types, "input: module is not data"),
@@ -246,19 +239,26 @@ def test_cycles_are_named() -> None:
         codec.encode(plain, REGISTRY)
 
 
+NEST: dict[str, Callable[[Any], Any]] = {
+    "list": lambda value: [value],
+    "tuple": lambda value: (value,),
+    "dict": lambda value: {1: value},
+    "frozenset": lambda value: frozenset((value,)),
+    "object": lambda value: codec_samples.Plain(next=value),
+    "slots": codec_samples.Slots,
+    "fields": codec_samples.Frozen,
+    "named": codec_samples.Named,
+}
+
+
 def nested(kind: str, depth: int) -> Any:
     value: Any = None
     for _ in range(depth):
-        if kind == "object":
-            value = codec_samples.Plain(next=value)
-        elif kind == "fields":
-            value = codec_samples.Frozen(value)
-        else:
-            value = {"list": [value], "tuple": (value,), "dict": {1: value}, "frozenset": frozenset((value,))}[kind]
+        value = NEST[kind](value)
     return value
 
 
-@pytest.mark.parametrize("kind", ["list", "tuple", "dict", "frozenset", "object", "fields"])
+@pytest.mark.parametrize("kind", NEST)
 def test_depth(kind: str) -> None:
     value = nested(kind, codec.LIMITS.depth)
     data = codec.encode(value, REGISTRY)
@@ -268,10 +268,10 @@ def test_depth(kind: str) -> None:
         codec.encode(nested(kind, codec.LIMITS.depth + 1), REGISTRY)
     deepest = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(1 / 48)))
     for leaf in (deepest, numpy.zeros((2, 2)), 1j, numpy.complex64(1j)):
-        value = leaf
-        for _ in range(codec.LIMITS.depth):
-            value = [value]
-        codec.decode(codec.encode(value))
+        inside: Any = leaf
+        for _ in range(codec.LIMITS.depth - 1):
+            inside = [inside]
+        codec.decode(codec.encode(inside))
 
 
 def test_deeper_than_python_can() -> None:
@@ -283,10 +283,17 @@ def test_limits_of_values_and_size() -> None:
     limits = codec.Limits(nodes=1000, size=10_000)
     codec.decode(codec.encode([None] * 900, limits=limits), limits=limits)
     codec.decode(codec.encode([[]] * 57, limits=limits), limits=limits)
-    for value in ([None] * 1000, [[]] * 60, [()] * 990, {number: 1 for number in range(500)}):
+    for value in ([None] * 1000, [[]] * 60, [()] * 990, dict.fromkeys(range(500), 1)):
         with pytest.raises(codec.NotData, match="too many values"):
             codec.encode(value, limits=limits)
-    for large in ("x" * 10_001, b"x" * 10_001, 1 << 90_000, numpy.zeros(2000), ["x" * 200] * 60, bytearray(10_001)):
+    for large in (
+        "x" * 10_001,
+        b"x" * 10_001,
+        1 << 90_000,
+        numpy.zeros(2000),
+        ["x" * 200] * 60,
+        bytearray(10_001),
+    ):
         with pytest.raises(codec.NotData, match=r"too large|more than a file may have"):
             codec.encode(large, limits=limits)
     power: list[Any] = []
@@ -369,10 +376,10 @@ def test_registry_imports_its_modules_only(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "broken_module.py").write_text("raise SystemExit\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     registry = codec.Registry.of_modules(["late_module", "broken_module"])
-    assert type(codec.decode(b"\x80\x04clate_module\nLate\n)\x81}b.", registry)).__name__ == "Late"
+    assert type(codec.decode(b"\x80\x04clate_module\nLate\n)\x81}(ub.", registry)).__name__ == "Late"
     for module, name in [("other_module", "Late"), ("broken_module", "Late"), ("late_module", "deque")]:
         with pytest.raises(codec.Malformed, match=module):
-            codec.decode(f"\x80\x04c{module}\n{name}\n)\x81}}b.".encode("latin-1"), registry)
+            codec.decode(f"\x80\x04c{module}\n{name}\n)\x81}}(ub.".encode("latin-1"), registry)
     assert "other_module" not in sys.modules
     monkeypatch.delitem(sys.modules, "late_module")
 
@@ -416,7 +423,8 @@ def test_numpy_scalars(dtype: str) -> None:
         assert type(back) is type(scalar) or dtype == "longlong"
         assert codec.encode(back) == data
         assert pickle.loads(data) == scalar
-        assert codec.decode(codec.encode({scalar: 1})) == {scalar: 1}
+        if dtype != "m8":  # that one has no hash
+            assert codec.decode(codec.encode({scalar: 1})) == {scalar: 1}
         assert type(codec.decode(data, codec.OPAQUE)) is codec.Instance
 
 
@@ -476,7 +484,7 @@ KEYS = st.recursive(
         st.complex_numbers(allow_nan=False),
         st.dates(),
         st.times(),
-        st.datetimes(timezones=st.sampled_from([None, datetime.timezone.utc])),
+        st.datetimes(timezones=st.sampled_from([None, datetime.UTC])),
         st.timedeltas(),
         st.decimals(allow_nan=False),
         st.fractions(),
@@ -507,7 +515,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@settings(max_examples=200, derandomize=True, deadline=None, database=None)
 @given(VALUES)
 def test_generated_values_come_back(value: Any) -> None:
     data = codec.encode(value, REGISTRY)

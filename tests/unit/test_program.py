@@ -347,7 +347,7 @@ def test_slave_that_is_a_folder(fails):
         (b"\n\n  x = 1", "slave.py:3: unexpected indent"),
         (b"x = '\xe9'", "slave.py"),
         (b"# coding: no-such-codec\n", "slave.py"),
-        (b"x = 1\0", "slave.py: "),
+        (b"x = 1\0", "slave.py"),
         (b"x = " + b"-" * 20000 + b"1", "slave.py: nested too deeply"),
         (b"x = " + b"1 + " * 20000 + b"1", "slave.py: nested too deeply"),
     ],

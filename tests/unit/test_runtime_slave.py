@@ -235,7 +235,7 @@ def test_an_exit_with_a_message(run: Run) -> None:
         ("bytearray(1 << 62)", failures.OUT_OF_MEMORY, "not enough memory"),
         ("import errno\nraise OSError(errno.ENOSPC, 'No space left')", 195, r"\[Errno 28\] No space left"),
         ("import errno\nraise OSError(errno.EMFILE, 'Too many open files')", 195, "Too many open files"),
-        ("raise RuntimeError(\"can't start new thread\")", 195, "new thread"),
+        ('raise RuntimeError("can\'t start new thread")', 195, "new thread"),
         ("import importlib\nimportlib.import_module('not_' + 'there')", 195, "missing.*not_there"),
         ("from os import no_such_name", 195, "missing or too old.*no_such_name"),
     ],
@@ -310,7 +310,9 @@ def test_the_fraction_done_is_told(run: Run, tmp_path: Path) -> None:
         assert progress.read(str(tmp_path / "slot" / "pyboinc_progress")) == progress.Progress(fraction, 0)
 
 
-@pytest.mark.parametrize(("argument", "error"), [("float('nan')", "ValueError"), ("'x'", "ValueError"), ("[]", "TypeError")])
+@pytest.mark.parametrize(
+    ("argument", "error"), [("float('nan')", "ValueError"), ("'x'", "ValueError"), ("[]", "TypeError")]
+)
 def test_a_fraction_that_is_none_is_an_error(run: Run, argument: str, error: str) -> None:
     assert run(f"pyboinc_fraction_done({argument})").value["type"] == error
 
@@ -372,18 +374,20 @@ def test_a_missing_input_is_the_hosts_failure(tmp_path: Path, run: Run) -> None:
     assert "pyboinc_input" in (tmp_path / "log.txt").read_text()
 
 
+def run_again(prepared: slave.Prepared, slot_dir: Path, value: object) -> Any:
+    """Run another job of a program that was prepared, with its input in memory; return its output."""
+    slot_dir.mkdir()
+    init = init_data.InitData(wu_name=JOB)
+    log = slot_dir.with_suffix(".log")
+    assert fork(lambda: slave.run(prepared, str(slot_dir), init, codec.encode(value)), log) == 0, log.read_text()
+    return envelope.decode((slot_dir / "pyboinc_output").read_bytes(), codec.OPAQUE).value
+
+
 def test_one_prepared_program_runs_many_jobs(tmp_path: Path, run: Run) -> None:
-    run("import random, sys\nassert 'app_types' in sys.modules\npyboinc_return_output([pyboinc_get_input(), random.random()])")
+    run("import random\npyboinc_return_output([pyboinc_get_input(), random.random()])")
     prepared = slave.prepare(str(tmp_path / "program.zip"), KEY, str(tmp_path / "unpacked"))
     assert "app_types" not in sys.modules
-    outputs = []
-    for number in range(3):
-        slot_dir = tmp_path / f"slot{number}"
-        slot_dir.mkdir()
-        init = init_data.InitData(wu_name=f"pyboinc_1_{number}")
-        data = codec.encode(number)
-        assert fork(lambda: slave.run(prepared, str(slot_dir), init, data), tmp_path / "log.txt") == 0  # noqa: B023
-        outputs.append(envelope.decode((slot_dir / "pyboinc_output").read_bytes(), codec.OPAQUE).value)
+    outputs = [run_again(prepared, tmp_path / f"slot{number}", number) for number in range(3)]
     assert [output[0] for output in outputs] == [0, 1, 2]
     assert len({output[1] for output in outputs}) == 3
 
@@ -408,14 +412,7 @@ def test_preloading_imports_packages_and_not_the_program(tmp_path: Path, run: Ru
         assert "numpy" in sys.modules
         assert "app_types" not in sys.modules
         assert sys.path == path
-        values = set()
-        for number in range(2):
-            slot_dir = tmp_path / f"slot{number}"
-            slot_dir.mkdir()
-            init = init_data.InitData(wu_name=JOB)
-            assert fork(lambda: slave.run(prepared, str(slot_dir), init, b"\x80\x04N."), tmp_path / "log2.txt") == 0  # noqa: B023
-            values.add(envelope.decode((slot_dir / "pyboinc_output").read_bytes(), codec.OPAQUE).value)
-        return len(values)
+        return len({run_again(prepared, tmp_path / f"slot{number}", None) for number in range(2)})
 
     assert fork(child, tmp_path / "log.txt") == 2, (tmp_path / "log.txt").read_text()
 

@@ -79,8 +79,9 @@ def test_a_missing_parent_is_made(document):
 
 
 def test_equivalent():
-    assert config_file.equivalent(b"<a> <b>x</b><!-- c --></a>", b"<a><b> x </b>\n</a>")
+    assert config_file.equivalent(b"<a> <b>x</b><c/></a>\n", b"<a><b> x\r\n</b>\n<c>\n</c></a>")
     assert not config_file.equivalent(b"<a><b>x</b></a>", b"<a><b>y</b></a>")
+    assert not config_file.equivalent(b"<a><b>x</b></a>", b"<a><b>x</b><!-- new --></a>")
 
 
 @pytest.mark.parametrize("document", [b"", b"<boinc>", b"<boinc></config>", DOCUMENT.decode().encode("utf-16")])

@@ -1,6 +1,7 @@
 """make_calls, the queue of calls, and back-pressure; what reaches the database is in tests/database."""
 
 import asyncio
+import contextvars
 import threading
 
 import pytest
@@ -158,7 +159,7 @@ async def test_call_after_make_calls(folder):
     context = []
 
     async def make():
-        context.append(asyncio.current_task().get_context())
+        context.append(contextvars.copy_context())
         await submission.pyboinc_call("app_slave.py", 1)
 
     await run(make, folder)

@@ -1,0 +1,127 @@
+"""The files of an embedded project. The functions block; done again after a crash they finish what was begun."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import secrets
+import shutil
+import xml.sax.saxutils
+import zipfile
+from pathlib import Path
+
+from aioboinc import durable, errors, runtime_archive
+from aioboinc import project as projects
+from aioboinc.slave_runtime import init_data, slot
+
+__all__ = ["create", "salvage_checkpoints", "unpack_runtime"]
+
+_CONFIG = """\
+<?xml version="1.0" ?>
+<boinc>
+    <config>
+        <long_name>{name}</long_name>
+        <database_url>sqlite:project.sqlite</database_url>
+        <uldl_dir_fanout>1024</uldl_dir_fanout>
+        <dont_generate_upload_certificates>1</dont_generate_upload_certificates>
+        <ignore_upload_certificates>1</ignore_upload_certificates>
+        <master_url>{url}</master_url>
+        <download_url>{url}download</download_url>
+        <upload_url>{url}file_upload_handler</upload_url>
+        <download_dir>download</download_dir>
+        <upload_dir>upload</upload_dir>
+        <key_dir>keys</key_dir>
+        <app_dir>apps</app_dir>
+        <log_dir>log</log_dir>
+    </config>
+    <tasks>
+    </tasks>
+    <daemons>
+    </daemons>
+</boinc>
+"""
+_TEMPLATE = """\
+<output_template>
+    <file_info>
+        <name><OUTFILE_0/></name>
+        <generated_locally/>
+        <upload_when_present/>
+        <max_nbytes>100000000</max_nbytes>
+        <url><UPLOAD_URL/></url>
+    </file_info>
+    <result>
+        <file_ref>
+            <file_name><OUTFILE_0/></file_name>
+            <open_name>pyboinc_output</open_name>
+        </file_ref>
+    </result>
+</output_template>
+"""
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_HOST_MODULES = ("messages", "slot", "execution", "process")
+
+
+def create(root: Path) -> projects.Project:
+    """Return the embedded project in *root*, which is made if it isn't there. Raises `errors.ProjectError`."""
+    try:
+        for name in ("download", "upload", "keys", "templates", "slots", "programs", "checkpoints", "log"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        if not (root / "config.xml").exists():
+            _write(root / projects.OUTPUT_TEMPLATE, _TEMPLATE)
+            # A name that nothing will ever answer to: the project is on no network.
+            url = f"http://{secrets.token_hex(8)}.invalid/pyboinc/"
+            name = xml.sax.saxutils.escape(f"Embedded project of {root.parent.name}")
+            _write(root / "config.xml", _CONFIG.format(name=name, url=url))
+            durable.sync(root)
+    except OSError as error:
+        raise errors.ProjectError(f"the embedded project can't be made: {errors.describe(root, error)}") from None
+    return projects.read(root)
+
+
+def unpack_runtime(root: Path) -> Path:
+    """Return the directory with what the processes of local hosts import: the runtime of all hosts, and their own part.
+
+    Raises `errors.ProjectError`.
+    """
+    package = Path(__file__).parent
+    modules = {f"local_host_{name}.py": (package / f"local_host_{name}.py").read_bytes() for name in _HOST_MODULES}
+    digest = hashlib.sha256(runtime_archive.build() + b"".join(modules.values())).hexdigest()
+    directory = root / "runtime" / digest[:16]
+    if directory.exists():
+        return directory
+    temporary = directory.with_name(f"{directory.name}.{secrets.token_hex(4)}")
+    try:
+        with zipfile.ZipFile(io.BytesIO(runtime_archive.build())) as archive:
+            archive.extractall(temporary)
+        embedded = temporary / "aioboinc" / "embedded"
+        embedded.mkdir()
+        for name, content in {"__init__.py": b"", **modules}.items():
+            (embedded / name).write_bytes(content)
+        os.replace(temporary, directory)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise errors.ProjectError(f"the runtime can't be unpacked: {errors.describe(directory, error)}") from None
+    return directory
+
+
+def salvage_checkpoints(root: Path) -> dict[str, Path]:
+    """Return the checkpoints of jobs that were interrupted, by their workunits' names."""
+    for directory in (root / "slots").iterdir():
+        checkpoint = directory / slot.CHECKPOINT
+        if checkpoint.exists():
+            init = init_data.read(str(directory / slot.INIT_DATA))
+            if init is not None and _NAME.fullmatch(init.wu_name):
+                os.replace(checkpoint, root / "checkpoints" / init.wu_name)
+    return {path.name: path for path in (root / "checkpoints").iterdir()}
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all; it is durable after the next sync."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,82 @@
+"""The daemons of a project of ours, as tasks of one event loop, each woken by what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+
+from aioboinc import assimilation, deletion, project, service, transition, validation
+from aioboinc.store import Store
+
+__all__ = ["Daemons"]
+
+_GRACE = 0.5
+"""Seconds that what is under way gets to its end."""
+
+
+class Daemons:
+    """Transitioner, validator, assimilator and file deleter of one application. *stop* ends them."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self.transitions = asyncio.Event()
+        """To be set when there is something for the transitioner."""
+        self.assimilated = asyncio.Event()
+        """Set when jobs have been published."""
+        self._validations = asyncio.Event()
+        self._assimilations = asyncio.Event()
+        self._deletions = asyncio.Event()
+        self._stop = stop
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(
+        self,
+        tasks: asyncio.TaskGroup,
+        project: project.Project,
+        store: Store,
+        *,
+        appid: int,
+        policy: validation.Policy,
+        on_transition: Collection[asyncio.Event] = (),
+    ) -> None:
+        """Start all in *tasks*. The events *on_transition* are set when there may be new results to send."""
+        held = assimilation.Held()
+        stopped = self._stop.is_set
+
+        async def transition_pass() -> int:
+            count = await transition.one_pass(store, project, appid=appid, now=int(time.time()))
+            return _woken(count, self._validations, self._assimilations, self._deletions, *on_transition)
+
+        async def validation_pass() -> int:
+            count = await validation.one_pass(store, project, appid=appid, policy=policy, stop=stopped)
+            return _woken(count, self._assimilations, self.transitions)
+
+        async def assimilation_pass() -> int:
+            count = await assimilation.one_pass(store, project, held, appid=appid, stop=stopped)
+            return _woken(count, self.assimilated, self.transitions)
+
+        async def deletion_pass() -> int:
+            return await deletion.one_pass(store, project, appid=appid, stop=stopped)
+
+        for one_pass, wake in (
+            (transition_pass, self.transitions),
+            (validation_pass, self._validations),
+            (assimilation_pass, self._assimilations),
+            (deletion_pass, self._deletions),
+        ):
+            self._tasks.append(tasks.create_task(service.run(one_pass, stop=self._stop, wake=wake)))
+
+    async def end(self) -> None:
+        """Stop all, at a point where nothing is half done."""
+        self._stop.set()
+        await asyncio.wait(self._tasks, timeout=_GRACE)
+        for task in self._tasks:
+            task.cancel()
+
+
+def _woken(count: int, *events: asyncio.Event) -> int:
+    """Set *events* if a pass has done something; return *count*."""
+    if count:
+        for event in events:
+            event.set()
+    return count

@@ -1,0 +1,414 @@
+"""The scheduler: what becomes of a client's request."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from aioboinc import models
+from aioboinc.embedded import durations, scheduler_reply, scheduler_request
+from aioboinc.embedded.scheduler_reply import Message, Reply
+from aioboinc.embedded.scheduler_request import Request
+from aioboinc.store import Store, clients, dispatch
+
+__all__ = ["CodeSignKeys", "Failure", "Policy", "Scheduler", "choose"]
+
+_DAY = 86400
+_HOUR = 3600
+_PAGES = 3
+"""Pages of unsent results that are searched for one request."""
+_RESTART = 300
+"""Seconds after which the search for a host begins at the top again: what it could not get it may get now."""
+_DEFAULT_FLOPS = 1e9
+"""Of a host that does not tell."""
+_LEAST_AVAILABILITY = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules; the names are those of elements of BOINC's config.xml."""
+
+    min_sendwork_interval: float = 6.0
+    """Seconds between two requests of a host."""
+    next_rpc_delay: float = 0.0
+    """Seconds after which an idle host asks again; 0: between half a minute and an hour, by the number of hosts."""
+    max_wus_to_send: int = 50
+    """Results that a host gets at a time, for each of its cores."""
+    max_wus_in_progress: int = 100
+    """Results that a host has at a time, for each of its cores."""
+    daily_result_quota: int = 100_000
+    """Results that a host gets in a day, for each of its cores, unless it has had failures."""
+    one_result_per_user_per_wu: bool = False
+    """A workunit's results go to different accounts, not just to different hosts."""
+
+
+@dataclass(frozen=True)
+class CodeSignKeys:
+    """The keys that clients check application files with."""
+
+    current: str
+    """The text of the public key, without white space around it."""
+    signatures: Mapping[str, str]
+    """Signatures of that text, by the older keys that they were made with."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A result that has failed on a host, for people."""
+
+    time: int
+    result: str
+    hostid: int
+    exit_status: int
+    stderr: str
+
+
+class Scheduler:
+    """Answers requests. *on_report* is called when there is something for the transitioner to do."""
+
+    def __init__(
+        self,
+        store: Store,
+        app: scheduler_reply.App,
+        versions: Mapping[str, scheduler_reply.AppVersion],
+        keys: CodeSignKeys,
+        policy: Policy,
+        *,
+        on_report: Callable[[], None] = lambda: None,
+        on_failure: Callable[[Failure], None] = lambda failure: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._app = app
+        self._versions = versions
+        self._keys = keys
+        self._policy = policy
+        self._on_report = on_report
+        self._on_failure = on_failure
+        self._clock = clock
+        self._durations = durations.Durations(store.dispatch)
+        self._sending = asyncio.Lock()
+        self._held: dict[int, set[str]] | None = None
+        self._searches: dict[int, _Search] = {}
+        self._active_hosts = _ActiveHosts(store.clients)
+
+    async def handle(self, request: Request, address: str) -> Reply:
+        """Answer the request of a client at *address*."""
+        now = int(self._clock())
+        reply = Reply(now=now, request_delay=self._request_delay())
+        account = await self._store.clients.account_by_key(request.account_key) if request.account_key else None
+        if account is None:
+            return _refuse(
+                reply, "Invalid or missing account key.  To fix, remove and add this project.", _HOUR, notice=True
+            )
+        hostid = await self._identify(reply, account, request, address)
+        if reply.host is not None and reply.host.banned:
+            return _refuse(reply, "Not accepting requests from this host", _DAY)
+        reply.account = account
+        values = self._host_values(account, request, address)
+        reported = await self._store.clients.contact(
+            hostid,
+            0 if reply.new_hostid else request.rpc_seqno,
+            values,
+            request.reports,
+            quota=self._policy.daily_result_quota,
+            now=now,
+        )
+        # Results that we know nothing of are acknowledged too: the client can do nothing with them.
+        reply.acknowledged = [report.name for report in request.reports]
+        reply.message_ack = request.has_messages
+        self._note_reports(hostid, reported, _flops(request), now)
+        version = next((self._versions[name] for name in request.platforms if name in self._versions), None)
+        if version is None:
+            name = request.platforms[0] if request.platforms else "unknown"
+            reply.messages.append(Message(f"This project doesn't support computers of type {name}", notice=True))
+            reply.request_delay = max(reply.request_delay, _DAY)
+            return reply
+        held = await self._held_by(hostid)
+        wants_work = request.cpu_seconds > 0 or request.cpu_instances > 0
+        if request.in_progress is not None:
+            await self._abort_excess(reply, hostid, request.in_progress)
+            if wants_work:
+                await self._resend(reply, hostid, held - request.in_progress, version, request)
+        if wants_work and self._settle_keys(reply, request) and not reply.assignments:
+            await self._send(reply, hostid, account, request, version, held)
+        reply.next_rpc_delay = await self._next_rpc_delay(now)
+        return reply
+
+    async def _identify(self, reply: Reply, account: clients.Account, request: Request, address: str) -> int:
+        """Find the host, or make it; return its ID. The rules are those of BOINC's ``authenticate_user``."""
+        host = await self._store.clients.host(request.hostid) if request.hostid else None
+        if host is not None and host.userid == account.id and request.rpc_seqno >= host.rpc_seqno:
+            reply.host = host
+            return host.id
+        # From here on it is a host without a past, or a copy of another one, or it comes back.
+        values = self._host_values(account, request, address)
+        found = None
+        if host is None and request.host_cpid:
+            found = await self._store.clients.host_by_cpid(account.id, str(values["host_cpid"]))
+            if found is not None and found.hardware != _hardware(values):
+                found = None
+        if found is None and not request.shares_machine and _is_described(values):
+            found = await self._store.clients.similar_host(account.id, values)
+        if found is not None and not request.in_progress and not request.shares_machine:
+            await self._store.clients.detach(found.id, now=reply.now)
+            await self._forget(found.id)
+        reply.host = found
+        if found is None:
+            reply.new_hostid = await self._store.clients.create_host(account.id, values, now=reply.now)
+            _log.info("host %d of account %d is new: %s", reply.new_hostid, account.id, values["domain_name"])
+        else:
+            reply.new_hostid = found.id
+        return reply.new_hostid
+
+    def _host_values(
+        self, account: clients.Account, request: Request, address: str
+    ) -> Mapping[str, int | float | str]:
+        # Hashed with the account, so that nobody can pretend to have somebody else's host.
+        cpid = hashlib.md5(f"{request.host_cpid}{account.email_addr}".encode(), usedforsecurity=False).hexdigest()
+        return {**request.host, "host_cpid": cpid, "external_ip_addr": address}
+
+    def _note_reports(
+        self, hostid: int, reported: Sequence[clients.Reported], flops: float, now: int
+    ) -> None:
+        for result in reported:
+            report = result.report
+            if report.outcome == models.Outcome.SUCCESS:
+                self._durations.add(result.batch, result.elapsed_time, flops)
+            else:
+                self._on_failure(Failure(now, report.name, hostid, report.exit_status, report.stderr_out))
+        if self._held is not None and hostid in self._held:
+            self._held[hostid].difference_update(result.report.name for result in reported)
+        if reported:
+            self._on_report()
+
+    async def _held_by(self, hostid: int) -> set[str]:
+        """Return the names of the results that the host has, as far as we know; more than those in progress."""
+        if self._held is None:
+            async with self._sending:
+                if self._held is None:
+                    self._held = dict(await self._store.dispatch.in_progress())
+        return self._held.setdefault(hostid, set())
+
+    async def _forget(self, hostid: int) -> None:
+        (await self._held_by(hostid)).clear()
+        self._searches.pop(hostid, None)
+
+    async def _abort_excess(self, reply: Reply, hostid: int, names: Collection[str]) -> None:
+        if not names:
+            return
+        excess = await self._store.dispatch.excess(hostid, names)
+        reply.aborts = excess.unusable
+        reply.aborts_if_not_started = excess.dispensable
+        reply.messages += [Message(f"Result {name} is no longer usable") for name in excess.unusable]
+
+    async def _resend(
+        self,
+        reply: Reply,
+        hostid: int,
+        lost: Collection[str],
+        version: scheduler_reply.AppVersion,
+        request: Request,
+    ) -> None:
+        if not lost:
+            return
+        limit = self._policy.max_wus_to_send * _ncpus(request)
+        names = sorted(lost)[:limit]
+        assignments, in_progress = await self._store.dispatch.resend(hostid, names, now=reply.now)
+        (await self._held_by(hostid)).difference_update(
+            set(names) - {assignment.name for assignment in assignments}
+        )
+        sent = {assignment.name for assignment in assignments}
+        for name in names:
+            if name in sent:
+                reply.messages.append(Message(f"Resent lost task {name}"))
+            elif name in in_progress:
+                reply.messages.append(Message(f"Didn't resend lost task {name} (expired)"))
+        if in_progress - sent:
+            self._on_report()
+        await self._give(reply, assignments, version, request)
+
+    def _settle_keys(self, reply: Reply, request: Request) -> bool:
+        """See to it that the client has our key; tell whether it may get work."""
+        if request.code_sign_key == self._keys.current:
+            return True
+        signature = self._keys.signatures.get(request.code_sign_key, "")
+        if request.code_sign_key and not signature:
+            text = "The project has changed its security key.  Please remove and add this project."
+            reply.messages.append(Message(text, notice=True))
+            return False
+        reply.code_sign_key = self._keys.current
+        reply.code_sign_key_signature = signature
+        return True
+
+    async def _send(
+        self,
+        reply: Reply,
+        hostid: int,
+        account: clients.Account,
+        request: Request,
+        version: scheduler_reply.AppVersion,
+        held: set[str],
+    ) -> None:
+        ncpus = _ncpus(request)
+        room = self._policy.max_wus_in_progress * ncpus - len(request.in_progress or held)
+        limit = min(self._policy.max_wus_to_send * ncpus, room)
+        if limit <= 0:
+            reply.messages.append(Message("This computer has reached a limit on tasks in progress"))
+            return
+        now = reply.now
+        flops = _flops(request)
+        recipient = dispatch.Recipient(
+            hostid=hostid,
+            userid=account.id,
+            app_version_id=version.id,
+            flops=flops,
+            memory=float(request.host["m_nbytes"]) * request.memory_fraction,
+            disk=request.disk_share or float(request.host["d_free"]),
+            active_hosts=await self._active_hosts.count(now),
+            one_per_user=self._policy.one_result_per_user_per_wu,
+            quota=self._policy.daily_result_quota,
+            ncpus=ncpus,
+            new_day=reply.host is None or reply.host.rpc_time // _DAY != now // _DAY,
+        )
+        wish = Wish(request.cpu_seconds, request.cpu_instances, flops * _availability(request))
+        search = self._searches.setdefault(hostid, _Search(now))
+        async with self._sending:
+            sent = await self._store.dispatch.send(
+                recipient,
+                limit,
+                lambda candidates: choose(candidates, wish, self._durations),
+                start=search.position,
+                pages=_PAGES,
+                now=now,
+            )
+        search.went_on(sent, now)
+        held.update(assignment.name for assignment in sent.assignments)
+        await self._give(reply, sent.assignments, version, request)
+        if sent.quota_exhausted:
+            reply.messages.append(Message("This computer has finished its daily quota of tasks"))
+            reply.request_delay = max(reply.request_delay, _HOUR)
+        elif not sent.assignments:
+            text = "Project has no tasks available" if sent.at_end else "No tasks sent: looking for one"
+            reply.messages.append(Message(text))
+
+    async def _give(
+        self,
+        reply: Reply,
+        assignments: Sequence[dispatch.Assignment],
+        version: scheduler_reply.AppVersion,
+        request: Request,
+    ) -> None:
+        flops = _flops(request)
+        await self._durations.learn(assignment.batch for assignment in assignments)
+        reply.app, reply.version, reply.flops = self._app, version, flops
+        reply.assignments = [
+            dataclasses.replace(
+                assignment,
+                rsc_fpops_est=self._durations.operations(assignment.batch, assignment.rsc_fpops_est, flops),
+            )
+            for assignment in assignments
+        ]
+
+    def _request_delay(self) -> float:
+        # A little more than the interval, as BOINC does: the client's clock may be fast.
+        interval = self._policy.min_sendwork_interval
+        return max(1.01 * interval, interval + 1)
+
+    async def _next_rpc_delay(self, now: int) -> float:
+        hosts = await self._active_hosts.count(now)
+        return self._policy.next_rpc_delay or min(max(30.0, hosts / 5), _HOUR)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How much work a host asks for."""
+
+    seconds: float
+    """Over all its cores."""
+    instances: float
+    """Idle cores."""
+    flops: float
+    """Floating-point operations that one of its cores does for us in a second."""
+
+
+def choose(
+    candidates: Sequence[dispatch.Candidate], wish: Wish, durations: durations.Durations
+) -> Sequence[dispatch.Candidate]:
+    """Take candidates until the wish is fulfilled, none that would take longer than it may."""
+    chosen = []
+    seconds, instances = wish.seconds, wish.instances
+    for candidate in candidates:
+        if seconds <= 0 and instances <= 0:
+            break
+        operations = durations.operations(candidate.batch, candidate.rsc_fpops_est, wish.flops)
+        if operations / wish.flops > candidate.delay_bound:
+            continue
+        chosen.append(candidate)
+        seconds -= operations / wish.flops
+        instances -= 1
+    return chosen
+
+
+class _Search:
+    """Where the search for a host's next work goes on."""
+
+    def __init__(self, now: int) -> None:
+        self.position = dispatch.TOP
+        self._began = now
+
+    def went_on(self, sent: dispatch.Sent, now: int) -> None:
+        self.position = sent.position
+        if sent.at_end and now - self._began >= _RESTART:
+            self.position = dispatch.TOP
+            self._began = now
+
+
+class _ActiveHosts:
+    """The number of hosts that have called in the last hour, counted once a minute."""
+
+    def __init__(self, clients: clients.Clients) -> None:
+        self._clients = clients
+        self._count = 0
+        self._counted = 0
+
+    async def count(self, now: int) -> int:
+        if now - self._counted >= 60 or self._count < 2:
+            self._count = await self._clients.active_hosts(now - _HOUR)
+            self._counted = now
+        return self._count
+
+
+def _refuse(reply: Reply, text: str, delay: float, *, notice: bool = False) -> Reply:
+    reply.messages.append(Message(text, notice=notice))
+    reply.request_delay = max(reply.request_delay, delay)
+    return reply
+
+
+def _ncpus(request: Request) -> int:
+    return max(1, int(int(request.host["p_ncpus"]) * request.ncpus_fraction))
+
+
+def _flops(request: Request) -> float:
+    return float(request.host["p_fpops"]) or _DEFAULT_FLOPS
+
+
+def _availability(request: Request) -> float:
+    """Return the part of the time in which the host computes."""
+    fraction = float(request.host["on_frac"]) * float(request.host["active_frac"])
+    return min(max(fraction, _LEAST_AVAILABILITY), 1.0)
+
+
+def _hardware(values: Mapping[str, int | float | str]) -> tuple[int | float | str, ...]:
+    return tuple(values[name] for name in ("p_ncpus", "p_vendor", "p_model", "os_name", "os_version"))
+
+
+def _is_described(values: Mapping[str, int | float | str]) -> bool:
+    return all(values[name] for name in ("domain_name", "last_ip_addr", "os_name", "p_model"))

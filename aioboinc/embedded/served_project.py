@@ -1,0 +1,317 @@
+"""A project that is served: how it comes into being, and its configuration.
+
+It looks like a BOINC project's directory, so masters find their way in it by config.xml. Done again, each step
+finishes what was begun, or finds that it is done.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import secrets
+import urllib.parse
+import xml.etree.ElementTree
+import xml.sax.saxutils
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aioboinc import (
+    app_versions,
+    connectors,
+    durable,
+    errors,
+    keys,
+    service,
+    setup_project,
+    setup_site,
+    setup_versions,
+    sql,
+)
+from aioboinc import project as projects
+from aioboinc.embedded import accounts, scheduler, scheduler_reply
+from aioboinc.store import applications, clients
+
+__all__ = [
+    "DEFAULT_LISTEN",
+    "Address",
+    "Application",
+    "Settings",
+    "code_sign_keys",
+    "create",
+    "read_settings",
+    "set_up",
+    "status_key",
+]
+
+DEFAULT_LISTEN = "127.0.0.1:8416"
+_CONFIG = """\
+<?xml version="1.0" ?>
+<boinc>
+    <config>
+        <!-- The project's name for people. -->
+        <long_name>{name}</long_name>
+        <!-- Hosts know the project by this URL, and have it in their files: it is for good. -->
+        <master_url>{url}</master_url>
+        <download_url>{url}download</download_url>
+        <upload_url>{url}file_upload_handler</upload_url>
+        <listen>{listen}</listen>
+        <database_url>{database}</database_url>
+        <served>1</served>
+        <!-- 1: no accounts but those that are there. -->
+        <disable_account_creation>0</disable_account_creation>
+        <min_passwd_length>6</min_passwd_length>
+        <!-- 1: a job's results go to different accounts, not just to different hosts. -->
+        <one_result_per_user_per_wu>0</one_result_per_user_per_wu>
+        <!-- Seconds between two requests of a host. -->
+        <min_sendwork_interval>6</min_sendwork_interval>
+        <!-- Seconds after which an idle host asks again; 0: by the number of hosts. -->
+        <next_rpc_delay>0</next_rpc_delay>
+        <!-- Results that a host gets at a time, has at a time, and gets in a day; for each of its cores. -->
+        <max_wus_to_send>50</max_wus_to_send>
+        <max_wus_in_progress>100</max_wus_in_progress>
+        <daily_result_quota>100000</daily_result_quota>
+        <uldl_dir_fanout>1024</uldl_dir_fanout>
+        <dont_generate_upload_certificates>1</dont_generate_upload_certificates>
+        <ignore_upload_certificates>1</ignore_upload_certificates>
+        <download_dir>download</download_dir>
+        <upload_dir>upload</upload_dir>
+        <key_dir>keys</key_dir>
+        <app_dir>apps</app_dir>
+        <log_dir>log</log_dir>
+    </config>
+    <tasks>
+    </tasks>
+    <daemons>
+    </daemons>
+</boinc>
+"""
+_DIRECTORIES = {"download": 0o755, "upload": 0o770, "keys": 0o700, "templates": 0o755, "log": 0o755}
+_OWNER = "owner@localhost"
+"""The e-mail address of the account that a project begins with: it has no password."""
+_ACCOUNT_KEY = "account_key"
+_STATUS_KEY = "keys/status_key"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``HOST:PORT``. Raises `errors.UsageError`."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise errors.UsageError(f"--listen {text}: give HOST:PORT, 127.0.0.1:8416 for example")
+        return cls(host.strip("[]"), int(port))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What config.xml says of serving."""
+
+    listen: Address
+    scheduling: scheduler.Policy
+    accounts: accounts.Policy
+
+
+@dataclass(frozen=True)
+class Application:
+    """The application in the database."""
+
+    id: int
+    app: scheduler_reply.App
+    versions: Mapping[str, scheduler_reply.AppVersion]
+    """The newest versions, by platform."""
+    account: clients.Account
+    """The account that the project began with."""
+
+
+def create(root: Path, *, listen: str | None, url: str | None, database: str | None) -> projects.Project:
+    """Return the project in *root*, which is made if it isn't there. Blocks.
+
+    Raises `errors.UsageError` if it is there with another URL or database, or if the URL is none that hosts take.
+    """
+    if not (root / "config.xml").exists():
+        address = Address.parse(listen or DEFAULT_LISTEN)
+        master_url = _checked_url(url or f"http://{address.host}:{address.port}/", given=url is not None)
+        if database is not None:
+            connectors.open(database)
+        try:
+            _make_files(root, f"{address.host}:{address.port}", master_url, database or "sqlite:project.sqlite")
+        except OSError as error:
+            raise errors.ProjectError(f"the project can't be made: {errors.describe(root, error)}") from None
+    project = projects.read(root)
+    values = _values(root)
+    if "served" not in values:
+        raise errors.ProjectError(f"{root} is a project of another kind: give --project another directory")
+    if url is not None and _checked_url(url, given=True) != project.master_url:
+        raise errors.ProjectError(
+            f"{root} has the URL {project.master_url}, and its hosts know it by that; leave --url away, or give "
+            "--project another directory"
+        )
+    if database is not None and database != project.database_url:
+        raise errors.ProjectError(f"{root} has another database; leave --database away")
+    return project
+
+
+def _make_files(root: Path, listen: str, url: str, database: str) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    for name, mode in _DIRECTORIES.items():
+        (root / name).mkdir(exist_ok=True)
+        (root / name).chmod(mode)
+    app_versions.place(root / projects.OUTPUT_TEMPLATE, setup_project.OUTPUT_TEMPLATE)
+    text = _CONFIG.format(
+        name=xml.sax.saxutils.escape(root.resolve().name),
+        url=xml.sax.saxutils.escape(url),
+        listen=xml.sax.saxutils.escape(listen),
+        database=xml.sax.saxutils.escape(database),
+    )
+    # The URL of a database has its password in it.
+    app_versions.place(root / "config.xml", text.encode(), 0o600 if "@" in database else 0o644)
+    durable.sync(root)
+
+
+def _checked_url(url: str, *, given: bool) -> str:
+    """Return a master URL as clients write it. Raises `errors.UsageError` for one that they refuse."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    if not given and host in {"0.0.0.0", "::", ""}:
+        raise errors.UsageError("give --url too: the address by which hosts reach this machine, http://lab.example.org:8416/")
+    if parts.scheme not in {"http", "https"} or not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", host):
+        raise errors.UsageError(
+            f"--url {url}: BOINC clients take http or https and a host with a dot in it only, 127.0.0.1 or "
+            "lab.example.org for example"
+        )
+    if parts.query or parts.fragment or parts.username or not re.fullmatch(r"[a-z0-9/._-]*", parts.path):
+        raise errors.UsageError(f"--url {url}: its path may have small letters, digits, '/', '.', '_' and '-'")
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{host}{port}/{parts.path.strip('/')}".rstrip("/") + "/"
+
+
+def read_settings(root: Path) -> Settings:
+    """Read the configuration of serving. Blocks. Raises `errors.ProjectError`."""
+    values = _values(root)
+    default = scheduler.Policy()
+
+    def number(name: str, fallback: float, least: float) -> float:
+        text = values.get(name, "")
+        try:
+            value = float(text) if text else fallback
+        except ValueError:
+            value = least - 1
+        if not value >= least:
+            raise errors.ProjectError(f"{root / 'config.xml'}: <{name}> is {text!r}: give a number from {least:g}")
+        return value
+
+    def flag(name: str) -> bool:
+        return name in values and values[name] != "0"
+
+    return Settings(
+        listen=Address.parse(values.get("listen") or DEFAULT_LISTEN),
+        scheduling=scheduler.Policy(
+            min_sendwork_interval=number("min_sendwork_interval", default.min_sendwork_interval, 0),
+            next_rpc_delay=number("next_rpc_delay", default.next_rpc_delay, 0),
+            max_wus_to_send=int(number("max_wus_to_send", default.max_wus_to_send, 1)),
+            max_wus_in_progress=int(number("max_wus_in_progress", default.max_wus_in_progress, 1)),
+            daily_result_quota=int(number("daily_result_quota", default.daily_result_quota, 1)),
+            one_result_per_user_per_wu=flag("one_result_per_user_per_wu"),
+        ),
+        accounts=accounts.Policy(
+            creation=not flag("disable_account_creation") and not flag("disable_account_creation_rpc"),
+            min_passwd_length=int(number("min_passwd_length", accounts.Policy().min_passwd_length, 1)),
+        ),
+    )
+
+
+async def set_up(project: projects.Project, connector: connectors.Connector, *, now: int) -> Application:
+    """Make the tables, the keys, the application with its versions, and an account, as far as they are missing.
+
+    Raises `errors.ProjectError`, `errors.DatabaseError`.
+    """
+    await connector.script(sql.schema(connector.dialect, whole=True))
+    key = await service.in_thread(_make_keys, project)
+    rows = applications.Applications(connector)
+    known = await rows.platforms()
+    for platform in app_versions.PLATFORMS.values():
+        if platform.name not in known:
+            await rows.add_platform(platform.name, platform.friendly_name)
+    app = await rows.find(projects.APP_NAME)
+    if app is None:
+        await rows.add(projects.APP_NAME, setup_project.FRIENDLY_NAME)
+        app = await rows.find(projects.APP_NAME)
+        assert app is not None
+    site = setup_site.Site(project, rows, dry_run=False, say=lambda line: None)
+    with setup_site.clear_errors(project.root):
+        await setup_versions.Versions(site, {}, keep_bundles=True).make(app.id, key)
+    versions = {
+        version.platform: scheduler_reply.AppVersion(
+            version.id, version.platform, version.version_num, version.xml_doc
+        )
+        for version in await rows.versions(app.id)
+        if not version.deprecated
+    }
+    account = await _first_account(clients.Clients(connector), now)
+    await rows.permit(app.id, account.id)
+    await service.in_thread(
+        app_versions.place, project.root / _ACCOUNT_KEY, f"{account.key}\n".encode("ascii"), 0o600
+    )
+    app_row = scheduler_reply.App(projects.APP_NAME, setup_project.FRIENDLY_NAME)
+    return Application(app.id, app_row, versions, account)
+
+
+async def _first_account(clients: clients.Clients, now: int) -> clients.Account:
+    account = await clients.account_by_email(_OWNER)
+    if account is None:
+        account = await clients.create_account(_user_name(), _OWNER, "", now=now)
+        assert account is not None
+    return account
+
+
+def status_key(project: projects.Project) -> str:
+    """Return the secret by which the status page shows all; it is made if it isn't there. Blocks."""
+    path = project.root / _STATUS_KEY
+    if not path.exists():
+        app_versions.place(path, secrets.token_urlsafe(16).encode("ascii"), 0o600)
+    return path.read_text(encoding="ascii").strip()
+
+
+def code_sign_keys(project: projects.Project) -> scheduler.CodeSignKeys:
+    """Return the keys that clients check files with. Blocks. Raises `errors.ProjectError`.
+
+    Older keys are where BOINC has them: ``old_key_N`` and, signed with it, ``signature_stripped_N``.
+    """
+    directory = project.key_dir
+    try:
+        current = (directory / "code_sign_public").read_text(encoding="ascii").strip()
+        signatures = {}
+        for old in directory.glob("old_key_*"):
+            signature = directory / f"signature_stripped_{old.name.removeprefix('old_key_')}"
+            if signature.exists():
+                text = old.read_text(encoding="ascii").strip()
+                signatures[text] = signature.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.ProjectError(f"{directory}: {error}") from None
+    return scheduler.CodeSignKeys(current, signatures)
+
+
+def _make_keys(project: projects.Project) -> keys.PrivateKey:
+    keys.create_code_sign_keys(project.key_dir)
+    return keys.create(project.key_dir / keys.PROGRAM_PRIVATE, project.key_dir / keys.PROGRAM_PUBLIC)
+
+
+def _values(root: Path) -> Mapping[str, str]:
+    """Return the elements of ``<config>``."""
+    config = xml.etree.ElementTree.parse(root / "config.xml").find("config")
+    return {} if config is None else {element.tag: (element.text or "").strip() for element in config}
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "owner"

@@ -1,0 +1,114 @@
+"""Serving a project: its daemons and its HTTP face."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aioboinc import connectors, errors, service, store, validation
+from aioboinc import project as projects
+from aioboinc.embedded import (
+    accounts,
+    daemons,
+    scheduler,
+    scheduler_reply,
+    served_project,
+    server,
+    status_page,
+    uploads,
+)
+
+__all__ = ["Serving", "running"]
+
+_POLICY = validation.Policy(credit=validation.Credit.RUN_TIME, hosts=True)
+"""Hosts are other people's: they like to see what they have done."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A project that is served, for the one who has started it."""
+
+    project: projects.Project
+    host: str
+    port: int
+    """Where the server listens."""
+    account_key: str
+    """The key of the account that the project began with."""
+    status_url: str
+    """The status page with all that it can show."""
+
+
+@contextlib.asynccontextmanager
+async def running(
+    root: Path, *, listen: str | None = None, url: str | None = None, database: str | None = None
+) -> AsyncIterator[Serving]:
+    """Serve the project in *root*, which is made if it isn't there; hosts can call while the body runs.
+
+    *listen* is HOST:PORT, *url* the project's URL as hosts see it, *database* a URL for `connectors.open`; what is
+    left open is as it was, or the default. The end takes a second at most. What fails in the project is raised as
+    itself, and cancels the body.
+
+    Raises `errors.UsageError` for what a person can put right.
+    """
+    root = Path(os.path.abspath(root))
+    address = served_project.Address.parse(listen) if listen else None
+    project = await service.in_thread(served_project.create, root, listen=listen, url=url, database=database)
+    settings = await service.in_thread(served_project.read_settings, root)
+    address = address or settings.listen
+    with errors.sole(), _lock(root):
+        async with connectors.open(project.database_url) as connector:
+            application = await served_project.set_up(project, connector, now=int(time.time()))
+            data = store.Store(connector)
+            status_key = await service.in_thread(served_project.status_key, project)
+            site = scheduler_reply.Site(project.name, project.master_url)
+            page = status_page.StatusPage(
+                data.status, site, account_key=application.account.key, status_key=status_key
+            )
+            stop = asyncio.Event()
+            work = daemons.Daemons(stop)
+            answering = server.Server(
+                project,
+                site,
+                scheduler.Scheduler(
+                    data,
+                    application.app,
+                    application.versions,
+                    await service.in_thread(served_project.code_sign_keys, project),
+                    settings.scheduling,
+                    on_report=work.transitions.set,
+                    on_failure=page.add_failure,
+                ),
+                data.clients.is_key,
+                uploads.Uploads(project, data.clients),
+                accounts.Accounts(data.clients, site, list(application.versions), settings.accounts),
+                page,
+            )
+            with errors.sole():
+                async with asyncio.TaskGroup() as tasks:
+                    work.start(tasks, project, data, appid=application.id, policy=_POLICY)
+                    try:
+                        async with server.running(answering, address.host, address.port) as port:
+                            status_url = f"{project.master_url}?key={status_key}"
+                            yield Serving(project, address.host, port, application.account.key, status_url)
+                    finally:
+                        await work.end()
+
+
+@contextlib.contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    """Be the only process that serves the project in *root*."""
+    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise errors.ProjectError(f"{root} is served by another process already") from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,124 @@
+"""The status page: batches with their progress, hosts, recent errors, and how to attach a host.
+
+Everybody who reaches the project sees how far it is. Names of hosts, what slaves wrote to stderr, directories and the
+account key are for those who open the page with the project's status key.
+"""
+
+from __future__ import annotations
+
+import collections
+import hmac
+import importlib.resources
+import string
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aioboinc.embedded import scheduler, scheduler_reply
+from aioboinc.store import status
+
+__all__ = ["StatusPage"]
+
+_SHOWN = 50
+"""Batches and hosts on the page."""
+_FAILURES = 20
+"""Errors kept."""
+_STDERR = 2000
+"""Characters of it shown."""
+_FRESH = 2.0
+"""Seconds for which the database is not asked again, however many look."""
+
+
+class StatusPage:
+    """The page, and the data that it shows."""
+
+    def __init__(
+        self,
+        status: status.Status,
+        site: scheduler_reply.Site,
+        *,
+        account_key: str,
+        status_key: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._status = status
+        self._site = site
+        self._account_key = account_key
+        self._status_key = status_key
+        self._clock = clock
+        self._template = string.Template(
+            importlib.resources.files(__package__).joinpath("status.html").read_text(encoding="utf-8")
+        )
+        self._failures: collections.deque[scheduler.Failure] = collections.deque(maxlen=_FAILURES)
+        self._overview: status.Overview | None = None
+        self._seen = 0.0
+
+    def add_failure(self, failure: scheduler.Failure) -> None:
+        """Show a result that has failed."""
+        self._failures.appendleft(failure)
+
+    def html(self, scheduler_url: str) -> str:
+        """Return the page; clients read where the scheduler is from it."""
+        return self._template.substitute(
+            name=scheduler_reply.escape(self._site.name), scheduler_url=scheduler_url
+        )
+
+    async def status(self, key: str) -> dict[str, Any]:
+        """Return what the page shows to somebody with *key*."""
+        full = hmac.compare_digest(key.encode(), self._status_key.encode())
+        now = self._clock()
+        if self._overview is None or not 0 <= now - self._seen < _FRESH:
+            self._overview = await self._status.overview(limit=_SHOWN, now=int(now))
+            self._seen = now
+        overview = self._overview
+        return {
+            "name": self._site.name,
+            "url": self._site.master_url,
+            "key": self._account_key if full else None,
+            "now": now,
+            "hosts_total": overview.nhosts,
+            "hosts_active": overview.nactive,
+            "cores_active": overview.ncores,
+            "batches": [_batch(batch, full) for batch in overview.batches],
+            "hosts": [_host(host, full) for host in overview.hosts],
+            "errors": [_failure(failure, full) for failure in self._failures],
+        }
+
+
+def _batch(batch: status.Batch, full: bool) -> dict[str, Any]:
+    return {
+        "id": batch.id,
+        "name": batch.name,
+        "directory": batch.directory if full else None,
+        "jobs": batch.njobs,
+        "complete": batch.complete,
+        "done": batch.done,
+        "failed": batch.failed,
+        "running": batch.in_progress,
+        "created": batch.create_time,
+        "completed": batch.completion_time,
+    }
+
+
+def _host(host: status.Host, full: bool) -> dict[str, Any]:
+    return {
+        "id": host.id,
+        "name": host.domain_name if full else None,
+        "account": host.account if full else None,
+        "cores": host.ncpus,
+        "cpu": host.cpu,
+        "system": host.system,
+        "seen": host.rpc_time,
+        "credit": host.total_credit,
+        "running": host.in_progress,
+    }
+
+
+def _failure(failure: scheduler.Failure, full: bool) -> dict[str, Any]:
+    return {
+        "time": failure.time,
+        "result": failure.result,
+        "host": failure.hostid,
+        "exit_status": failure.exit_status,
+        "stderr": failure.stderr[-_STDERR:] if full else None,
+    }

@@ -1,0 +1,268 @@
+"""The upload handler: output files of results in progress, whole or in parts.
+
+A file is written beside its place and moved there when it is complete; from then on it does not change. So nothing
+that was validated can be replaced, and what a host reports is what it has uploaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from aioboinc import project, service
+from aioboinc.store import clients
+
+__all__ = [
+    "HEADER_LIMIT",
+    "Header",
+    "Permanent",
+    "Refusal",
+    "Transient",
+    "Uploads",
+    "parse_header",
+    "reply",
+    "reply_size",
+]
+
+HEADER_LIMIT = 8192
+"""Bytes before the data."""
+_PARTIAL = "partial"
+"""Directory of incomplete files in the upload hierarchy; the names of its other directories are hexadecimal."""
+_PARTIAL_DAYS = 14
+_LEAST_FREE = 100 << 20
+"""Bytes of disk below which no upload begins."""
+_BLOCK = 1 << 18
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
+_RESULT = re.compile(r"(.+)_r\d+_\w+")
+_FILE_INFO = re.compile(r"<file_info>(.*?)</file_info>", re.DOTALL)
+_MAX_NBYTES = re.compile(r"<max_nbytes>\s*([0-9.eE+]{1,20})\s*</max_nbytes>")
+
+_log = logging.getLogger(__name__)
+
+
+class Refusal(Exception):
+    """The request is refused; the text says why."""
+
+
+class Permanent(Refusal):
+    """Trying again will not help."""
+
+
+class Transient(Refusal):
+    """The client shall try again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What comes before the data."""
+
+    name: str
+    """Of the file."""
+    size_wanted: bool
+    """The client asks how much of the file is there; nothing below counts then."""
+    nbytes: int = 0
+    """Size of the whole file."""
+    offset: int = 0
+    """Where in the file the data belong."""
+    md5: str = ""
+    """Of the whole file, in hexadecimal; empty if the client does not tell."""
+    length: int = 0
+    """Bytes of the header itself."""
+
+
+def parse_header(start: bytes) -> Header:
+    """Read the header from the *start* of a request. Raises `Refusal`."""
+    head, marker, _ = start.partition(b"<data>\n")
+    text = head.decode("utf-8", "replace")
+    wanted = _element(text, "get_file_size")
+    if wanted is not None:
+        return Header(_checked(wanted), size_wanted=True)
+    if "<file_upload>" not in text:
+        raise Transient("no command")
+    name = _element(text, "name")
+    if not name:
+        raise Permanent("Missing name")
+    if not marker:
+        raise Permanent("Missing <data> tag")
+    nbytes, offset = _whole(text, "nbytes"), _whole(text, "offset")
+    if nbytes is None:
+        raise Permanent("nbytes missing or negative")
+    md5 = _element(text, "md5_cksum") or ""
+    return Header(
+        _checked(name), False, nbytes, offset or 0, md5 if re.fullmatch("[0-9a-f]{32}", md5) else "", len(head) + len(marker)
+    )
+
+
+def reply(refusal: Refusal | None = None) -> str:
+    """Return the answer to an upload."""
+    if refusal is None:
+        return "<data_server_reply>\n    <status>0</status>\n</data_server_reply>\n"
+    status = 1 if isinstance(refusal, Transient) else -1
+    return (
+        f"<data_server_reply>\n    <status>{status}</status>\n    <message>{refusal}</message>\n"
+        "</data_server_reply>\n"
+    )
+
+
+def reply_size(size: int) -> str:
+    """Return the answer to the question how much of a file is there."""
+    return (
+        f"<data_server_reply>\n    <status>0</status>\n    <file_size>{size}</file_size>\n</data_server_reply>\n"
+    )
+
+
+class Uploads:
+    """The project's output files."""
+
+    def __init__(self, project: project.Project, clients: clients.Clients) -> None:
+        self._project = project
+        self._clients = clients
+        self._partial = project.upload_dir / _PARTIAL
+        self._busy: set[str] = set()
+
+    async def clear(self) -> None:
+        """Remove incomplete files that nobody has gone on with for long."""
+        await service.in_thread(self._clear, time.time() - _PARTIAL_DAYS * 86400)
+
+    async def size(self, name: str) -> int:
+        """Return how many bytes of a file are there. Raises `Refusal`."""
+        await self._limit(name)
+        await service.in_thread(self._check_room)
+        if name in self._busy:
+            raise Transient(f"{name} is being uploaded")
+        return await service.in_thread(self._size, name)
+
+    async def receive(self, header: Header, data: AsyncIterator[bytes]) -> None:
+        """Take in the data of a file. What has come before they end early is kept. Raises `Refusal`."""
+        name = header.name
+        limit = await self._limit(name)
+        if header.nbytes > limit:
+            raise Permanent(f"file size ({header.nbytes} bytes) exceeds limit ({limit} bytes)")
+        if header.offset > header.nbytes:
+            raise Permanent("offset is beyond the end")
+        with self._alone(name):
+            position = header.offset
+            async for block in _blocks(data):
+                if position + len(block) > header.nbytes:
+                    raise Permanent("more data than nbytes")
+                if not await service.in_thread(self._append, name, position, block):
+                    return  # complete: the client has not heard of it
+                position += len(block)
+            if position < header.nbytes:
+                raise Transient(f"incomplete: {position} of {header.nbytes} bytes")
+            await service.in_thread(self._check, header)
+            await self._limit(name)  # it may have been reported, or ended by its deadline
+            await service.in_thread(self._publish, name)
+        _log.debug("%s: %d bytes", name, header.nbytes)
+
+    async def _limit(self, name: str) -> int:
+        """Return how large a file may be. Raises `Permanent` unless it is one of a result in progress."""
+        match = _RESULT.fullmatch(name)
+        document = await self._clients.output_of(match[1]) if match else None
+        for info in _FILE_INFO.findall(document or ""):
+            if f"<name>{name}</name>" in info:
+                limit = _MAX_NBYTES.search(info)
+                return int(float(limit[1])) if limit else 0
+        raise Permanent(f"{name} is not expected")
+
+    @contextlib.contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        if name in self._busy:
+            raise Transient(f"{name} is being uploaded")
+        self._busy.add(name)
+        try:
+            yield
+        finally:
+            self._busy.discard(name)
+
+    def _check_room(self) -> None:
+        if shutil.disk_usage(self._project.upload_dir).free < _LEAST_FREE:
+            raise Transient("Server is out of disk space")
+
+    def _size(self, name: str) -> int:
+        for path in (self._project.upload_path(name), self._partial / name):
+            with contextlib.suppress(FileNotFoundError):
+                return path.stat().st_size
+        return 0
+
+    def _append(self, name: str, position: int, block: bytes) -> bool:
+        """Write a part of an incomplete file; return False if the file is complete."""
+        if os.path.exists(self._project.upload_path(name)):
+            return False
+        self._check_room()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._partial.mkdir(exist_ok=True)
+            descriptor = os.open(self._partial / name, flags, 0o640)
+            try:
+                size = os.fstat(descriptor).st_size
+                if size < position:
+                    raise Transient(f"length of file {name} {size} bytes < offset {position} bytes")
+                os.truncate(descriptor, position)
+                os.lseek(descriptor, position, os.SEEK_SET)
+                view = memoryview(block)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise Transient(f"can't write file {name}: {error.strerror}") from None
+        return True
+
+    def _check(self, header: Header) -> None:
+        """See whether a file has arrived undamaged."""
+        partial = self._partial / header.name
+        with partial.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if header.md5 and digest != header.md5:
+            partial.unlink()
+            raise Transient(f"{header.name} has arrived damaged")
+
+    def _publish(self, name: str) -> None:
+        """Move a complete file to its place."""
+        path = self._project.upload_path(name)
+        path.parent.mkdir(exist_ok=True)
+        os.rename(self._partial / name, path)
+
+    def _clear(self, before: float) -> None:
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._partial) as entries:
+            for entry in entries:
+                if entry.stat(follow_symlinks=False).st_mtime < before:
+                    os.unlink(entry)
+
+
+async def _blocks(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Put small pieces together; yield one block at least."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in data:
+        pieces.append(piece)
+        size += len(piece)
+        if size >= _BLOCK:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    yield b"".join(pieces)
+
+
+def _element(text: str, name: str) -> str | None:
+    _, start, rest = text.partition(f"<{name}>")
+    content, end, _ = rest.partition(f"</{name}>")
+    return content.strip() if start and end else None
+
+
+def _whole(text: str, name: str) -> int | None:
+    content = _element(text, name)
+    return int(content) if content and len(content) <= 15 and content.isascii() and content.isdigit() else None
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise Permanent("invalid filename")
+    return name

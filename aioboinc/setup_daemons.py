@@ -1,0 +1,141 @@
+"""Our daemons in a project: launchers in ``bin/`` and ``<daemon>`` elements in config.xml."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from aioboinc import config_file, errors, project
+
+__all__ = [
+    "LAUNCHERS",
+    "VALIDATORS",
+    "Daemon",
+    "add",
+    "check_interpreter",
+    "find",
+    "launcher",
+    "remove",
+    "running",
+]
+
+LAUNCHERS: Mapping[str, str] = MappingProxyType(
+    {f"pyboinc_{role}": f"aioboinc.daemons.{role}" for role in ("validator", "assimilator", "transitioner")}
+)
+"""The programs that go to ``bin/``, and the modules that they run; the transitioner in use is BOINC's."""
+VALIDATORS: Mapping[str, str] = MappingProxyType(
+    {
+        "pyboinc": "pyboinc_validator -d 3",
+        "bitwise": f"sample_bitwise_validator -d 3 --app {project.APP_NAME}",
+    }
+)
+"""The commands of the validators that there are to choose from."""
+
+_FLAGS = ("-E", "-P")
+"""For the interpreter: neither its environment variables nor the working directory name other modules."""
+_ASSIMILATOR = "pyboinc_assimilator -d 3"
+_PATH = ("boinc", "daemons")
+_ELEMENT = """\
+<daemon>
+    <cmd>{command}</cmd>
+    <output>{name}.log</output>
+    <pid_file>{name}.pid</pid_file>
+    <lock_file>{name}.lock</lock_file>
+</daemon>"""
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """One of our ``<daemon>`` elements."""
+
+    element: config_file.Element
+    validator: str | None
+    """Which of `VALIDATORS` it is; None for the assimilator."""
+
+
+def find(document: bytes) -> list[Daemon]:
+    """Return our daemons in config.xml, with whatever options the administrator has given to them."""
+    return [
+        Daemon(element, None if kind == "assimilator" else kind)
+        for element in config_file.find(document, *_PATH, "daemon")
+        if (kind := _kind(element.children.get("cmd", "")))
+    ]
+
+
+def _kind(command: str) -> str | None:
+    words = command.split()
+    program = os.path.basename(words[0]) if words else ""
+    if program == "sample_bitwise_validator":
+        return "bitwise" if project.APP_NAME in words else None
+    return {"pyboinc_validator": "pyboinc", "pyboinc_assimilator": "assimilator"}.get(program)
+
+
+def add(document: bytes, validator: str | None) -> bytes:
+    """Return config.xml with our daemons; those that are in it stay as they are.
+
+    *validator* is one of `VALIDATORS`, and replaces another one; None leaves the choice as it is, ours at first.
+    """
+    present = find(document)
+    if validator is not None:
+        document = remove(document, [daemon for daemon in present if daemon.validator not in {None, validator}])
+        present = find(document)
+    missing = []
+    if all(daemon.validator is None for daemon in present):
+        missing.append(_ELEMENT.format(name="pyboinc_validator", command=VALIDATORS[validator or "pyboinc"]))
+    if all(daemon.validator is not None for daemon in present):
+        missing.append(_ELEMENT.format(name="pyboinc_assimilator", command=_ASSIMILATOR))
+    return config_file.append(document, _PATH, *missing) if missing else document
+
+
+def remove(document: bytes, daemons: Iterable[Daemon]) -> bytes:
+    """Return config.xml without *daemons*."""
+    return config_file.remove(document, [daemon.element for daemon in daemons])
+
+
+def launcher(module: str) -> bytes:
+    """Return a program that runs *module* with this interpreter, whatever the environment says."""
+    return f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {" ".join(_FLAGS)} -m {module} "$@"\n'.encode()
+
+
+def check_interpreter() -> None:
+    """Raise `errors.ProjectError` unless this user's daemons can be run by this interpreter. Blocks."""
+    try:
+        process = subprocess.run(
+            [sys.executable, *_FLAGS, "-c", f"import {', '.join(LAUNCHERS.values())}"],
+            env={},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        problem = process.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        failed = process.returncode != 0
+    except OSError as error:
+        problem = error.strerror or str(error)
+        failed = True
+    if failed:
+        raise errors.ProjectError(
+            f"{sys.executable} can't run the daemons ({problem}): install aioboinc for a Python that the owner of "
+            "the project can run, in a virtual environment for example, and run setup with that"
+        )
+
+
+def running(root: Path, names: Iterable[str] = tuple(LAUNCHERS)) -> list[str]:
+    """Return those of *names*, by default our daemons, that run on this host: each holds a lock."""
+    return [name for name in names if any(map(_is_locked, root.glob(f"pid_*/{name}.lock")))]
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

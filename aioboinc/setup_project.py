@@ -1,0 +1,241 @@
+"""Making a BOINC project ready for us: ``python -m aioboinc setup``.
+
+All is checked before anything is changed. Each step looks at what is there and does the rest: run again, it
+completes an interrupted run, and changes nothing after a complete one. Masters can submit as soon as there is a
+version of the application; all else that they need is there by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aioboinc import (
+    app_versions,
+    codec,
+    config_file,
+    connectors,
+    errors,
+    keys,
+    project,
+    python_bundle,
+    setup_daemons,
+    setup_site,
+    setup_versions,
+)
+from aioboinc.store import applications
+
+__all__ = ["ADDED", "FRIENDLY_NAME", "OUTPUT_TEMPLATE", "Options", "setup"]
+
+FRIENDLY_NAME = "Python programs (pyboinc)"
+ADDED = "<!-- added for pyboinc -->"
+"""Marks platforms in project.xml that were not there before."""
+
+OUTPUT_TEMPLATE = f"""\
+<output_template>
+    <file_info>
+        <name><OUTFILE_0/></name>
+        <generated_locally/>
+        <upload_when_present/>
+        <max_nbytes>{codec.LIMITS.size}</max_nbytes>
+        <url><UPLOAD_URL/></url>
+    </file_info>
+    <result>
+        <file_ref>
+            <file_name><OUTFILE_0/></file_name>
+            <open_name>pyboinc_output</open_name>
+        </file_ref>
+    </result>
+</output_template>
+""".encode()
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an administrator may choose; what is left open stays as an earlier run has set it."""
+
+    python: tuple[Path, ...] = ()
+    """Directories of relocatable interpreters to bundle, each for the platform that it is for."""
+    without_python: bool = False
+    """Bundle no others: those that hosts get already are dropped from the next version."""
+    validator: str | None = None
+    """One of `setup_daemons.VALIDATORS`; at first ours."""
+    user: str | None = None
+    """E-mail address of the account whose batches are; at first the project's oldest account."""
+    homogeneous_redundancy: int | None = None
+    """BOINC's class of equivalent hosts: 0 none, 1 fine, 2 coarse; at first 0."""
+
+
+async def setup(
+    root: Path, options: Options, *, dry_run: bool = False, say: Callable[[str], None] = print
+) -> None:
+    """Make the BOINC project in the directory *root* ready, and tell *say* each step.
+
+    A *dry_run* changes nothing. Started by root, the process goes on as the project's owner for good. Raises
+    `errors.UsageError`, with nothing changed unless the system refuses something in the middle.
+    """
+    setup_site.become_owner(root, say)
+    read = project.read(root)
+    if read.embedded:
+        raise errors.ProjectError(f"{root} is a project of aioboinc's own: it needs no setup")
+    async with connectors.open(read.database_url) as connector:
+        site = setup_site.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
+        with setup_site.clear_errors(root):
+            await _Setup(site, options).run()
+
+
+class _Setup:
+    def __init__(self, site: setup_site.Site, options: Options) -> None:
+        """Check everything; raise `errors.UsageError` if the project or the options are not in order."""
+        self._site = site
+        self._options = options
+        self._root = site.root
+        self._key_dir = site.project.key_dir
+        self._template = site.root / project.OUTPUT_TEMPLATE
+        site.check_writable(site.root, site.root / "bin", self._template.parent, self._key_dir)
+        bundles = [bundle for directory in options.python for bundle in python_bundle.read(directory)]
+        self._versions = setup_versions.Versions(
+            site,
+            {bundle.platform: bundle for bundle in bundles},
+            keep_bundles=not options.without_python,
+        )
+        if options.validator == "bitwise" and not site.tool("sample_bitwise_validator"):
+            raise errors.ProjectError(
+                f"{site.root}/bin has no sample_bitwise_validator: take aioboinc's with --validator pyboinc"
+            )
+        for name in ("config.xml", "project.xml"):
+            site.document(name)
+        setup_daemons.check_interpreter()
+
+    async def run(self) -> None:
+        store = self._site.applications
+        user = await store.user(self._options.user)
+        if user is None and self._options.user is not None:
+            raise errors.ProjectError(f"{self._root}: there is no account {self._options.user}; make it first")
+        if self._site.step("table pyboinc_batch", None if await store.table_exists() else "made"):
+            await store.make_table()
+        key = self._key()
+        self._file(self._template, OUTPUT_TEMPLATE, 0o644)
+        for name, module in setup_daemons.LAUNCHERS.items():
+            self._file(self._root / "bin" / name, setup_daemons.launcher(module), 0o755)
+        app = await self._app()
+        await self._versions.make(app.id if app else None, key)
+        await self._submitter(app, user)
+        daemons = self._daemons()
+        self._site.say(self._conclusion(daemons))
+
+    def _key(self) -> keys.PrivateKey | None:
+        private, public = (self._key_dir / name for name in (keys.PROGRAM_PRIVATE, keys.PROGRAM_PUBLIC))
+        complete = private.exists() and public.exists()
+        if self._site.step("key for signing programs", None if complete else "made"):
+            return keys.create(private, public)
+        return keys.load(private) if private.exists() else None
+
+    def _file(self, path: Path, data: bytes, mode: int) -> None:
+        change = None
+        if not app_versions.is_placed(path, data, mode):
+            change = "changed" if path.exists() else "written"
+        if self._site.step(self._site.shown(path), change):
+            path.parent.mkdir(exist_ok=True)
+            app_versions.place(path, data, mode)
+
+    async def _app(self) -> applications.Application | None:
+        """Make the application and the platforms; None in a dry run that has not made it."""
+        store = self._site.applications
+        app = await store.find(project.APP_NAME)
+        known = await store.platforms()
+        lacking = [platform for name, platform in app_versions.PLATFORMS.items() if name not in known]
+        go = self._site.step(f"app {project.APP_NAME}", None if app else "added")
+        for platform in lacking:
+            go = self._site.step(f"platform {platform.name}", "added")
+        if go:
+            await self._xadd(lacking)
+        app = await store.find(project.APP_NAME)
+        if (
+            app is not None
+            and app.deprecated
+            and self._site.step(f"app {project.APP_NAME}", "taken into use again")
+        ):
+            await store.set_deprecated(app.id, False)
+            self._site.reread()
+        level = self._options.homogeneous_redundancy
+        if level is not None:
+            same = (app.homogeneous_redundancy if app else 0) == level
+            if self._site.step(f"homogeneous redundancy {level}", None if same else "set") and app:
+                await store.set_homogeneous_redundancy(app.id, level)
+                self._site.reread()
+        return app
+
+    async def _xadd(self, platforms: list[app_versions.Platform]) -> None:
+        """Put the application and *platforms* into project.xml, and from there into the database by bin/xadd."""
+        store = self._site.applications
+        document = self._site.document("project.xml")
+        said = ""
+        if document is not None:
+            changed = _with_entries(document, platforms)
+            if changed != document:
+                self._site.edit("project.xml", changed)
+            tool = self._site.tool("xadd")
+            if tool is not None:
+                said = await self._site.run(tool)
+        # Without the tool, or where it has failed, as it would have done it.
+        known = await store.platforms()
+        for platform in platforms:
+            if platform.name not in known:
+                await store.add_platform(platform.name, platform.friendly_name)
+        if await store.find(project.APP_NAME) is None:
+            if said:
+                self._site.say(f"bin/xadd has not added the application ({said}): it was added without")
+            await store.add(project.APP_NAME, FRIENDLY_NAME)
+
+    async def _submitter(self, app: applications.Application | None, user: applications.User | None) -> None:
+        store = self._site.applications
+        submitters = await store.submitters(app.id) if app else []
+        if self._options.user is None and submitters:
+            user = submitters[0]
+        if user is None:
+            self._site.say("batches: belong to nobody, for there is no account yet; name one later with --user")
+            return
+        in_place = user.id in {submitter.id for submitter in submitters[:1]}
+        if self._site.step(f"batches of {user.name} <{user.email}>", None if in_place else "permitted") and app:
+            await store.permit(app.id, user.id)
+
+    def _daemons(self) -> bool:
+        """Put the daemons into config.xml; tell whether they were missing."""
+        document = self._site.document("config.xml")
+        assert document is not None  # it was read before
+        changed = setup_daemons.add(document, self._options.validator)
+        if self._site.step("daemons in config.xml", None if changed == document else "written"):
+            self._site.edit("config.xml", changed)
+        return changed != document
+
+    def _conclusion(self, new_daemons: bool) -> str:
+        if not self._site.changes:
+            return f"{self._root} is set up"
+        if self._site.dry_run:
+            return "nothing was changed: this was a dry run"
+        start = f"cd {self._root} && bin/start"
+        if setup_daemons.running(self._root):
+            start = f"cd {self._root} && bin/stop, and some seconds later bin/start"
+        return f"{self._root} is set up; (re)start its daemons now: {start}"
+
+
+def _with_entries(document: bytes, platforms: list[app_versions.Platform]) -> bytes:
+    """Return project.xml with the application and *platforms*."""
+    listed = {element.children.get("name") for element in config_file.find(document, "boinc", "platform")}
+    entries = [
+        f"<platform> {ADDED}\n"
+        f"    <name>{platform.name}</name>\n"
+        f"    <user_friendly_name>{platform.friendly_name}</user_friendly_name>\n"
+        "</platform>"
+        for platform in platforms
+        if platform.name not in listed
+    ]
+    apps = {element.children.get("name") for element in config_file.find(document, "boinc", "app")}
+    if project.APP_NAME not in apps:
+        entries.append(
+            f"<app>\n    <name>{project.APP_NAME}</name>\n"
+            f"    <user_friendly_name>{FRIENDLY_NAME}</user_friendly_name>\n</app>"
+        )
+    return config_file.append(document, ["boinc"], *entries) if entries else document

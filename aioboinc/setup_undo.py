@@ -1,0 +1,166 @@
+"""Taking everything that setup has made out of a BOINC project: ``python -m aioboinc setup --undo``.
+
+What is missing already is passed over, so an interrupted run is completed by running it again.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from aioboinc import (
+    app_versions,
+    config_file,
+    connectors,
+    errors,
+    keys,
+    project,
+    setup_daemons,
+    setup_project,
+    setup_site,
+)
+from aioboinc.store import applications, batches
+
+__all__ = ["undo"]
+
+_APP = project.APP_NAME
+_JOB_FILE = re.compile(r"pyboinc_(program|\d+_\d+)_[0-9a-f]{64}(\.zip)?(\.md5)?")
+_SHOWN = 5
+
+
+async def undo(
+    root: Path, *, force: bool = False, dry_run: bool = False, say: Callable[[str], None] = print
+) -> None:
+    """Take out what `setup_project.setup` has put into the project in *root*, and tell *say* each step.
+
+    Refused while our daemons run, and while batches are unfinished unless *force* aborts them. As long as the
+    database has jobs of ours, finished ones, the application stays, out of use, and so does its output template,
+    without which BOINC's transitioner would stop. A *dry_run* changes nothing. Raises `errors.UsageError`.
+    """
+    setup_site.become_owner(root, say)
+    read = project.read(root)
+    if read.embedded:
+        raise errors.ProjectError(f"{root} is a project of aioboinc's own: to undo it, delete the directory")
+    async with connectors.open(read.database_url) as connector:
+        site = setup_site.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
+        with setup_site.clear_errors(root):
+            await _Undo(site, batches.Batches(connector), force=force).run()
+
+
+class _Undo:
+    def __init__(self, site: setup_site.Site, batches: batches.Batches, *, force: bool) -> None:
+        """Check the project's files; raise `errors.ProjectError` if they can't be changed now."""
+        self._site = site
+        self._store = site.applications
+        self._batches = batches
+        self._force = force
+        self._root = site.root
+        self._download_dir = site.project.download_dir
+        self._key_dir = site.project.key_dir
+        folders = (site.root / name for name in ("bin", "templates", "apps"))
+        site.check_writable(site.root, *folders, self._download_dir, self._key_dir)
+        self._config = site.document("config.xml") or b""
+        self._project = site.document("project.xml") or b"<boinc/>"
+        running = " and ".join(setup_daemons.running(site.root))
+        if running:
+            raise errors.ProjectError(f"{site.root}: stop the project first, with bin/stop: {running} running")
+
+    async def run(self) -> None:
+        app = await self._store.find(_APP)
+        unfinished = await self._store.unfinished_batches(app.id) if app else []
+        if unfinished and not self._force:
+            raise errors.ProjectError(_refusal(self._root, unfinished))
+        daemons = [daemon.element for daemon in setup_daemons.find(self._config)]
+        self._take_out("config.xml", self._config, daemons)
+        for batch in unfinished:
+            if self._site.step(f"batch {batch.id} of {batch.directory}", "aborted"):
+                await self._batches.abort(batch.token)
+        jobs = await self._store.jobs(app.id) if app else 0
+        if jobs:
+            assert app is not None
+            await self._retire(app)
+        else:
+            await self._remove(app)
+        for name in setup_daemons.LAUNCHERS:
+            self._delete(self._root / "bin" / name)
+        self._delete(self._root / "apps" / _APP)
+        for path in sorted(self._download_dir.glob("pyboinc_*")):
+            if app_versions.is_ours(path.name):
+                self._delete(path)
+        if await self._store.table_exists() and self._site.step("table pyboinc_batch", "removed"):
+            await self._store.drop_table()
+        for name in (keys.PROGRAM_PUBLIC, keys.PROGRAM_PRIVATE):
+            self._delete(self._key_dir / name)
+        self._conclude(jobs)
+
+    async def _remove(self, app: applications.Application | None) -> None:
+        """Remove the application, and what only its jobs have needed."""
+        if app and self._site.step(f"app {_APP} with its versions", "removed"):
+            await self._store.remove(app.id)
+            self._site.reread()
+        platforms = [
+            element
+            for element in config_file.find(self._project, "boinc", "platform")
+            if setup_project.ADDED.encode() in self._project[element.start : element.end]
+        ]
+        for platform in platforms:
+            name = platform.children["name"]
+            if self._site.step(f"platform {name}", "removed"):
+                await self._store.remove_platform(name)
+        apps = config_file.find(self._project, "boinc", "app")
+        ours = [element for element in apps if element.children.get("name") == _APP]
+        self._take_out("project.xml", self._project, [*platforms, *ours])
+        self._delete(self._root / project.OUTPUT_TEMPLATE)
+        files = [path for path in self._download_dir.rglob("pyboinc_*") if _JOB_FILE.fullmatch(path.name)]
+        if files and self._site.step(f"{len(files)} input files of jobs that BOINC has forgotten", "removed"):
+            for path in files:
+                path.unlink()
+
+    async def _retire(self, app: applications.Application) -> None:
+        if not app.deprecated and self._site.step(f"app {_APP} with its versions", "taken out of use"):
+            await self._store.retire(app.id)
+            self._site.reread()
+
+    def _take_out(self, name: str, document: bytes, elements: Sequence[config_file.Element]) -> None:
+        """Take *elements* out of config.xml or project.xml; unless it was edited it is as before setup then."""
+        if not elements or not self._site.step(f"our elements in {name}", "removed"):
+            return
+        left = config_file.remove(document, elements)
+        backup = self._site.backup(name)
+        before = backup.read_bytes() if backup.exists() else None
+        if before is not None and config_file.equivalent(left, before):
+            self._site.edit(name, before)
+            backup.unlink()
+        else:
+            self._site.edit(name, left)
+            self._site.say(f"{self._site.shown(backup)}: kept, for {name} was edited since setup")
+
+    def _delete(self, path: Path) -> None:
+        if path.exists() and self._site.step(self._site.shown(path), "removed"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def _conclude(self, jobs: int) -> None:
+        if self._site.dry_run:
+            self._site.say("nothing was changed: this was a dry run")
+            return
+        if not setup_daemons.running(self._root, ["feeder", "feeder.log"]):
+            (self._root / "reread_db").unlink(missing_ok=True)  # it reads all when it is started
+        if jobs:
+            self._site.say(
+                f"{self._root}: the database still has {jobs} finished jobs; for their sake the application, out "
+                f"of use, and {project.OUTPUT_TEMPLATE} stay; undo setup again when BOINC's db_purge has removed "
+                "the jobs"
+            )
+        else:
+            self._site.say(f"{self._root}: nothing of aioboinc is left; start the project again with bin/start")
+
+
+def _refusal(root: Path, unfinished: Sequence[applications.UnfinishedBatch]) -> str:
+    batches = ", ".join(f"{batch.id} in {batch.directory}" for batch in unfinished[:_SHOWN])
+    more = f" and {len(unfinished) - _SHOWN} more" if len(unfinished) > _SHOWN else ""
+    return f"{root}: batches are unfinished: {batches}{more}; let their masters finish, or abort them with --force"

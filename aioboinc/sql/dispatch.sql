@@ -1,0 +1,52 @@
+-- in_progress: all results that hosts have
+SELECT hostid, name FROM result WHERE server_state = :in_progress
+
+-- known: what has become of results that a host says it has
+SELECT r.name, r.server_state, r.outcome, w.error_mask, w.assimilate_state
+FROM result r JOIN workunit w ON w.id = r.workunitid
+WHERE r.name IN (:names) AND r.hostid = :hostid
+
+-- lost: results that a host should have, with what it takes to send them again
+SELECT r.id, r.name, r.workunitid, r.batch, r.sent_time, r.report_deadline, r.xml_doc_in, w.name AS workunit_name,
+    w.xml_doc, w.rsc_fpops_est, w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.delay_bound, w.error_mask,
+    w.canonical_resultid
+FROM result r JOIN workunit w ON w.id = r.workunitid
+WHERE r.name IN (:names) AND r.hostid = :hostid AND r.server_state = :in_progress
+ORDER BY r.id
+
+-- renew: a result that is sent again has more time, or ends now
+UPDATE result SET sent_time = :sent_time, report_deadline = :report_deadline
+WHERE id = :id AND server_state = :in_progress
+
+-- page_end: where a page of the unsent results of a priority ends
+SELECT MAX(id) AS id FROM (
+    SELECT id FROM result WHERE server_state = :unsent AND priority = :priority AND id > :after ORDER BY id LIMIT :page
+) p
+
+-- eligible: unsent results of a page that a host may get: none of a workunit of which it has another one, or had one
+-- that did not fail; and of one that failed only if no other host calls that could take it
+SELECT r.id, r.workunitid, r.batch, w.rsc_fpops_est, w.delay_bound
+FROM result r JOIN workunit w ON w.id = r.workunitid
+WHERE r.server_state = :unsent AND r.priority = :priority AND r.id > :after AND r.id <= :end
+    AND w.error_mask = 0 AND w.canonical_resultid = 0
+    AND w.rsc_memory_bound <= :memory AND w.rsc_disk_bound <= :disk
+    AND NOT EXISTS (
+        SELECT 1 FROM result o
+        WHERE o.workunitid = r.workunitid AND (o.hostid = :hostid OR o.userid = :userid)
+            AND (o.server_state = :in_progress OR o.outcome IN (:counted) OR :active_hosts > (
+                SELECT COUNT(DISTINCT d.hostid) FROM result d WHERE d.workunitid = r.workunitid AND d.hostid <> 0
+            ))
+    )
+ORDER BY r.id LIMIT :limit
+
+-- documents: what a host needs of some results
+SELECT r.id, r.name, r.workunitid, r.batch, r.xml_doc_in, w.name AS workunit_name, w.xml_doc, w.rsc_fpops_est,
+    w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.delay_bound
+FROM result r JOIN workunit w ON w.id = r.workunitid
+WHERE r.id IN (:ids) ORDER BY r.id
+
+-- durations: the run times of a batch's first results, in seconds and the operations a second that they were sent for
+SELECT elapsed_time, flops_estimate FROM (
+    SELECT outcome, elapsed_time, flops_estimate FROM result WHERE batch = :batch ORDER BY id LIMIT :limit
+) r
+WHERE outcome = :success AND elapsed_time > 0

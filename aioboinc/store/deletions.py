@@ -1,0 +1,95 @@
+"""Deletions: workunits and results whose files may go."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from aioboinc import connectors, models, sql
+
+__all__ = ["Deletable", "Deletions", "Kind"]
+
+
+class Kind(enum.Enum):
+    """Whose files."""
+
+    INPUTS = "workunits"
+    OUTPUTS = "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Deletable:
+    """A workunit or a result whose files may go."""
+
+    id: int
+    name: str
+    document: bytes
+    """Names its files."""
+
+
+class Deletions:
+    """Verbs on the deletion of files."""
+
+    def __init__(self, connector: connectors.Connector) -> None:
+        self._connector = connector
+        self._sql = sql.load("deletions", connector.dialect)
+
+    async def ready(
+        self,
+        kind: Kind,
+        appid: int,
+        *,
+        limit: int,
+        state: models.FileDeleteState = models.FileDeleteState.READY,
+        after: int = 0,
+        share: tuple[int, int] = (1, 0),
+    ) -> list[Deletable]:
+        """Return up to *limit* of those with IDs greater than *after* that are in *state*, in their order.
+
+        Of *share* (n, r) only those with id % n == r.
+        """
+
+        async def work(tx: connectors.Transaction) -> list[Deletable]:
+            rows = await tx.fetch_all(
+                self._sql[kind.value],
+                {
+                    "appid": appid,
+                    "state": state,
+                    "after": after,
+                    "limit": limit,
+                    "modulus": share[0],
+                    "remainder": share[1],
+                },
+            )
+            return [Deletable(row["id"], row["name"], row["document"] or b"") for row in rows]
+
+        return await self._connector.read(work)
+
+    async def record(
+        self,
+        kind: Kind,
+        *,
+        gone: Collection[int],
+        failed: Collection[int],
+        state: models.FileDeleteState = models.FileDeleteState.READY,
+    ) -> int:
+        """Record of which IDs the files are *gone*, and of which that has *failed*; they were in *state* before.
+
+        Returns the number of those that still were.
+        """
+
+        async def work(tx: connectors.Transaction) -> int:
+            count = 0
+            for ids, new_state in (
+                (gone, models.FileDeleteState.DONE),
+                (failed, models.FileDeleteState.ERROR),
+            ):
+                if ids and new_state != state:
+                    count += await tx.execute(
+                        self._sql[f"{kind.value}_gone"],
+                        {"ids": list(ids), "state": state, "new_state": new_state},
+                    )
+            return count
+
+        return await self._connector.run(work, durable=False)

@@ -1,0 +1,85 @@
+"""Handling: outputs in ``new/`` go to the handler and to ``old/``; and all of them when a master starts again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from aioboinc import batch_directory, codec, master, submission
+from aioboinc import handling as handlings
+from bench import jobs, measuring, stand_in
+from bench.environment import Environment, Place
+from bench.measuring import Contender, Kind
+
+__all__ = ["handle", "run"]
+
+_ALL_PUBLISHED = "UPDATE pyboinc_batch SET nassimilated = njobs"
+
+
+async def run(environment: Environment) -> measuring.Stage:
+    """Measure handling, and a master that finds a finished batch with all its results handled before."""
+    settings = environment.settings
+
+    def contender(name: str, measure: Callable[[Environment], Awaitable[float]]) -> Contender:
+        return Contender(name, Kind.OURS, lambda: measure(environment))
+
+    contenders = [
+        contender("aioboinc, new/ to handler to old/", _handling),
+        contender("aioboinc, a master starts again on a finished batch", _restart),
+    ]
+    series = await measuring.compete(contenders, settings.jobs, settings.rounds)
+    return measuring.Stage("handling", settings.jobs, settings.database, series)
+
+
+async def handle(place: Place, batch: int, count: int) -> None:
+    """Handle what is in ``new/``, which are *count* outputs."""
+    seen = bytearray(count)
+
+    def handle_result(output: dict[str, int]) -> None:
+        seen[output["number"]] = 1
+
+    directory = batch_directory.BatchDirectory(place.batch_dir)
+    handlers = handlings.Handlers(handle_result, None)
+    await handlings.Handling(directory, batch, handlers, codec.Registry).drain(lambda: None)
+    assert all(seen)
+
+
+async def _handling(environment: Environment) -> float:
+    count = environment.settings.jobs
+    place = await environment.new_place()
+    async with place.opened() as opened:
+        await asyncio.to_thread(stand_in.publish, place, opened.batch.id, range(count))
+        measuring.settle()
+        start = time.perf_counter()
+        await handle(place, opened.batch.id, count)
+        return time.perf_counter() - start
+
+
+async def _restart(environment: Environment) -> float:
+    count = environment.settings.jobs
+    place = await environment.new_place()
+    async with place.opened() as opened:
+        batch = opened.batch.id
+        await jobs.submit(place, opened, count)
+        await opened.connector.run(lambda tx: tx.execute(_ALL_PUBLISHED))
+    await asyncio.to_thread(stand_in.publish, place, batch, range(count), "old")
+    checkpoint = batch_directory.Checkpoint(jobs.TOKEN, place.project.master_url, batch, "submitted")
+    await batch_directory.BatchDirectory(place.batch_dir).write_checkpoint(checkpoint)
+
+    async def make_calls() -> AsyncIterator[Awaitable[None]]:
+        for number in range(count):
+            yield submission.pyboinc_call(place.batch_dir / jobs.SLAVE, jobs.value(number))
+
+    seen: set[int] = set()
+    measuring.settle()
+    start = time.perf_counter()
+    await master.pyboinc_master(
+        make_calls,
+        lambda output: seen.add(output["number"]),
+        batch_dir=place.batch_dir,
+        project=place.project.root,
+    )
+    seconds = time.perf_counter() - start
+    assert len(seen) == count
+    return seconds

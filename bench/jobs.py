@@ -1,0 +1,40 @@
+"""The jobs that are measured: 200 bytes of input each, no two alike."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from aioboinc import staging, submission
+from bench.environment import Opened, Place
+
+__all__ = ["SLAVE", "TOKEN", "submit", "value"]
+
+SLAVE = "slave.py"
+TOKEN = "0" * 32
+"""Token of the batch."""
+
+
+def value(number: int) -> dict[str, object]:
+    """Return the input of call *number*, as a scientist's might look, which is its output too."""
+    return {
+        "number": number,
+        "name": f"sample {number:08}",
+        "parameters": [number + step / 16 for step in range(13)],
+    }
+
+
+async def submit(place: Place, opened: Opened, count: int, *, results: bool = True, inline: int = 0) -> None:
+    """Make *count* calls and submit them, as a master does; without *results*, these are left to the transitioner."""
+    # Where results need certificates, only the transitioner can make them.
+    stager = staging.Stager(dataclasses.replace(place.project, upload_certificates=not results))
+    queue = submission.CallQueue(place.batch_dir)
+    pipeline = submission.Submission(queue, opened.store, stager, opened.app, opened.batch)
+
+    async def make_calls() -> None:
+        for number in range(count):
+            await submission.pyboinc_call(SLAVE, value(number))
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(submission.make(make_calls, queue))
+        await pipeline.run(lambda _: None)

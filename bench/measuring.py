@@ -1,0 +1,99 @@
+"""Rounds: who competes in a stage takes turns, each time in a fresh place, and all that was measured is kept."""
+
+from __future__ import annotations
+
+import enum
+import os
+import statistics
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Contender", "Figure", "Kind", "Series", "Stage", "compete", "settle"]
+
+
+class Kind(enum.StrEnum):
+    """What a contender stands for."""
+
+    OURS = "ours"
+    BESIDE = "beside"
+    """What a user would take instead."""
+    BOUND = "bound"
+    """What the machine does if only a part of the work is asked for."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to do a stage's work."""
+
+    name: str
+    kind: Kind
+    measure: Callable[[], Awaitable[float]]
+    """Do it once in a fresh place; return the seconds that it took, without the preparation."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """What a contender has taken."""
+
+    name: str
+    kind: Kind
+    count: int
+    """Jobs, rows or files in a round."""
+    seconds: tuple[float, ...]
+    """Of each round."""
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Jobs a second of each round."""
+        return tuple(self.count / seconds for seconds in self.seconds)
+
+    @property
+    def rate(self) -> float:
+        """Median of the rates."""
+        return statistics.median(self.rates)
+
+    def ratio(self, other: Series) -> float:
+        """Return how many times as fast as *other* this is: the median over the rounds, each with its own pair."""
+        return statistics.median(theirs / ours for ours, theirs in zip(self.seconds, other.seconds, strict=True))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measurement that is no rate."""
+
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All that was measured of a stage."""
+
+    name: str
+    jobs: int
+    database: str
+    series: Sequence[Series] = ()
+    figures: Sequence[Figure] = field(default=())
+
+
+async def compete(contenders: Sequence[Contender], count: int, rounds: int) -> list[Series]:
+    """Let *contenders* take turns, *rounds* times; the one that begins changes."""
+    seconds: list[list[float]] = [[] for _ in contenders]
+    for number in range(rounds):
+        for place in range(len(contenders)):
+            index = (place + number) % len(contenders)
+            seconds[index].append(await contenders[index].measure())
+            contender = contenders[index]
+            rate = count / seconds[index][-1]
+            print(f"  round {number + 1}: {contender.name}: {rate:,.0f}/s", file=sys.stderr, flush=True)
+    return [
+        Series(contender.name, contender.kind, count, tuple(taken))
+        for contender, taken in zip(contenders, seconds, strict=True)
+    ]
+
+
+def settle() -> None:
+    """Let the disk write what the preparation has left, so that it does not count for what is measured."""
+    os.sync()

@@ -1,0 +1,112 @@
+"""What was measured, for people: text, JSON, a plot."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aioboinc import errors
+from bench.measuring import Kind, Series, Stage
+
+__all__ = ["plot", "text", "to_json"]
+
+_COLOURS = {Kind.OURS: "#1f77b4", Kind.BESIDE: "#ff7f0e", Kind.BOUND: "#c7c7c7"}
+_LABELS = {
+    Kind.OURS: "aioboinc",
+    Kind.BESIDE: "instead of it",
+    Kind.BOUND: "bound: a part of the work, on this machine",
+}
+
+
+def text(stages: Sequence[Stage], machine: Mapping[str, str]) -> str:
+    """Return the tables, ratios first, and the machine at the end."""
+    blocks = ["\n".join(_table(stage)) for stage in stages]
+    blocks.append("\n".join(f"{name}: {value}" for name, value in machine.items()))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(stage: Stage) -> Iterator[str]:
+    rounds = max((len(series.seconds) for series in stage.series), default=1)
+    yield f"{stage.name}: {stage.jobs:,} jobs, {stage.database}, {rounds} rounds"
+    others = [series for series in stage.series if series.kind is not Kind.OURS]
+    ours = [series for series in stage.series if series.kind is Kind.OURS]
+    for one in ours:
+        for other in others:
+            yield f"  {one.ratio(other):8.2f} x  {one.name}  :  {other.name}"
+    width = max((len(series.name) for series in stage.series), default=0)
+    for series in stage.series:
+        low, high = min(series.rates), max(series.rates)
+        yield f"  {series.name:{width}}  {series.rate:10,.0f}/s   ({low:,.0f} to {high:,.0f})"
+    for figure in stage.figures:
+        yield f"  {figure.name}: {figure.value:,.3g} {figure.unit}"
+
+
+def to_json(stages: Sequence[Stage], machine: Mapping[str, str]) -> str:
+    """Return all that was measured."""
+    document = {"machine": dict(machine), "stages": [_stage(stage) for stage in stages]}
+    return json.dumps(document, indent=1) + "\n"
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    document = dataclasses.asdict(stage)
+    for entry, series in zip(document["series"], stage.series, strict=True):
+        entry["median_rate"] = round(series.rate, 1)
+        entry["ratios"] = {
+            other.name: round(series.ratio(other), 3)
+            for other in stage.series
+            if series.kind is Kind.OURS is not other.kind
+        }
+    return document
+
+
+def plot(stages: Sequence[Stage], machine: Mapping[str, str], path: Path) -> None:
+    """Draw the rates of all stages. Raises `errors.UsageError` without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise errors.UsageError("--plot needs matplotlib: pip install matplotlib") from None
+    matplotlib.use("agg")
+    from matplotlib import patches, pyplot
+
+    drawn = [stage for stage in stages if stage.series]
+    heights = [len(stage.series) for stage in drawn]
+    figure, axes = pyplot.subplots(
+        len(drawn),
+        1,
+        figsize=(10, 1.2 + 0.35 * sum(heights) + 0.7 * len(drawn)),
+        height_ratios=heights,
+        squeeze=False,
+    )
+    for stage, (axis,) in zip(drawn, axes, strict=True):
+        for place, series in enumerate(stage.series):
+            _bar(axis, place, series)
+        axis.set_yticks(range(len(stage.series)), [series.name for series in stage.series])
+        axis.invert_yaxis()
+        axis.set_title(f"{stage.name}: {stage.jobs:,} jobs, {stage.database}; a second", loc="left", fontsize=10)
+        axis.margins(x=0.12)
+        axis.spines[["top", "right"]].set_visible(False)
+    kinds = {series.kind for stage in drawn for series in stage.series}
+    figure.legend(
+        handles=[patches.Patch(color=_COLOURS[kind], label=_LABELS[kind]) for kind in Kind if kind in kinds],
+        loc="lower center",
+        ncols=3,
+        frameon=False,
+        title=", ".join((machine["processor"], machine["database"], machine["file system"])),
+    )
+    figure.tight_layout(rect=(0, 0.6 / figure.get_figheight(), 1, 1))
+    figure.savefig(path)
+
+
+def _bar(axis: Any, place: int, series: Series) -> None:
+    low, high = min(series.rates), max(series.rates)
+    axis.barh(
+        place,
+        series.rate,
+        color=_COLOURS[series.kind],
+        xerr=[[series.rate - low], [high - series.rate]],
+        ecolor="#444444",
+    )
+    axis.annotate(f" {series.rate:,.0f}", (high, place), va="center", fontsize=8)

@@ -1,0 +1,40 @@
+"""The assimilator: publishes the outputs of finished jobs in their batch directories."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+
+from aioboinc import assimilation
+
+from . import common
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the assimilator; return the exit status."""
+    parser = common.Parser(
+        "pyboinc_assimilator",
+        "Publishes the canonical outputs of finished jobs, and what is known of failed ones, in the directories "
+        "of their batches.",
+        sleep_interval=5,
+    )
+    options = parser.parse(arguments)
+    return common.main(options, lambda _: functools.partial(_one_pass, assimilation.Held()))
+
+
+async def _one_pass(held: assimilation.Held, context: common.Context) -> int:
+    return await assimilation.one_pass(
+        context.store,
+        context.project,
+        held,
+        appid=context.appid,
+        share=context.share,
+        stop=context.stop.is_set,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""Killed at any moment, any number of times, then the same command: the same answer as without it."""
+
+import os
+import signal
+import time
+
+import pytest
+
+JOBS = 300
+
+MASTER = f"""
+    import sys
+    handled = []
+
+    async def make_calls():
+        for i in range({JOBS}):
+            await pyboinc_call("app_slave.py", i)
+
+    def handle_result(output):
+        handled.append(output)
+        print(output, flush=True)
+
+    print("start", flush=True)
+    await pyboinc_master(make_calls, handle_result)
+    print("each once" if sorted(handled) == [i * i for i in range({JOBS})] else handled, flush=True)
+"""
+SLAVE = """
+    value = pyboinc_get_input()
+    pyboinc_return_output(value * value)
+"""
+
+
+@pytest.fixture
+def squares(program):
+    return program.write(app_master=MASTER, app_slave=SLAVE)
+
+
+def check_finished(program):
+    finished = program.run("--quiet")
+    assert finished.stderr == ""
+    assert finished.stdout.splitlines()[-1] == "each once"
+    assert finished.returncode == 0
+    assert program.query("SELECT COUNT(*), COUNT(DISTINCT name) FROM workunit") == [(JOBS, JOBS)]
+    assert program.query("SELECT nassimilated, nerrors FROM pyboinc_batch") == [(JOBS, 0)]
+    assert len(os.listdir(program.folder / "old")) == JOBS
+
+
+def wait_for(condition):
+    """Wait for what another process does."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def exists(*names):
+    return lambda program, process: wait_for(lambda: (program.folder.joinpath(*names)).exists())
+
+
+def lines(count):
+    def read(program, process):
+        for _ in range(count):
+            assert process.stdout.readline()
+
+    return read
+
+
+def submitted(program, process):
+    def some():
+        if not (program.folder / ".pyboinc" / "config.xml").exists():
+            return False
+        return program.query("SELECT COALESCE(MAX(njobs), 0) FROM pyboinc_batch") != [(0,)]
+
+    wait_for(some)
+
+
+MOMENTS = {
+    "the program has begun": lines(1),
+    "the project is being made": exists(".pyboinc"),
+    "the project is there": exists(".pyboinc", "config.xml"),
+    "the checkpoint is there": exists("pyboinc_checkpoint"),
+    "some calls are committed": submitted,
+    "one output was handled": lines(2),
+    "some outputs were handled": lines(100),
+    "all but one were handled": lines(JOBS),
+    "all were handled": lines(JOBS + 1),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_when(squares, moment):
+    with squares.running() as process:
+        MOMENTS[moment](squares, process)
+        process.kill()
+        process.wait()
+    check_finished(squares)
+
+
+def test_killed_again_and_again(squares):
+    for moment in MOMENTS.values():
+        with squares.running() as process:
+            moment(squares, process)
+            process.kill()
+            process.wait()
+    check_finished(squares)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stopped_by_a_signal(squares, number):
+    with squares.running() as process:
+        lines(50)(squares, process)
+        process.send_signal(number)
+        begun = time.monotonic()
+        _, complaints = process.communicate(timeout=30)
+        assert time.monotonic() - begun < 5
+        assert process.returncode == 128 + number
+        assert "Traceback" not in complaints
+    check_finished(squares)
+
+
+def test_no_process_outlives_a_killed_master(squares):
+    squares.write(app_slave="import time; time.sleep(600)")
+    with squares.running() as process:
+        wait_for(lambda: len(descendants(process.pid)) >= 4)
+        family = descendants(process.pid)
+        process.kill()
+        process.wait()
+        wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") and not zombie(pid) for pid in family))
+
+
+def test_a_host_that_is_killed_is_replaced(squares):
+    squares.write(app_slave="import time; time.sleep(0.02)\n" + SLAVE.replace("\n    ", "\n"))
+    with squares.running() as process:
+        lines(20)(squares, process)
+        hosts = [pid for pid in descendants(process.pid) if parent(pid) == process.pid]
+        os.kill(hosts[0], signal.SIGKILL)
+        output, complaints = process.communicate(timeout=60)
+        assert output.splitlines()[-1] == "each once", complaints
+
+
+def test_results_are_not_replayed_where_a_service_keeps_its_own_state(squares):
+    squares.write(app_master=MASTER.replace("handle_result)", "handle_result, replay=False)"))
+    with squares.running() as process:
+        lines(100)(squares, process)
+        process.send_signal(signal.SIGTERM)
+        first = process.communicate(timeout=30)[0].split()
+    second = squares.run("--quiet").stdout.split()
+    outputs = [int(line) for line in first + second if line.isdigit()]
+    assert set(outputs) | {0} == {i * i for i in range(JOBS)}
+
+
+def test_an_order_of_its_own(squares):
+    """Restarts of everything and the order of the files in new/ change nothing."""
+    squares.run("--quiet")
+    old, new = squares.folder / "old", squares.folder / "new"
+    for name in sorted(os.listdir(old), reverse=True)[::3]:
+        (old / name).rename(new / name)
+    check_finished(squares)
+
+
+def descendants(pid):
+    """The processes below *pid* that are alive."""
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and not zombie(int(entry)):
+            children.setdefault(parent(int(entry)), []).append(int(entry))
+    found, todo = [], [pid]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def stat(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return ["X", "0"]
+
+
+def parent(pid):
+    return int(stat(pid)[1])
+
+
+def zombie(pid):
+    return stat(pid)[0] in {"Z", "X"}
