@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from aioboinc import failures, publishing, service
+from aioboinc import failures, pipeline, publishing, service
 from aioboinc import project as projects
 from aioboinc.store.assimilations import Execution, Published, Workunit
 
@@ -54,7 +54,7 @@ async def one_pass(
     held: Held,
     *,
     appid: int,
-    limit: int = 2000,
+    limit: int = 1000,
     share: tuple[int, int] = (1, 0),
     clock: Callable[[], float] = time.time,
     stop: Callable[[], bool] = lambda: False,
@@ -65,23 +65,23 @@ async def one_pass(
     passes. Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true, what was published is
     still counted. *stop* is called in another thread too.
     """
-    count = 0
     after = 0
-    while not stop():
-        now = clock()
-        workunits = await store.assimilations.ready(
-            appid, limit=limit, after=after, held=held.batches(now), share=share
-        )
-        if workunits:
-            published = await _publish(store, project, held, workunits, now, stop)
-            if published:
-                count += await store.assimilations.finish(published, now=int(clock()))
-        if len(workunits) < limit:
-            break
-        after = workunits[-1].id
-    if count:
-        _log.info("assimilated %d workunits", count)
-    return count
+    async with pipeline.Behind() as behind:
+        while not stop():
+            now = clock()
+            workunits = await store.assimilations.ready(
+                appid, limit=limit, after=after, held=held.batches(now), share=share
+            )
+            if workunits:
+                published = await _publish(store, project, held, workunits, now, stop)
+                if published:
+                    await behind.start(store.assimilations.finish(published, now=int(clock())))
+            if len(workunits) < limit:
+                break
+            after = workunits[-1].id
+    if behind.count:
+        _log.info("assimilated %d workunits", behind.count)
+    return behind.count
 
 
 async def _publish(

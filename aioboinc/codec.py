@@ -57,7 +57,7 @@ class Limits:
 
     depth: int = 200
     """How deep containers and objects may be in each other."""
-    nodes: int = 1 << 26
+    nodes: int = 1 << 25
     """How many values; a container or object counts as 16, as empty ones are small files and much memory."""
     size: int = 1 << 30
     """Bytes of the file, less than 2**31."""

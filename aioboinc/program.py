@@ -77,14 +77,15 @@ def build(sources: Sources, project: str, key: keys.PrivateKey) -> bytes:
     return archive.build([(MANIFEST, manifest), (SIGNATURE, key.sign(manifest)), *sorted(sources.files.items())])
 
 
-def registry(sources: Sources) -> codec.Registry:
-    """Return the registry of the classes that inputs and outputs of the program may contain.
+def registry(*programs: Sources) -> codec.Registry:
+    """Return the registry of the classes that inputs and outputs of *programs* may contain.
 
-    They are those of its modules. The slave file is none of them: on the host it is ``__main__``, and to
+    They are those of their modules. A slave file is none of them: on the host it is ``__main__``, and to
     import it here would run it.
     """
+    slaves = {sources.slave for sources in programs}
     return codec.Registry.of_modules(
-        sorted(name for name, path in sources.modules.items() if path != sources.slave)
+        sorted({name for sources in programs for name, path in sources.modules.items() if path not in slaves})
     )
 
 

@@ -79,10 +79,12 @@ async def setup(
     read = project.read(root)
     if read.embedded:
         raise errors.ProjectError(f"{root} is a project of aioboinc's own: it needs no setup")
-    async with connectors.open(read.database_url) as connector:
-        site = setup_site.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
-        with setup_site.clear_errors(root):
-            await _Setup(site, options).run()
+    connector = connectors.open(read.database_url)
+    site = setup_site.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
+    with setup_site.clear_errors(root):
+        work = _Setup(site, options)
+        async with connector:
+            await work.run()
 
 
 class _Setup:

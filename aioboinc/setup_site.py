@@ -62,7 +62,7 @@ class Site:
             existing = directory
             while not existing.exists():
                 existing = existing.parent
-            if not os.access(existing, os.W_OK | os.X_OK):
+            if not os.access(existing, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
                 user = _user_name(os.geteuid())
                 raise errors.ProjectError(
                     f"{existing}: {user} has no write access; give the directory to the project's owner"

@@ -43,10 +43,12 @@ async def undo(
     read = project.read(root)
     if read.embedded:
         raise errors.ProjectError(f"{root} is a project of aioboinc's own: to undo it, delete the directory")
-    async with connectors.open(read.database_url) as connector:
-        site = setup_site.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
-        with setup_site.clear_errors(root):
-            await _Undo(site, batches.Batches(connector), force=force).run()
+    connector = connectors.open(read.database_url)
+    site = setup_site.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
+    with setup_site.clear_errors(root):
+        work = _Undo(site, batches.Batches(connector), force=force)
+        async with connector:
+            await work.run()
 
 
 class _Undo:

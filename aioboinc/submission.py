@@ -94,8 +94,7 @@ class CallQueue:
 
     def registry(self) -> codec.Registry:
         """Return the classes of all programs called so far."""
-        modules = {module for sources, _ in list(self._sources.values()) for module in sources.modules}
-        return codec.Registry.of_modules(modules)
+        return program.registry(*(sources for sources, _ in list(self._sources.values())))
 
     def _program(self, slave: str | Path, include: Sequence[str | Path]) -> tuple[program.Sources, codec.Registry]:
         key = (str(slave), tuple(map(str, include)))

@@ -36,7 +36,7 @@ async def one_pass(
     *,
     appid: int,
     now: int,
-    limit: int = 1000,
+    limit: int = 500,
     share: tuple[int, int] = (1, 0),
     delete_delay: int = 0,
 ) -> int:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aioboinc import codec, comparators, credit, envelope, models, service, staging
+from aioboinc import codec, comparators, credit, envelope, models, pipeline, service, staging
 from aioboinc import project as projects
 from aioboinc.store.validations import Decision, Result, Verdict, Workunit
 
@@ -83,7 +83,7 @@ async def one_pass(
     *,
     appid: int,
     policy: Policy,
-    limit: int = 1000,
+    limit: int = 500,
     share: tuple[int, int] = (1, 0),
     clock: Callable[[], float] = time.time,
     stop: Callable[[], bool] = lambda: False,
@@ -93,22 +93,22 @@ async def one_pass(
     Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true, what was looked at is still
     written down. *stop* is called in another thread too.
     """
-    count = 0
     after = 0
-    while not stop():
-        workunits = await store.validations.pending(appid, limit=limit, after=after, share=share)
-        if not workunits:
-            break
-        decisions = await service.in_thread(examine, project, workunits, policy, stop)
-        now = int(clock())
-        later = now + policy.retry
-        count += await store.validations.record(decisions, now=now, later=later, hosts=policy.hosts)
-        if len(workunits) < limit:
-            break
-        after = workunits[-1].id
-    if count:
-        _log.info("validated %d workunits", count)
-    return count
+    async with pipeline.Behind() as behind:
+        while not stop():
+            workunits = await store.validations.pending(appid, limit=limit, after=after, share=share)
+            if not workunits:
+                break
+            decisions = await service.in_thread(examine, project, workunits, policy, stop)
+            now = int(clock())
+            later = now + policy.retry
+            await behind.start(store.validations.record(decisions, now=now, later=later, hosts=policy.hosts))
+            if len(workunits) < limit:
+                break
+            after = workunits[-1].id
+    if behind.count:
+        _log.info("validated %d workunits", behind.count)
+    return behind.count
 
 
 def examine(

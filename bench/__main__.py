@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 0
             names = list(_STAGES) if options.stage == "all" else [options.stage]
             machine = environment.machine(place)
-            stages = []
+            stages: list[measuring.Stage] = []
             for name in names:
                 print(f"{name}:", file=sys.stderr, flush=True)
                 stages.append(runner.run(_STAGES[name](place)))  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -56,20 +57,23 @@ class Tools:
 
     async def run(self, place: Place, name: str, *options: str, stdin: Path | None = None) -> None:
         """Run a tool on the project in *place* to its end."""
-        root = place.project.root
+        await asyncio.to_thread(self._run, place.project.root, [str(self._bin / name), *options], stdin)
+
+    def _run(self, root: Path, command: list[str], stdin: Path | None) -> None:
         with open(stdin or os.devnull, "rb") as source:
-            process = await asyncio.create_subprocess_exec(
-                str(self._bin / name),
-                *options,
+            process = subprocess.run(
+                command,
                 cwd=root,
                 env={**os.environ, "BOINC_PROJECT_DIR": str(root)},
                 stdin=source,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                check=False,
             )
-            _, output = await process.communicate()
         if process.returncode:
-            raise errors.UsageError(f"{self._bin / name} failed:\n{output.decode(errors='replace')[-2000:]}")
+            raise errors.UsageError(f"{command[0]} failed:\n{process.stderr[-2000:]}")
 
 
 async def stage_and_create(tools: Tools, place: Place, opened: Opened, count: int) -> float:

@@ -25,30 +25,30 @@ _CHUNK = 1000
 def contenders(environment: Environment, count: int) -> list[measuring.Contender]:
     """Return the bounds of submission: *count* rows of one workunit each, *count* files."""
 
-    def bound(name: str, work: Callable[[Place, Sequence[str]], float]) -> measuring.Contender:
+    def bound(name: str, work: Callable[[Place, Sequence[str], int], float]) -> measuring.Contender:
         async def measure() -> float:
             place = await environment.new_place()
             async with connectors.open(place.project.database_url) as connector:
                 columns = list(await connector.read(lambda tx: tx.columns("workunit")))
             measuring.settle()
-            return await asyncio.to_thread(work, place, columns)
+            return await asyncio.to_thread(work, place, columns, count)
 
         return measuring.Contender(name, measuring.Kind.BOUND, measure)
 
-    files = bound("create, write, close the input files", lambda place, _: _create_files(place, count))
+    files = bound("create, write, close the input files", _create_files)
     if environment.settings.database == "sqlite":
         return [
             files,
-            bound("INSERT of the workunits, nothing else", lambda *place: _insert_sqlite(*place, count)),
+            bound("INSERT of the workunits, nothing else", _insert_sqlite),
         ]
     return [
         files,
-        bound("INSERT of the workunits, 1 MB statements", lambda *place: _insert(*place, count)),
-        bound("LOAD DATA LOCAL of the workunits", lambda *place: _load_data(*place, count)),
+        bound("INSERT of the workunits, 1 MB statements", _insert),
+        bound("LOAD DATA LOCAL of the workunits", _load_data),
     ]
 
 
-def _create_files(place: Place, count: int) -> float:
+def _create_files(place: Place, _: Sequence[str], count: int) -> float:
     data = [bytes(200)] * count
     start = time.perf_counter()
     directory = os.open(place.project.download_dir, os.O_RDONLY)

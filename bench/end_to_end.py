@@ -22,7 +22,7 @@ __all__ = ["run"]
 
 
 async def run(environment: Environment) -> measuring.Stage:
-    """Measure jobs of no duration: for us each in a process of its own, durable, and with a master that can go on."""
+    """Measure jobs of no duration: each in a process of its own, durable, with a master that can go on."""
     settings = environment.settings
     cores = len(os.sched_getaffinity(0))
     first: list[float] = []

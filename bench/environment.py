@@ -1,4 +1,4 @@
-"""Where it is measured: fresh directories, a private MariaDB with its durable defaults, projects in both databases."""
+"""Where it is measured: fresh directories, a private MariaDB as it is shipped, projects in both databases."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Opened:
 
 
 class Environment:
-    """A directory with all that is measured, removed at the end and not before: ext4 is slow after a mass deletion."""
+    """A directory with all that is measured, removed at the end only: ext4 is slow after a mass deletion."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -146,7 +146,7 @@ class Environment:
         """Make a project in the database that is asked for, with the application and one host."""
         directory = self.new_directory()
         root = directory / "project"
-        for name in ("download", "upload", "keys", "apps", "log", "templates"):
+        for name in ("download", "upload", "keys", "apps", "log", "templates", "cgi-bin"):
             (root / name).mkdir(parents=True)
         for tree in (root / "download", root / "upload"):
             for number in range(1024):
@@ -188,8 +188,10 @@ class Environment:
     @functools.cached_property
     def _keys(self) -> Mapping[str, bytes]:
         directory = self.new_directory()
-        paths = (directory / keys.PROGRAM_PRIVATE, directory / keys.PROGRAM_PUBLIC)
-        keys.create(*paths)
+        keys.create(directory / keys.PROGRAM_PRIVATE, directory / keys.PROGRAM_PUBLIC)
+        paths = list(directory.iterdir())
+        if self.settings.beside is not None:
+            paths.append(projects.read(self.settings.beside).key_dir / "upload_private")
         return {path.name: path.read_bytes() for path in paths}
 
     @functools.cached_property
@@ -214,9 +216,7 @@ class Server:
         self.server = mariadb.MariaDB(
             program, (f"--port={self.port}", "--bind-address=127.0.0.1", "--skip-name-resolve")
         )
-        self.server.execute(
-            f"CREATE USER {_USER}@'127.0.0.1' IDENTIFIED BY '{_PASSWORD}'; GRANT FILE ON *.* TO {_USER}@'127.0.0.1'"
-        )
+        self.server.execute(f"CREATE USER {_USER}@'127.0.0.1' IDENTIFIED BY '{_PASSWORD}'")
 
     def __enter__(self) -> Server:
         return self

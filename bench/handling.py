@@ -69,7 +69,7 @@ async def _restart(environment: Environment) -> float:
 
     async def make_calls() -> AsyncIterator[Awaitable[None]]:
         for number in range(count):
-            yield submission.pyboinc_call(place.batch_dir / jobs.SLAVE, jobs.value(number))
+            yield submission.pyboinc_call(place.batch_dir / jobs.SLAVE, jobs.value(number), quorum=1)
 
     seen: set[int] = set()
     measuring.settle()

@@ -36,7 +36,7 @@ async def run(environment: Environment, settle: float = _SETTLE, watch: float = 
 
     async def make_calls() -> AsyncIterator[Awaitable[None]]:
         for number in range(settings.jobs):
-            yield submission.pyboinc_call(place.batch_dir / jobs.SLAVE, jobs.value(number))
+            yield submission.pyboinc_call(place.batch_dir / jobs.SLAVE, jobs.value(number), quorum=1)
 
     submitted = asyncio.Event()
 
@@ -46,7 +46,7 @@ async def run(environment: Environment, settle: float = _SETTLE, watch: float = 
 
     batches.Batches.progress = counted  # type: ignore[method-assign]
     try:
-        master = asyncio.ensure_future(
+        waiting_master = asyncio.ensure_future(
             master.pyboinc_master(
                 make_calls,
                 lambda output: None,
@@ -56,7 +56,7 @@ async def run(environment: Environment, settle: float = _SETTLE, watch: float = 
             )
         )
         waiting = asyncio.ensure_future(submitted.wait())
-        await asyncio.wait({master, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({waiting_master, waiting}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(settle)
         polls, cpu, start = 0, time.process_time(), time.perf_counter()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -64,9 +64,9 @@ async def run(environment: Environment, settle: float = _SETTLE, watch: float = 
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
         waiting.cancel()
-        master.cancel()
+        waiting_master.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await master
+            await waiting_master
     finally:
         batches.Batches.progress = progress  # type: ignore[method-assign]
     figures = [

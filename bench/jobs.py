@@ -25,7 +25,7 @@ def value(number: int) -> dict[str, object]:
 
 
 async def submit(place: Place, opened: Opened, count: int, *, results: bool = True, inline: int = 0) -> None:
-    """Make *count* calls and submit them, as a master does; without *results*, these are left to the transitioner."""
+    """Make *count* calls and submit them as a master does, without *results* if the transitioner is to make them."""
     # Where results need certificates, only the transitioner can make them.
     stager = staging.Stager(dataclasses.replace(place.project, upload_certificates=not results))
     queue = submission.CallQueue(place.batch_dir)
@@ -33,7 +33,7 @@ async def submit(place: Place, opened: Opened, count: int, *, results: bool = Tr
 
     async def make_calls() -> None:
         for number in range(count):
-            await submission.pyboinc_call(SLAVE, value(number))
+            await submission.pyboinc_call(SLAVE, value(number), quorum=1)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(submission.make(make_calls, queue))

@@ -1,4 +1,4 @@
-"""Scale: the cost of a job in a batch of --jobs beside one a hundredth as large, stage by stage, and the memory."""
+"""Scale: the cost of a job in a batch of --jobs beside one a hundredth as large, and the memory it takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stand-in for the hosts: writes what a scheduler and an upload handler would have left, and the daemons after them."""
+"""A stand-in for the hosts: writes what a scheduler, an upload handler and daemons would have left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aioboinc import codec, connectors, envelope, models, project, staging
 from bench import jobs
 from bench.environment import Opened, Place
 
-__all__ = ["assimilate", "execute", "publish", "validate"]
+__all__ = ["execute", "publish", "validate"]
 
 _PAGE = 5000
 _FILE_NAME = re.compile(rb"<name>([^<]+)</name>")
@@ -24,7 +24,7 @@ WHERE r.server_state = :unsent AND r.id > :after ORDER BY r.id LIMIT :limit
 _REPORT = """
 UPDATE result SET server_state = :over, outcome = :success, client_state = :uploaded, hostid = 1, userid = 1,
     sent_time = :then, received_time = :then, report_deadline = :then + 604800, app_version_id = 1,
-    app_version_num = 100, elapsed_time = 3.5, cpu_time = 3.25, flops_estimate = 1e9, xml_doc_out = :out,
+    app_version_num = 100, elapsed_time = 3.5, cpu_time = 3.25, flops_estimate = 2.5e9, xml_doc_out = :out,
     stderr_out = :stderr, peak_working_set_size = 12132352, peak_swap_size = 19120128, peak_disk_usage = 7153
 WHERE id IN (:ids)
 """
@@ -34,7 +34,8 @@ _VALID = "UPDATE result SET validate_state = :valid WHERE batch = :batch"
 _CANONICAL = {
     "mysql": """
         UPDATE workunit w JOIN result r ON r.workunitid = w.id
-        SET w.need_validate = 0, w.canonical_resultid = r.id, w.assimilate_state = :ready, w.transition_time = :never
+        SET w.need_validate = 0, w.canonical_resultid = r.id, w.assimilate_state = :ready,
+            w.transition_time = :never
         WHERE w.batch = :batch
         """,
     "sqlite": """

@@ -25,18 +25,15 @@ exit %ERRORLEVEL%
 :no_python
 set "PYBOINC_REASON=This computer needs Python 3.8 or newer for this project: install it, from python.org for example."
 >>stderr.txt echo pyboinc: %PYBOINC_REASON%
->boinc_temporary_exit (
-    echo 3600
-    echo %PYBOINC_REASON%
-    echo notice
-)
+>boinc_temporary_exit echo 3600
+>>boinc_temporary_exit echo %PYBOINC_REASON%
+>>boinc_temporary_exit echo notice
 exit 0
 
 :resolve
 rem Sets PYBOINC_PATH to the path that the name %1 stands for: a file, or a text with a soft link.
 set "PYBOINC_PATH=%~1"
-findstr /b /c:"<soft_link>" "%~1" >nul 2>nul || goto :eof
-for /f "usebackq tokens=2 delims=<>" %%p in ("%~1") do set "PYBOINC_PATH=%%p"
+for /f "usebackq tokens=1,2 delims=<>" %%a in ("%~1") do if "%%a"=="soft_link" set "PYBOINC_PATH=%%b"
 set "PYBOINC_PATH=%PYBOINC_PATH:/=\%"
 goto :eof
 
@@ -63,9 +60,11 @@ call :take "%PYBOINC_HOME%\python.exe"
 if defined PYBOINC_PYTHON goto :eof
 if exist "%PYBOINC_HOME%" rmdir /s /q "%PYBOINC_HOME%"
 set "PYBOINC_NEW=%PYBOINC_HOME%.%RANDOM%%RANDOM%"
-mkdir "%PYBOINC_NEW%" || goto :eof
-"%SystemRoot%\System32\tar.exe" -xf "%PYBOINC_ARCHIVE%" -C "%PYBOINC_NEW%" >nul 2>nul || goto :unpacked
-copy /b /y "%PYBOINC_EXECUTABLE%" "%PYBOINC_NEW%\python.exe" >nul 2>nul || goto :unpacked
+mkdir "%PYBOINC_NEW%" >nul 2>nul
+"%SystemRoot%\System32\tar.exe" -xf "%PYBOINC_ARCHIVE%" -C "%PYBOINC_NEW%" >nul 2>nul
+if errorlevel 1 goto :unpacked
+copy /b /y "%PYBOINC_EXECUTABLE%" "%PYBOINC_NEW%\python.exe" >nul 2>nul
+if errorlevel 1 goto :unpacked
 rem Of two jobs that come at the same time, one is too late: a directory is not renamed to a name that exists.
 for %%h in ("%PYBOINC_HOME%") do ren "%PYBOINC_NEW%" "%%~nxh" >nul 2>nul
 :unpacked
@@ -74,8 +73,13 @@ call :take "%PYBOINC_HOME%\python.exe"
 goto :eof
 
 :take_installed
-for /f "usebackq delims=" %%p in (`py -3 -E -s -c "import sys; print(sys.executable)" 2^>nul`) do call :take "%%p"
-for %%n in (python3.exe python.exe) do for /f "delims=" %%p in ('where $PATH:%%n 2^>nul') do call :take "%%p"
-for /d %%d in ("%LocalAppData%\Programs\Python\Python3*" "%ProgramFiles%\Python3*" "%SystemDrive%\Python3*" ^
-    "%ProgramData%\miniconda3" "%ProgramData%\anaconda3") do call :take "%%~d\python.exe"
+for /f "usebackq delims=" %%p in (`py -3 -E -s -c "import sys; sys.stdout.reconfigure(encoding='oem'); print(sys.executable)" 2^>nul`) do call :take "%%p"
+set "PYBOINC_DIRECTORIES=%PATH:"=%"
+for %%d in ("%PYBOINC_DIRECTORIES:;=" "%") do call :take "%%~d\python.exe"
+for %%v in (14 13 12 11 10 9 8) do (
+    call :take "%ProgramFiles%\Python3%%v\python.exe"
+    call :take "%LocalAppData%\Programs\Python\Python3%%v\python.exe"
+    call :take "%SystemDrive%\Python3%%v\python.exe"
+)
+for %%d in (miniconda3 anaconda3) do call :take "%ProgramData%\%%d\python.exe"
 goto :eof

@@ -6,6 +6,7 @@ On Linux /proc is read, elsewhere ``ps`` is run. processes_windows.py has the sa
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import resource
 import select
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
 __all__ = [
     "ProcTable",
@@ -301,11 +302,16 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 def _prctl(option: int, value: int) -> bool:
     try:
-        import ctypes
-
-        return bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
+        return bool(_libc().prctl(option, value, 0, 0, 0) == 0)
     except (ImportError, OSError, AttributeError):
         return False
+
+
+@functools.lru_cache(maxsize=None)  # to open it costs a forked child more than the fork
+def _libc() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)
 
 
 def die_with_parent(parent: int) -> None:

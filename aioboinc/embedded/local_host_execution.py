@@ -25,6 +25,8 @@ GROWTH = 2e9
 """Bytes that a job allocates in a second at most, as far as we expect."""
 DISK_SECONDS = 1.0
 """The slot's size is looked at so often."""
+SMALL = 1 << 20
+"""Bytes; inputs below that are read before the fork."""
 
 # BOINC's numbers (lib/error_numbers.h, lib/common_defs.h).
 SIGNALLED = 193
@@ -55,10 +57,15 @@ class Execution:
         self._deadline = self._started + job["elapsed_bound"]
         self._next_look = self._started + min(LOOK_SECONDS, job["memory_bound"] / GROWTH)
         self._next_look_at_disk = self._started + DISK_SECONDS
+        # What can be done on this side is done here: a child copies each page of memory that it uses.
         host = os.getpid()
+        init = init_data.InitData(
+            wu_name=job["workunit"], result_name=job["name"], project_dir=place.project_dir, client_pid=host
+        )
+        data = _input(job)
         self._pid = os.fork()
         if self._pid == 0:
-            _become_slave(job, prepared, place, private, host)
+            _become_slave(prepared, place, init, data, private)
         with contextlib.suppress(OSError):
             os.setpgid(self._pid, self._pid)  # both processes do it: neither can rely on the other being first
 
@@ -169,14 +176,33 @@ class Execution:
             self._abort(DISK_LIMIT_EXCEEDED, f"exceeded disk limit: {used / 1e6:.2f}MB > {bound / 1e6:.2f}MB")
 
 
+def _input(job: Job) -> bytes | None:
+    """Return the input unless it is large: the slave reads that itself."""
+    if job["input"] is not None:
+        return base64.b64decode(job["input"])
+    try:
+        file = os.open(job["links"][slot.INPUT], os.O_RDONLY | os.O_CLOEXEC)
+    except (KeyError, OSError):
+        return None  # the slave will say what is wrong with it
+    try:
+        data = os.read(file, SMALL)
+    finally:
+        os.close(file)
+    return data if len(data) < SMALL else None
+
+
 def _become_slave(
-    job: Job, prepared: slave.Prepared | Exception, place: Slot, private: tuple[int, ...], host: int
+    prepared: slave.Prepared | Exception,
+    place: Slot,
+    init: init_data.InitData,
+    data: bytes | None,
+    private: tuple[int, ...],
 ) -> NoReturn:
-    """Run *job* and end; the process is a child that was just forked."""
+    """Run the job and end; the process is a child that was just forked."""
     status = failures.CHILD_FAILED
     try:
         os.setpgid(0, 0)
-        processes_unix.die_with_parent(host)
+        processes_unix.die_with_parent(init.client_pid)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(place.stderr, 1)
@@ -188,10 +214,6 @@ def _become_slave(
             failures.say(f"the program can't be started: {prepared}")
             status = failures.INIT_FAILURE
         else:
-            data = base64.b64decode(job["input"]) if job["input"] is not None else None
-            init = init_data.InitData(
-                wu_name=job["workunit"], result_name=job["name"], project_dir=place.project_dir, client_pid=host
-            )
             status = slave.run(prepared, place.path, init, data)
     except BaseException:
         traceback.print_exc()

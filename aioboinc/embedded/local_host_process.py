@@ -142,6 +142,7 @@ class Programs:
             self._count += 1
             directory = os.path.join(self._directory, str(self._count))
             prepared = slave.prepare(path, signature.load(self._key), directory)
+            _freeze()
         self._known[path] = prepared  # last: the order is that of use
         if len(self._known) > PROGRAMS_KEPT:
             forgotten = self._known.pop(next(iter(self._known)))

@@ -50,3 +50,14 @@ SELECT elapsed_time, flops_estimate FROM (
     SELECT outcome, elapsed_time, flops_estimate FROM result WHERE batch = :batch ORDER BY id LIMIT :limit
 ) r
 WHERE outcome = :success AND elapsed_time > 0
+
+-- top_priority: the highest priority of an unsent result below another one
+SELECT MAX(priority) AS priority FROM result WHERE server_state = :unsent AND priority < :below
+
+-- send: results that go to a host
+UPDATE result SET server_state = :in_progress, hostid = :hostid, userid = :userid, sent_time = :now,
+    report_deadline = :deadline, app_version_id = :app_version_id, flops_estimate = :flops
+WHERE id IN (:ids) AND server_state = :unsent
+
+-- expect: the transitioner looks at workunits when a result of them is due, at the latest
+UPDATE workunit SET transition_time = :deadline WHERE id IN (:ids) AND transition_time > :deadline

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import connectors, models, sql
-from aioboinc.store import scheduling
 
 __all__ = ["TOP", "Assignment", "Candidate", "Dispatch", "Excess", "Position", "Recipient", "Sent"]
 
@@ -67,10 +66,24 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment(scheduling.Assignment):
+class Assignment:
     """A result that has been sent to a host, with all that the host needs."""
 
+    name: str
+    """Name of the result."""
     batch: int
+    xml_doc_in: str
+    """The result's document: its output files."""
+    workunit_name: str
+    xml_doc: str
+    """The workunit's document: its input files and command line."""
+    rsc_fpops_est: float
+    rsc_fpops_bound: float
+    rsc_memory_bound: float
+    """Bytes."""
+    rsc_disk_bound: float
+    """Bytes."""
+    report_deadline: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +115,6 @@ class Dispatch:
     def __init__(self, connector: connectors.Connector) -> None:
         self._connector = connector
         self._sql = sql.load("dispatch", connector.dialect)
-        self._scheduling = sql.load("scheduling", connector.dialect)
         self._clients = sql.load("clients", connector.dialect)
 
     async def in_progress(self) -> Mapping[int, set[str]]:
@@ -156,7 +168,7 @@ class Dispatch:
                     {"id": row["id"], "sent_time": sent_time, "report_deadline": deadline, **states},
                 )
                 await tx.execute(
-                    self._scheduling["expect"],
+                    self._sql["expect"],
                     {"ids": [row["workunitid"]], "deadline": deadline if needed else now},
                 )
                 if needed:
@@ -272,7 +284,7 @@ class Dispatch:
             if row is not None and row["id"] is not None:
                 return priority, after, row["id"]
             row = await tx.fetch_one(
-                self._scheduling["top_priority"], {"unsent": models.ServerState.UNSENT, "below": priority}
+                self._sql["top_priority"], {"unsent": models.ServerState.UNSENT, "below": priority}
             )
             priority = None if row is None else row["priority"]
             after = 0
@@ -309,7 +321,7 @@ class Dispatch:
             group = [candidate for candidate in chosen if candidate.delay_bound == bound]
             deadline = _deadline(now, bound)
             await tx.execute(
-                self._scheduling["send"],
+                self._sql["send"],
                 {
                     "ids": [candidate.id for candidate in group],
                     "hostid": recipient.hostid,
@@ -323,7 +335,7 @@ class Dispatch:
                 },
             )
             await tx.execute(
-                self._scheduling["expect"],
+                self._sql["expect"],
                 {"ids": [candidate.workunitid for candidate in group], "deadline": deadline},
             )
         rows = await tx.fetch_all(

@@ -1,9 +1,12 @@
 """``python -m aioboinc run`` on the embedded project: the whole way of a job, with real processes."""
 
+import fcntl
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 
 SLAVE = """
@@ -60,6 +63,7 @@ def test_quiet(sum_of_squares):
 
 def test_a_bar_on_a_terminal(sum_of_squares):
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     try:
         process = subprocess.Popen(
             sum_of_squares.command, cwd=sum_of_squares.folder, stderr=slave, stdout=subprocess.PIPE, text=True
@@ -264,7 +268,7 @@ def test_several_masters_in_one_process_and_one_is_cancelled(program):
         )
     )
     finished = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", script.name],
+        [sys.executable, "-W", "error", script.name],
         cwd=program.folder,
         env=program.environment,
         capture_output=True,

@@ -21,7 +21,7 @@ from aioboinc import (
 )
 from aioboinc.store import batches, submissions
 
-__all__ = ["APPID", "NOW", "OUTPUT_TEMPLATE", "World"]
+__all__ = ["APPID", "NOW", "OUTPUT_TEMPLATE", "PROGRAM", "World", "document", "input_sha256", "output"]
 
 NOW = 1_800_000_000
 APPID = 1

@@ -710,7 +710,7 @@ async def test_connection_lost_during_the_commit(database: str, mariadb: mariadb
         if not rows:
             await transaction.insert(INSERT, {"name": "other", "n": 1})
 
-    async with cutting(mariadb, b"COMMIT") as port:
+    async with cutting(mariadb, b"\x03COMMIT") as port:
         url = f"mysql://root@127.0.0.1:{port}/{_name(database)}"
         async with connectors.open(url, timing=pauses.timing) as connector:
             await connector.run(work)

@@ -35,7 +35,7 @@ def digest_of(folder, **environment):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); from aioboinc import runtime_archive as r; print(r.digest())"
     )
-    command = [sys.executable, "-I", "-S", "-B", "-c", script, folder]
+    command = [sys.executable, "-I", "-B", "-c", script, folder]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **environment})
     return done.stdout.strip()
 
@@ -78,7 +78,7 @@ def test_every_module_is_there(tmp_path):
         sys.path.insert(0, sys.argv[1])
         print(*map(importlib.import_module, sys.argv[2:]))
     """
-    command = [sys.executable, "-I", "-S", "-B", "-W", "error", "-c", script, path, *names]
+    command = [sys.executable, "-I", "-B", "-W", "error", "-c", script, path, *names]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.count(f"'{path}{os.sep}aioboinc") == len(names)
 

@@ -1,0 +1,128 @@
+import json
+import xml.etree.ElementTree
+
+import pytest
+
+from aioboinc import app_versions, errors, keys, python_bundle, runtime_archive
+
+LINUX = app_versions.PLATFORMS["x86_64-pc-linux-gnu"]
+WINDOWS = app_versions.PLATFORMS["windows_arm64"]
+BUNDLE = python_bundle.Bundle(LINUX.name, b"executable", b"archive")
+KEY = b'{"e":65537,"n":"c0"}\n'
+
+
+@pytest.fixture(scope="module")
+def code_sign(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("keys")
+    keys.create_code_sign_keys(directory)
+    private = keys.load_code_sign_private(directory / "code_sign_private")
+    return private, keys.load_code_sign_public(directory / "code_sign_public")
+
+
+def url(name):
+    return f"http://example.org/download/{name}"
+
+
+def test_files():
+    launcher, runtime, key = app_versions.files(LINUX, KEY)
+    assert launcher.is_main_program
+    assert launcher.executable
+    assert launcher.name.endswith(".sh")
+    assert runtime.open_name == "pyboinc_runtime"
+    assert runtime.data == runtime_archive.build()
+    assert (key.open_name, key.data) == ("pyboinc_key", KEY)
+    assert not runtime.executable
+    assert all(app_versions.is_ours(file.name) for file in (launcher, runtime, key))
+    assert app_versions.files(WINDOWS, KEY)[0].name.endswith(".bat")
+
+
+def test_a_name_has_one_content():
+    names = {
+        file.name for platform in app_versions.PLATFORMS.values() for file in app_versions.files(platform, KEY)
+    }
+    assert len(names) == 4  # two launchers, the runtime, the key
+    other = app_versions.files(LINUX, KEY + b" ")
+    assert other[-1].name != app_versions.files(LINUX, KEY)[-1].name
+
+
+def test_files_with_an_interpreter():
+    *_, executable, archive = app_versions.files(LINUX, KEY, BUNDLE)
+    assert (executable.open_name, executable.executable) == ("pyboinc_python", True)
+    assert (archive.open_name, archive.executable) == ("pyboinc_python_files", False)
+    assert archive.name.endswith(".tar.gz")
+    *_, executable, _ = app_versions.files(WINDOWS, KEY, BUNDLE)
+    assert executable.name.endswith(".exe")
+
+
+def test_version_xml():
+    files = app_versions.files(LINUX, KEY, BUNDLE)
+    text = app_versions.version_xml(files)
+    root = xml.etree.ElementTree.fromstring(text)
+    assert [file.findtext("physical_name") for file in root.iter("file")] == [file.name for file in files]
+    assert [file.findtext("logical_name") for file in root.iter("file")] == [file.open_name for file in files]
+    assert [file.find("main_program") is not None for file in root.iter("file")] == [True] + [False] * 4
+    assert root.findtext("api_version") == "7.20.5"
+    assert "'" not in text  # update_versions puts it into SQL as it is
+
+
+def test_document(code_sign):
+    private, public = code_sign
+    files = app_versions.files(LINUX, KEY)
+    document = app_versions.document(files, 101, url, private)
+    assert document.startswith(
+        f"<file_info>\n    <name>{files[0].name}</name>\n    <url>{url(files[0].name)}</url>\n    <executable/>\n"
+        "    <file_signature>\n"
+    )
+    assert document.endswith(
+        "</app_version>\n",
+    )
+    assert "<version_num>101</version_num>" in document
+    assert app_versions.names(document) == [file.name for file in files]
+    assert app_versions.is_signed(document, files, public)
+
+
+def test_documents_that_are_not_current(code_sign, tmp_path):
+    private, public = code_sign
+    files = app_versions.files(LINUX, KEY)
+    document = app_versions.document(files, 101, url, private)
+    assert not app_versions.is_signed(document, app_versions.files(LINUX, KEY + b" "), public)
+    assert not app_versions.is_signed(document, app_versions.files(LINUX, KEY, BUNDLE), public)
+    assert not app_versions.is_signed(document.replace("0", "1"), files, public)
+    assert not app_versions.is_signed("<file_info>", files, public)
+    keys.create_code_sign_keys(tmp_path)
+    assert not app_versions.is_signed(document, files, keys.load_code_sign_public(tmp_path / "code_sign_public"))
+
+
+def test_kept_bundle(code_sign, tmp_path):
+    files = app_versions.files(LINUX, KEY, BUNDLE)
+    document = app_versions.document(files, 101, url, code_sign[0])
+    with pytest.raises(errors.ProjectError, match="--python"):
+        app_versions.kept_bundle(document, LINUX, tmp_path)
+    for file in files:
+        app_versions.place(tmp_path / file.name, file.data)
+    assert app_versions.kept_bundle(document, LINUX, tmp_path) == BUNDLE
+    plain = app_versions.document(files[:3], 101, url, code_sign[0])
+    assert app_versions.kept_bundle(plain, LINUX, tmp_path) is None
+
+
+def test_public_key(tmp_path):
+    key = keys.create(tmp_path / "private", tmp_path / "public")
+    fields = json.loads(app_versions.public_key(key, "http://example.org/"))
+    assert fields == {**json.loads(key.public_json), "project": "http://example.org/"}
+
+
+def test_label():
+    assert [app_versions.label(number) for number in (101, 110, 200)] == ["1.01", "1.10", "2.00"]
+
+
+def test_place(tmp_path):
+    path = tmp_path / "file"
+    app_versions.place(path, b"one", 0o755)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"one", 0o755)
+    before = path.stat()
+    app_versions.place(path, b"one", 0o644)
+    assert path.stat() == before
+    app_versions.place(path, b"two")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"two", 0o644)
+    assert not app_versions.is_placed(path, b"two", 0o755)
+    assert list(tmp_path.iterdir()) == [path]
