@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import xml.etree.ElementTree
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ _PYTHON, _PYTHON_FILES = "pyboinc_python", "pyboinc_python_files"
 """Open names: what the launchers call these files in a slot directory."""
 _DIGITS = 16
 """Digits of a content's SHA-256 in a name."""
-_NAME = re.compile(r"pyboinc_(launcher|runtime|key|python)_.+")
+_NAME = re.compile(r"\.?pyboinc_(launcher|runtime|key|python)_.+")
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ def document(
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether a file in a download directory has a name that `files` gives."""
+    """Tell whether a file in a download directory has a name that `files` gives, or `place` on the way there."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -228,18 +227,13 @@ def place(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file whole or not at all, unless it is there with this content. Blocks; raises OSError."""
     if is_placed(path, data, mode):
         return
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    temporary = path.with_name(f".{path.name}.new")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        os.fchmod(file.fileno(), mode)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
 
 
 def is_placed(path: Path, data: bytes, mode: int = 0o644) -> bool:

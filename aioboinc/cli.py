@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        status: int = options.command(options)
+        return status
     except errors.UsageError as error:
         return _complain(error)
     except _Stopped as stopped:
@@ -162,8 +163,8 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve = commands.add_parser(
         "serve",
         help="serve a project to BOINC clients",
-        description="Make a project, unless it is there, and serve it to stock BOINC clients, until stopped. Masters "
-        "submit to it with --project, or PYBOINC_DIR.",
+        description="Make a project, unless it is there, and serve it to stock BOINC clients, until stopped. "
+        "Masters submit to it with --project, or PYBOINC_DIR.",
     )
     serve.add_argument(
         "--project",
@@ -258,7 +259,7 @@ def _compile(path: Path) -> types.CodeType:
         raise errors.ProgramError(errors.describe(path, error)) from None
     try:
         tree = ast.parse(source, str(path))
-        code = compile(tree, str(path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        code: types.CodeType = compile(tree, str(path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise errors.ProgramError(f"{path}{f':{line}' if line else ''}: {getattr(error, 'msg', error)}") from None
@@ -284,7 +285,8 @@ def _run_async(program: Callable[[], Coroutine[Any, Any, None]]) -> None:
             task.cancel()
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, stop, number)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+                loop.add_signal_handler(number, stop, number)
         try:
             runner.run(_await(task))
         except (asyncio.CancelledError, KeyboardInterrupt):

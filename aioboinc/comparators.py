@@ -188,14 +188,14 @@ def parse(text: str) -> Comparator:
         return BITWISE
     if kind == "numeric":
         return _numeric(text, rest)
-    if not rest:
+    if not kind or not rest:
         raise errors.UsageError(
             f"comparator {text!r}: give bitwise, numeric:relative=1e-9 (also absolute=, ulps=) or module:function"
         )
     try:
         function = getattr(importlib.import_module(kind), rest)
-    except (ImportError, AttributeError) as error:
-        raise errors.UsageError(f"comparator {text!r}: {error}") from None
+    except Exception as error:  # whatever importing it may raise
+        raise errors.UsageError(f"comparator {text!r}: {type(error).__name__}: {error}") from error
     if not callable(function):
         raise errors.UsageError(f"comparator {text!r}: not a function")
     return Custom(function)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Never, TextIO
 
 import tqdm
 
@@ -24,7 +24,7 @@ def show(stream: TextIO) -> Callable[[master.Progress], None]:
 class _Bar:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._bar: tqdm.tqdm[None] | None = None
+        self._bar: tqdm.tqdm[Never] | None = None
 
     def __call__(self, progress: master.Progress) -> None:
         if self._bar is None:

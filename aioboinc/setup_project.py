@@ -26,7 +26,7 @@ from aioboinc import (
 )
 from aioboinc.store import applications
 
-__all__ = ["ADDED", "FRIENDLY_NAME", "OUTPUT_TEMPLATE", "Options", "setup"]
+__all__ = ["ADDED", "FRIENDLY_NAME", "OUTPUT_TEMPLATE", "Options", "own_elements", "setup"]
 
 FRIENDLY_NAME = "Python programs (pyboinc)"
 ADDED = "<!-- added for pyboinc -->"
@@ -75,13 +75,13 @@ async def setup(
     A *dry_run* changes nothing. Started by root, the process goes on as the project's owner for good. Raises
     `errors.UsageError`, with nothing changed unless the system refuses something in the middle.
     """
-    setup_site.become_owner(root, say)
     read = project.read(root)
     if read.embedded:
         raise errors.ProjectError(f"{root} is a project of aioboinc's own: it needs no setup")
+    setup_site.become_owner(root, say)
     connector = connectors.open(read.database_url)
     site = setup_site.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
-    with setup_site.clear_errors(root):
+    with setup_site.clear_errors(root), setup_site.alone(root):
         work = _Setup(site, options)
         async with connector:
             await work.run()
@@ -177,7 +177,7 @@ class _Setup:
         if document is not None:
             changed = _with_entries(document, platforms)
             if changed != document:
-                self._site.edit("project.xml", changed)
+                self._site.edit("project.xml", changed, pristine=not own_elements(document))
             tool = self._site.tool("xadd")
             if tool is not None:
                 said = await self._site.run(tool)
@@ -209,7 +209,7 @@ class _Setup:
         assert document is not None  # it was read before
         changed = setup_daemons.add(document, self._options.validator)
         if self._site.step("daemons in config.xml", None if changed == document else "written"):
-            self._site.edit("config.xml", changed)
+            self._site.edit("config.xml", changed, pristine=not setup_daemons.find(document))
         return changed != document
 
     def _conclusion(self, new_daemons: bool) -> str:
@@ -221,6 +221,14 @@ class _Setup:
         if setup_daemons.running(self._root):
             start = f"cd {self._root} && bin/stop, and some seconds later bin/start"
         return f"{self._root} is set up; (re)start its daemons now: {start}"
+
+
+def own_elements(document: bytes) -> list[config_file.Element]:
+    """Return what is ours in project.xml: the application, and the platforms that were missing."""
+    platforms = config_file.find(document, "boinc", "platform")
+    added = [element for element in platforms if ADDED.encode() in document[element.start : element.end]]
+    apps = config_file.find(document, "boinc", "app")
+    return [*added, *(element for element in apps if element.children.get("name") == project.APP_NAME)]
 
 
 def _with_entries(document: bytes, platforms: list[app_versions.Platform]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import pwd
 import stat
@@ -16,7 +17,7 @@ from aioboinc import app_versions, config_file, errors
 from aioboinc import project as project_module
 from aioboinc.store import applications
 
-__all__ = ["Site", "become_owner", "clear_errors"]
+__all__ = ["Site", "alone", "become_owner", "clear_errors"]
 
 _BACKUP = ".before_pyboinc"
 
@@ -83,12 +84,15 @@ class Site:
             raise errors.ProjectError(f"{path}: {error}") from None
         return document
 
-    def edit(self, name: str, document: bytes) -> None:
-        """Replace config.xml or project.xml; the file as it was before all our changes is kept beside it."""
+    def edit(self, name: str, document: bytes, *, pristine: bool = False) -> None:
+        """Replace config.xml or project.xml; the file as it was before our first change is kept beside it.
+
+        *pristine* says that this is the first change: another file that was kept is out of date.
+        """
         path = Path(os.path.realpath(self.root / name))
         mode = stat.S_IMODE(path.stat().st_mode)
         backup = self.backup(name)
-        if not backup.exists():
+        if pristine or not backup.exists():
             app_versions.place(backup, path.read_bytes(), mode)
         app_versions.place(path, document, mode)
 
@@ -149,6 +153,20 @@ def _user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"user {uid}"
+
+
+@contextlib.contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Keep others from setting up the project in *root* meanwhile. Raises `errors.ProjectError` if one does."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise errors.ProjectError(f"{root}: another setup is running; wait for its end") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

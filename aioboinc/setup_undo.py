@@ -39,13 +39,13 @@ async def undo(
     database has jobs of ours, finished ones, the application stays, out of use, and so does its output template,
     without which BOINC's transitioner would stop. A *dry_run* changes nothing. Raises `errors.UsageError`.
     """
-    setup_site.become_owner(root, say)
     read = project.read(root)
     if read.embedded:
         raise errors.ProjectError(f"{root} is a project of aioboinc's own: to undo it, delete the directory")
+    setup_site.become_owner(root, say)
     connector = connectors.open(read.database_url)
     site = setup_site.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
-    with setup_site.clear_errors(root):
+    with setup_site.clear_errors(root), setup_site.alone(root):
         work = _Undo(site, batches.Batches(connector), force=force)
         async with connector:
             await work.run()
@@ -88,7 +88,7 @@ class _Undo:
         for name in setup_daemons.LAUNCHERS:
             self._delete(self._root / "bin" / name)
         self._delete(self._root / "apps" / _APP)
-        for path in sorted(self._download_dir.glob("pyboinc_*")):
+        for path in sorted(self._download_dir.iterdir()):
             if app_versions.is_ours(path.name):
                 self._delete(path)
         if await self._store.table_exists() and self._site.step("table pyboinc_batch", "removed"):
@@ -102,18 +102,11 @@ class _Undo:
         if app and self._site.step(f"app {_APP} with its versions", "removed"):
             await self._store.remove(app.id)
             self._site.reread()
-        platforms = [
-            element
-            for element in config_file.find(self._project, "boinc", "platform")
-            if setup_project.ADDED.encode() in self._project[element.start : element.end]
-        ]
-        for platform in platforms:
-            name = platform.children["name"]
-            if self._site.step(f"platform {name}", "removed"):
+        elements = setup_project.own_elements(self._project)
+        for name in (element.children["name"] for element in elements):
+            if name != _APP and self._site.step(f"platform {name}", "removed"):
                 await self._store.remove_platform(name)
-        apps = config_file.find(self._project, "boinc", "app")
-        ours = [element for element in apps if element.children.get("name") == _APP]
-        self._take_out("project.xml", self._project, [*platforms, *ours])
+        self._take_out("project.xml", self._project, elements)
         self._delete(self._root / project.OUTPUT_TEMPLATE)
         files = [path for path in self._download_dir.rglob("pyboinc_*") if _JOB_FILE.fullmatch(path.name)]
         if files and self._site.step(f"{len(files)} input files of jobs that BOINC has forgotten", "removed"):
@@ -127,16 +120,16 @@ class _Undo:
 
     def _take_out(self, name: str, document: bytes, elements: Sequence[config_file.Element]) -> None:
         """Take *elements* out of config.xml or project.xml; unless it was edited it is as before setup then."""
-        if not elements or not self._site.step(f"our elements in {name}", "removed"):
-            return
-        left = config_file.remove(document, elements)
         backup = self._site.backup(name)
         before = backup.read_bytes() if backup.exists() else None
+        left = config_file.remove(document, elements)
         if before is not None and config_file.equivalent(left, before):
-            self._site.edit(name, before)
-            backup.unlink()
-        else:
+            left = before
+        if elements and self._site.step(f"our elements in {name}", "removed"):
             self._site.edit(name, left)
+        if left == before:
+            self._delete(backup)
+        elif backup.exists():
             self._site.say(f"{self._site.shown(backup)}: kept, for {name} was edited since setup")
 
     def _delete(self, path: Path) -> None:

@@ -6,7 +6,6 @@ Where the project has ``bin/update_versions``, that makes them from ``apps/``, a
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,7 +106,8 @@ class Versions:
         for plan in plans:
             for file in plan.files:
                 app_versions.place(self._site.project.download_dir / file.name, file.data)
-            temporary = parent / f".{plan.platform}.{secrets.token_hex(4)}"  # names with a dot are not looked at
+            temporary = parent / f".{plan.platform}.new"  # update_versions does not look at names with a dot
+            shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             for file in plan.files:
                 app_versions.place(temporary / file.name, file.data, 0o755 if file.executable else 0o644)

@@ -52,11 +52,8 @@ class Call:
     """SHA-256 of ``input``, 32 bytes."""
     options: staging.Options
     """What the call asks of the project."""
-
-    def record(self) -> bytes:
-        """Return what the running digest takes in: 96 bytes that tell this call from any other."""
-        options = hashlib.sha256(repr(self.options).encode()).digest()
-        return bytes.fromhex(self.sources.fingerprint) + self.input_sha256 + options
+    record: bytes
+    """What the running digest takes in: 96 bytes that tell this call from any other."""
 
 
 class CallQueue:
@@ -74,6 +71,7 @@ class CallQueue:
         self._writable = asyncio.Event()
         self._breath = self._loop.time()
         self._sources: dict[tuple[str, tuple[str, ...]], tuple[program.Sources, codec.Registry]] = {}
+        self._options: dict[tuple[tuple[str, Any], ...], tuple[staging.Options, bytes]] = {}
 
     def add(self, slave: str | Path, input: object, include: Sequence[str | Path], **options: Any) -> None:
         """Encode one call and put it at the end; does not block."""
@@ -82,7 +80,10 @@ class CallQueue:
             data = codec.encode(input, registry, root="input")
         except codec.NotData as error:
             raise errors.NotData(str(error)) from None
-        call = Call(sources, data, hashlib.sha256(data).digest(), staging.Options(**options))
+        given, given_sha256 = self._given(options)
+        sha256 = hashlib.sha256(data).digest()
+        record = bytes.fromhex(sources.fingerprint) + sha256 + given_sha256
+        call = Call(sources, data, sha256, given, record)
         with self._condition:
             if self._abandoned:
                 raise asyncio.CancelledError("the master has stopped")
@@ -102,6 +103,13 @@ class CallQueue:
             sources = program.collect(self._folder / slave, include)
             self._sources[key] = (sources, program.registry(sources))
         return self._sources[key]
+
+    def _given(self, options: dict[str, Any]) -> tuple[staging.Options, bytes]:
+        """Return the options of a call, and the SHA-256 of those that it names: new ones may get defaults."""
+        key = tuple(sorted(options.items()))
+        if key not in self._options:
+            self._options[key] = (staging.Options(**options), hashlib.sha256(repr(key).encode()).digest())
+        return self._options[key]
 
     def _full(self) -> bool:
         return len(self._calls) >= QUEUE_CALLS or self._bytes >= QUEUE_BYTES
@@ -252,7 +260,8 @@ async def _in_daemon_thread(make_calls: Callable[[], Any], queue: CallQueue) -> 
             done.set_exception(error)
 
     def run() -> None:
-        outcome, error = None, None
+        outcome: Any = None
+        error: BaseException | None = None
         try:
             outcome = make_calls()
             if inspect.isgenerator(outcome):
@@ -328,7 +337,7 @@ class Submission:
 
     def _take_in(self, calls: Sequence[Call]) -> None:
         for call in calls:
-            self._digest = hashlib.sha256(self._digest + call.record()).digest()
+            self._digest = hashlib.sha256(self._digest + call.record).digest()
         self._ncalls += len(calls)
 
     async def _skip_committed(self) -> list[Call]:

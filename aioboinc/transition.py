@@ -1,7 +1,8 @@
 """One pass of the transitioner: what is next for workunits on which something has happened.
 
 The state machine is that of BOINC's ``sched/transitioner.cpp``. It differs where BOINC's would throw work away:
-limits are not applied to a workunit that has a canonical result or outputs that wait for the validator.
+limits are not applied to a workunit that has a canonical result or outputs that wait for the validator, and where no
+more results may be made, those that are still out are waited for if they can make up the quorum.
 """
 
 from __future__ import annotations
@@ -158,8 +159,10 @@ def _limits_exceeded(workunit: Workunit, tally: _Tally) -> int:
         error_mask |= models.ErrorMask.COULDNT_SEND_RESULT
     if tally.errors > workunit.max_error_results:
         error_mask |= models.ErrorMask.TOO_MANY_ERROR_RESULTS
-    allowed = workunit.max_total_results - tally.total
-    if allowed < 0 or (allowed == 0 and _needed(workunit, tally) > 0):
+    waiting = tally.unsent + tally.in_progress
+    allowed = _allowed(workunit, tally)
+    in_need = _needed(workunit, tally) > 0 and not allowed and not waiting
+    if in_need or tally.successes + waiting + allowed < workunit.min_quorum:
         error_mask |= models.ErrorMask.TOO_MANY_TOTAL_RESULTS
     return int(error_mask)
 
@@ -169,10 +172,15 @@ def _needed(workunit: Workunit, tally: _Tally) -> int:
     return max(0, workunit.target_nresults - tally.unsent - tally.in_progress - tally.successes)
 
 
+def _allowed(workunit: Workunit, tally: _Tally) -> int:
+    """Return how many more results may be made."""
+    return max(0, workunit.max_total_results - tally.total)
+
+
 def _new_results(workunit: Workunit, results: Sequence[Result], tally: _Tally) -> tuple[new_results.New, ...]:
     if workunit.transitioner_flags == models.TransitionerFlags.NO_NEW_RESULTS:
         return ()
-    count = max(0, min(_needed(workunit, tally), workunit.max_total_results - tally.total))
+    count = min(_needed(workunit, tally), _allowed(workunit, tally))
     first = max((_number(result.name) for result in results), default=-1) + 1
     return tuple(
         new_results.New(

@@ -196,12 +196,11 @@ _UNCHECKED = (models.ValidateState.INIT, models.ValidateState.INCONCLUSIVE)
 
 def needed(workunit: Workunit) -> list[Result]:
     """Return the results whose outputs it takes to decide on *workunit*."""
-    successes = [result for result in workunit.results if result.outcome == models.Outcome.SUCCESS]
     if workunit.canonical_resultid:
-        canonical = [result for result in successes if _is_usable_canonical(result, workunit)]
-        unchecked = [result for result in successes if result.validate_state in _UNCHECKED]
+        canonical = [result for result in workunit.results if _is_usable_canonical(result, workunit)]
+        unchecked = [result for result in workunit.results if result.validate_state in _UNCHECKED]
         return canonical + unchecked if canonical and unchecked else []
-    viable = [result for result in successes if result.validate_state != models.ValidateState.INVALID]
+    viable = [result for result in workunit.results if result.validate_state != models.ValidateState.INVALID]
     failed = workunit.assimilate_state != models.AssimilateState.INIT
     return [] if failed or len(viable) < workunit.min_quorum else viable
 
@@ -273,11 +272,7 @@ def _inconclusive(workunit: Workunit, bad: tuple[Verdict, ...], good: Sequence[R
 def _compare_with_canonical(workunit: Workunit, outputs: Mapping[int, Output], policy: Policy) -> Decision:
     """Judge results that have come after there was a canonical one."""
     canonical = next((result for result in workunit.results if _is_usable_canonical(result, workunit)), None)
-    unchecked = [
-        result
-        for result in workunit.results
-        if result.outcome == models.Outcome.SUCCESS and result.validate_state in _UNCHECKED
-    ]
+    unchecked = [result for result in workunit.results if result.validate_state in _UNCHECKED]
     if canonical is None or (unchecked and outputs[canonical.id].state is State.BAD):
         too_late = models.ValidateState.TOO_LATE
         return Decision(workunit, tuple(_verdict(result, too_late) for result in unchecked))
@@ -286,7 +281,7 @@ def _compare_with_canonical(workunit: Workunit, outputs: Mapping[int, Output], p
         if outputs[result.id].state is State.BAD:
             verdicts.append(_bad(result))
         elif _agree(canonical, result, outputs, policy.comparator):
-            verdicts.append(_valid(result, canonical.granted_credit))
+            verdicts.append(_valid(result, workunit.canonical_credit))
         else:
             verdicts.append(_verdict(result, models.ValidateState.INVALID))
     return Decision(workunit, tuple(verdicts))
@@ -294,7 +289,7 @@ def _compare_with_canonical(workunit: Workunit, outputs: Mapping[int, Output], p
 
 def _credit(workunit: Workunit, valid: Sequence[Result], policy: Policy) -> float:
     if policy.credit is Credit.RUN_TIME:
-        executions = [(result.elapsed_time or result.cpu_time, result.flops_estimate) for result in valid]
+        executions = [(result.elapsed_time, result.flops_estimate) for result in valid]
         return credit.from_run_time(executions, workunit.rsc_fpops_bound, policy.max_granted_credit)
     if policy.credit is Credit.WORKUNIT:
         return min(workunit.canonical_credit, policy.max_granted_credit)

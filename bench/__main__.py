@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite")
     parser.add_argument("--beside", type=Path, metavar="PROJECT_DIR", help="a BOINC project whose tools run too")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of which the median is taken (default: 3)")
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="work in here, and clear nothing up")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it; needs matplotlib")
     options = parser.parse_args(arguments)
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.beside is not None and options.database == "sqlite":
         parser.error("--beside needs --database mariadb: BOINC's tools know nothing else")
     beside = None if options.beside is None else options.beside.resolve()
-    settings = environment.Settings(options.jobs, options.database, options.rounds, beside)
+    settings = environment.Settings(options.jobs, options.database, options.rounds, beside, options.directory)
     try:
         with environment.Environment(settings) as place, _runner() as runner:
             if options.stage == "walk":

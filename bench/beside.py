@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import time
@@ -16,6 +17,8 @@ from bench.environment import Opened, Place
 
 __all__ = ["Tools", "job_directories", "stage_and_create"]
 
+_POLL = 0.05
+"""Seconds between two looks whether a daemon is through."""
 _INPUT_TEMPLATE = """\
 <input_template>
     <file_info>
@@ -47,11 +50,33 @@ class Tools:
     def __init__(self, root: Path) -> None:
         self._bin = root / "bin"
 
-    def as_work(self, command: str) -> Callable[[Place, Opened], Awaitable[None]]:
-        """Return a function that runs *command*, a tool and its options."""
+    def daemon(self, command: str, unfinished: str) -> Callable[[Place, Opened], Awaitable[None]]:
+        """Return a function that runs *command*, a daemon and its options, while there are *unfinished* workunits.
 
-        async def work(place: Place, _: Opened) -> None:
-            await self.run(place, *command.split())
+        With ``--one_pass`` these daemons stop after some hundreds.
+        """
+        query = f"SELECT id FROM workunit WHERE {unfinished} LIMIT 1"
+        name, *options = command.split()
+
+        async def work(place: Place, opened: Opened) -> None:
+            process = await asyncio.create_subprocess_exec(
+                str(self._bin / name),
+                *options,
+                cwd=place.project.root,
+                env={**os.environ, "BOINC_PROJECT_DIR": str(place.project.root)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            try:
+                while await opened.connector.read(lambda tx: tx.fetch_one(query)):
+                    await asyncio.sleep(_POLL)
+                    if process.returncode is not None:
+                        raise errors.UsageError(f"{self._bin / command} has ended before its work was done")
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
 
         return work
 

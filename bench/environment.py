@@ -87,6 +87,8 @@ class Settings:
     rounds: int
     beside: Path | None
     """A BOINC project whose tools are measured too."""
+    directory: Path | None = None
+    """Where to make the directories, which are kept then; else they are temporary."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,11 @@ class Environment:
         self._numbers = itertools.count(1)
 
     def __enter__(self) -> Environment:
-        self.directory = Path(
-            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True))
-        )
+        if self.settings.directory is None:
+            temporary = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
+            self.directory = Path(self._stack.enter_context(temporary))
+        else:
+            self.directory = Path(tempfile.mkdtemp(prefix="bench-", dir=self.settings.directory))
         return self
 
     def __exit__(self, *_: object) -> None:

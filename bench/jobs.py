@@ -25,7 +25,7 @@ def value(number: int) -> dict[str, object]:
 
 
 async def submit(place: Place, opened: Opened, count: int, *, results: bool = True, inline: int = 0) -> None:
-    """Make *count* calls and submit them as a master does, without *results* if the transitioner is to make them."""
+    """Make *count* calls and submit them, as a master does; without *results*, the transitioner makes them."""
     # Where results need certificates, only the transitioner can make them.
     stager = staging.Stager(dataclasses.replace(place.project, upload_certificates=not results))
     queue = submission.CallQueue(place.batch_dir)

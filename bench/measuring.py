@@ -30,6 +30,8 @@ class Contender:
     kind: Kind
     measure: Callable[[], Awaitable[float]]
     """Do it once in a fresh place; return the seconds that it took, without the preparation."""
+    task: str = ""
+    """What is done: those with the same task are compared, and with all of them those that have none."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Series:
     """Jobs, rows or files in a round."""
     seconds: tuple[float, ...]
     """Of each round."""
+    task: str = ""
+    """What is done, as in `Contender`."""
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -52,6 +56,10 @@ class Series:
     def rate(self) -> float:
         """Median of the rates."""
         return statistics.median(self.rates)
+
+    def is_comparable(self, other: Series) -> bool:
+        """Tell whether *other* has done the same, or a part of it, and is not ours."""
+        return other.kind is not Kind.OURS and other.task in {"", self.task}
 
     def ratio(self, other: Series) -> float:
         """Return how many times as fast as *other* this is: the median over the rounds, each with its own pair."""
@@ -89,7 +97,7 @@ async def compete(contenders: Sequence[Contender], count: int, rounds: int) -> l
             rate = count / seconds[index][-1]
             print(f"  round {number + 1}: {contender.name}: {rate:,.0f}/s", file=sys.stderr, flush=True)
     return [
-        Series(contender.name, contender.kind, count, tuple(taken))
+        Series(contender.name, contender.kind, count, tuple(taken), contender.task)
         for contender, taken in zip(contenders, seconds, strict=True)
     ]
 

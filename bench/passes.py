@@ -40,11 +40,10 @@ async def run_transition(environment: Environment) -> measuring.Stage:
         await jobs.submit(place, opened, count)
         await stand_in.execute(place, opened)
 
-    tool = "transitioner --one_pass -d 1"
-    due = "transition_time < 1790000000"
+    due = "transition_time < 1796000000"
     cases = [
-        _Case("fresh workunits", fresh, transit, tool, due),
-        _Case("executed jobs", executed, transit, tool, due),
+        _Case("fresh workunits", fresh, transit, "transitioner -d 1", due),
+        _Case("executed jobs", executed, transit, "transitioner -d 1", due),
     ]
     return await _run(environment, "transition", cases)
 
@@ -58,8 +57,9 @@ async def run_validation(environment: Environment) -> measuring.Stage:
         await stand_in.execute(place, opened)
         await stand_in.validate(opened, done=False)
 
-    tool = "sample_bitwise_validator --app pyboinc --one_pass --no_credit -d 1"
-    case = _Case("quorum 1, no credit", prepare, validate, tool, "need_validate = 1 OR canonical_resultid = 0")
+    tool = "sample_bitwise_validator --app pyboinc --no_credit -d 1"
+    unfinished = "appid = 1 AND need_validate = 1"
+    case = _Case("quorum 1, no credit", prepare, validate, tool, unfinished)
     return await _run(environment, "validation", [case])
 
 
@@ -75,8 +75,9 @@ async def run_assimilation(environment: Environment) -> measuring.Stage:
             rows = await opened.connector.read(lambda tx: tx.fetch_all("SELECT id FROM workunit"))
             beside.job_directories(place, (row["id"] for row in rows))
 
-    tool = "single_job_assimilator --app pyboinc --one_pass -d 1"
-    case = _Case("outputs to new/", prepare, assimilate, tool, "assimilate_state <> 2")
+    tool = "single_job_assimilator --app pyboinc -d 1"
+    unfinished = "appid = 1 AND assimilate_state = 1"
+    case = _Case("outputs to new/", prepare, assimilate, tool, unfinished)
     return await _run(environment, "assimilation", [case])
 
 
@@ -105,7 +106,7 @@ async def _run(environment: Environment, stage: str, cases: list[_Case]) -> meas
         if settings.beside is not None:
             tools = beside.Tools(settings.beside)
             name = case.tool.partition(" ")[0]
-            tool = tools.as_work(case.tool)
+            tool = tools.daemon(case.tool, case.unfinished)
             contenders.append(_contender(environment, f"{name}, {case.name}", measuring.Kind.BESIDE, case, tool))
     series = await measuring.compete(contenders, settings.jobs, settings.rounds)
     return measuring.Stage(stage, settings.jobs, settings.database, series)
@@ -127,4 +128,4 @@ def _contender(
             assert row == {"n": 0}, f"{name} has left {row}"
         return seconds
 
-    return measuring.Contender(name, kind, measure)
+    return measuring.Contender(name, kind, measure, case.name)

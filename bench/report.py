@@ -31,11 +31,10 @@ def text(stages: Sequence[Stage], machine: Mapping[str, str]) -> str:
 def _table(stage: Stage) -> Iterator[str]:
     rounds = max((len(series.seconds) for series in stage.series), default=1)
     yield f"{stage.name}: {stage.jobs:,} jobs, {stage.database}, {rounds} rounds"
-    others = [series for series in stage.series if series.kind is not Kind.OURS]
-    ours = [series for series in stage.series if series.kind is Kind.OURS]
-    for one in ours:
-        for other in others:
-            yield f"  {one.ratio(other):8.2f} x  {one.name}  :  {other.name}"
+    for one in stage.series:
+        if one.kind is Kind.OURS:
+            for other in filter(one.is_comparable, stage.series):
+                yield f"  {one.ratio(other):8.2f} x  {one.name}  :  {other.name}"
     width = max((len(series.name) for series in stage.series), default=0)
     for series in stage.series:
         low, high = min(series.rates), max(series.rates)
@@ -57,7 +56,7 @@ def _stage(stage: Stage) -> dict[str, Any]:
         entry["ratios"] = {
             other.name: round(series.ratio(other), 3)
             for other in stage.series
-            if series.kind is Kind.OURS is not other.kind
+            if series.kind is Kind.OURS and series.is_comparable(other)
         }
     return document
 

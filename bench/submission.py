@@ -42,7 +42,7 @@ def _ours(environment: Environment, name: str, *, results: bool = True, inline: 
             await jobs.submit(place, opened, environment.settings.jobs, results=results)
             return time.perf_counter() - start
 
-    return Contender(name, Kind.OURS, measure)
+    return Contender(name, Kind.OURS, measure, _task(results))
 
 
 def _create_work(environment: Environment, tools: beside.Tools, name: str, *, results: bool) -> Contender:
@@ -55,8 +55,12 @@ def _create_work(environment: Environment, tools: beside.Tools, name: str, *, re
                 await opened.connector.run(lambda tx: tx.execute("UPDATE workunit SET transition_time = 1"))
                 measuring.settle()
                 start = time.perf_counter()
-                await tools.run(place, "transitioner", "--one_pass", "-d", "1")
+                await tools.daemon("transitioner -d 1", "transition_time = 1")(place, opened)
                 seconds += time.perf_counter() - start
             return seconds
 
-    return Contender(name, Kind.BESIDE, measure)
+    return Contender(name, Kind.BESIDE, measure, _task(results))
+
+
+def _task(results: bool) -> str:
+    return "results too" if results else "workunits only"

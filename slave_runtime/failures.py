@@ -82,8 +82,10 @@ def of_host(error: BaseException, root: str, modules: Iterable[str]) -> Optional
 
 
 def say(line: str) -> None:
-    """Write a line to stderr, where the project's people will read it."""
-    # No disk, or a slave that has closed it: the exit status remains.
+    """Write a line to stderr, after all that was printed, where the project's people will read it."""
+    # No disk, or a slave that has closed one of them: the exit status remains.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(f"pyboinc: {' '.join(line.split())}", file=sys.stderr, flush=True)
 

@@ -1,6 +1,9 @@
 @echo off
-rem Finds a Python for the job and runs the runtime with it (Windows). The BOINC client starts this file in the slot
-rem directory, with the arguments of the workunit's command line.
+rem Finds a Python for the job and runs the runtime with it (Windows). It is run in the slot directory, with the
+rem arguments of the workunit's command line; the runtime ignores others in front of them.
+rem
+rem The client can't start this file itself: it names the main program by a relative path with slashes, in which
+rem cmd.exe sees options. A main program that it can start is any .exe that runs "cmd /d /c" with this file.
 rem
 rem Names in the slot: pyboinc_runtime, the runtime's archive. If the app version brings an interpreter along:
 rem pyboinc_python, its executable, and pyboinc_python_files, a tar or zip archive of what belongs to it.
@@ -56,19 +59,18 @@ set "PYBOINC_EXECUTABLE=%PYBOINC_PATH%"
 call :resolve pyboinc_python_files
 set "PYBOINC_ARCHIVE=%PYBOINC_PATH%"
 set "PYBOINC_HOME=%PYBOINC_ARCHIVE%.unpacked"
-call :take "%PYBOINC_HOME%\python.exe"
-if defined PYBOINC_PYTHON goto :eof
-if exist "%PYBOINC_HOME%" rmdir /s /q "%PYBOINC_HOME%"
+if exist "%PYBOINC_HOME%" goto :unpacked
 set "PYBOINC_NEW=%PYBOINC_HOME%.%RANDOM%%RANDOM%"
 mkdir "%PYBOINC_NEW%" >nul 2>nul
 "%SystemRoot%\System32\tar.exe" -xf "%PYBOINC_ARCHIVE%" -C "%PYBOINC_NEW%" >nul 2>nul
-if errorlevel 1 goto :unpacked
+if errorlevel 1 goto :discard
 copy /b /y "%PYBOINC_EXECUTABLE%" "%PYBOINC_NEW%\python.exe" >nul 2>nul
-if errorlevel 1 goto :unpacked
+if errorlevel 1 goto :discard
 rem Of two jobs that come at the same time, one is too late: a directory is not renamed to a name that exists.
 for %%h in ("%PYBOINC_HOME%") do ren "%PYBOINC_NEW%" "%%~nxh" >nul 2>nul
-:unpacked
+:discard
 if exist "%PYBOINC_NEW%" rmdir /s /q "%PYBOINC_NEW%"
+:unpacked
 call :take "%PYBOINC_HOME%\python.exe"
 goto :eof
 

@@ -34,12 +34,15 @@ import hashlib, json, mmap, subprocess, zipfile' </dev/null >/dev/null 2>&1 || r
     python=$1
 }
 
-# Makes $2 the interpreter with the executable $1 and the files in the archive $3: all of it, or nothing.
+# Makes $2 the interpreter with the executable $1 and the files in the archive $3: all of it, or nothing. What is
+# there already stays, whether it works or not: other jobs may be using it.
 unpack() {
+    [ -e "$2" ] && return
     new=$2.$$
     if mkdir -p "$new/bin" && tar -xzf "$3" -C "$new" &&
         { ln "$1" "$new/bin/python3" || cp "$1" "$new/bin/python3"; } && chmod +x "$new/bin/python3"
     then
+        sync # before it has its name: what a power cut leaves is never taken for the whole
         [ -e "$2" ] || mv "$new" "$2"
     fi 2>/dev/null
     rm -rf "$new" "$2/${new##*/}" # of two jobs that come at the same time, one has been too late
@@ -53,8 +56,6 @@ take_bundled() {
         /*) home=$archive.unpacked ;;
         *) home=$PWD/$archive.unpacked ;;
     esac
-    take "$home/bin/python3" && return
-    rm -rf "$home"
     unpack "$executable" "$home" "$archive"
     take "$home/bin/python3"
 }

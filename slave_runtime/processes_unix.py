@@ -119,16 +119,19 @@ class PsTable(Table):
             lines = ps.stdout.read().decode("ascii", "replace").splitlines()
         _, ps.returncode, usage = os.wait4(ps.pid, 0)
         self.cpu_time += usage.ru_utime + usage.ru_stime
-        found = _below(pid, group, map(_parse_ps, lines))
-        return [process for process in found if process.pid != ps.pid]
+        processes = [process for process in map(_parse_ps, lines) if process is not None and process.pid != ps.pid]
+        return _below(pid, group, processes)
 
 
-def _parse_ps(line: str) -> Process:
-    pid, parent, group, state, cpu_time = line.split()
-    days, _, rest = cpu_time.rpartition("-")  # 1-02:03:04, 02:03:04, 03:04.05
-    seconds = 0.0
-    for part in rest.replace(",", ".").split(":"):
-        seconds = 60 * seconds + float(part)
+def _parse_ps(line: str) -> Optional[Process]:
+    try:
+        pid, parent, group, state, cpu_time = line.split()
+        days, _, rest = cpu_time.rpartition("-")  # 1-02:03:04, 02:03:04, 03:04.05
+        seconds = 0.0
+        for part in rest.replace(",", ".").split(":"):
+            seconds = 60 * seconds + float(part)
+    except ValueError:
+        return None
     return Process(int(pid), int(parent), int(group), state[:1], 86400 * int(days or 0) + seconds)
 
 
@@ -245,7 +248,7 @@ _wakeup: Optional[int] = None
 
 
 def catch_signals() -> Sequence[int]:
-    """Catch the signals that end a process from now on, and return a collection that they will be in.
+    """Catch the signals that end a process from now on, and return a list that they will be in.
 
     They, and the end of a child, cut a wait short. Only for the main thread, once.
     """

@@ -96,13 +96,13 @@ def run(prepared: Prepared, slot_dir: str, init: init_data.InitData, input_bytes
     job = api.Job(init.wu_name, slot_dir, input_bytes, prepared.program.sha256, prepared.registry)
     main = _become(prepared, job)
     status = _outcome(prepared, job, main)
-    if os.getpid() != main_process:
-        os._exit(status)  # a process that the slave has forked and let run on to its end
-    if status == 0:
+    if status == 0 and os.getpid() == main_process:
         status = _deliver(job, slot_dir)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
+    if os.getpid() != main_process:
+        os._exit(status)  # a process that the slave has forked and let run on to its end
     return status
 
 
@@ -158,7 +158,11 @@ def _outcome(prepared: Prepared, job: api.Job, main: types.ModuleType) -> int:
         if failure is not None:
             failures.say(f"this host can't do the job: {failure}")
             return failure.status
-        job.output = envelope.encode_error(job.name, job.input_sha256, job.program_sha256, error, program.root)
+        try:
+            job.output = envelope.encode_error(job.name, job.input_sha256, job.program_sha256, error, program.root)
+        except (MemoryError, OSError) as reason:
+            failures.say(f"this host can't do the job: the exception can't be told: {reason!r}")
+            return failures.CHILD_FAILED
     if job.output is None:
         failures.say("slave returned no output: it ended without calling pyboinc_return_output")
         return failures.NO_OUTPUT
@@ -191,6 +195,7 @@ def _without_our_frames(error: BaseException) -> BaseException:
 
 def _print(error: BaseException) -> None:
     with contextlib.suppress(Exception):  # its text can't be had, or there is no room for it
+        sys.stdout.flush()
         traceback.print_exception(type(error), error, error.__traceback__)
 
 

@@ -112,9 +112,8 @@ def finish(slot_dir: str) -> None:
 
 def temporary_exit(slot_dir: str, seconds: int, reason: str) -> None:
     """Ask the client to start the job again in *seconds* and to show its user the *reason*; exit with 0 then."""
-    line = " ".join(reason.split())[:200]
-    text = f"{seconds}\n{line}\nnotice\n"
-    write(os.path.join(slot_dir, TEMPORARY_EXIT), text.encode("utf-8", "replace"))
+    line = " ".join(reason.split()).encode("utf-8", "replace")[:200]  # the client's buffer has 256 bytes
+    write(os.path.join(slot_dir, TEMPORARY_EXIT), b"%d\n%b\nnotice\n" % (seconds, line))
 
 
 class Lock:

@@ -106,11 +106,11 @@ class MySQLConnector(base.Connector):
         self._name = f"database {server['db']} on {where}"
 
     async def __aenter__(self) -> Self:
-        self.closed = False
         try:
             self._idle.append(await self._connect())
         except base.Transient as error:
             raise error.final from error.__cause__
+        self.closed = False
         return self
 
     async def __aexit__(

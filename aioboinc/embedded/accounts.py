@@ -1,4 +1,4 @@
-"""Accounts as clients make and find them: BOINC's web RPCs ``get_project_config``, ``lookup_account``, ``create_account``.
+"""Accounts as clients make and find them, by BOINC's web RPCs.
 
 A client never sends a password, but its hash with the e-mail address; of that hash we keep a slow one.
 """
@@ -68,7 +68,6 @@ class Accounts:
         policy: Policy,
         *,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], object] = asyncio.sleep,
     ) -> None:
         self._clients = clients
         self._site = site
@@ -112,7 +111,7 @@ class Accounts:
         return _account_out(account)
 
     async def create(self, query: Mapping[str, str]) -> str:
-        """Answer ``create_account.php``: make an account, or return the one with this password. Raises `Refusal`."""
+        """Answer ``create_account.php``: make an account, or find the one with this password. Raises `Refusal`."""
         email_addr = query.get("email_addr", "").strip().lower()
         hash = query.get("passwd_hash", "")
         name = query.get("user_name", "").strip()

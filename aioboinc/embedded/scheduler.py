@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import models
-from aioboinc.embedded import durations, scheduler_reply, scheduler_request
+from aioboinc.embedded import durations, remote_hosts, scheduler_reply
 from aioboinc.embedded.scheduler_reply import Message, Reply
 from aioboinc.embedded.scheduler_request import Request
 from aioboinc.store import Store, clients, dispatch
@@ -38,7 +37,7 @@ class Policy:
     min_sendwork_interval: float = 6.0
     """Seconds between two requests of a host."""
     next_rpc_delay: float = 0.0
-    """Seconds after which an idle host asks again; 0: between half a minute and an hour, by the number of hosts."""
+    """Seconds after which an idle host asks again; 0: half a minute to an hour, by the number of hosts."""
     max_wus_to_send: int = 50
     """Results that a host gets at a time, for each of its cores."""
     max_wus_in_progress: int = 100
@@ -97,7 +96,7 @@ class Scheduler:
         self._sending = asyncio.Lock()
         self._held: dict[int, set[str]] | None = None
         self._searches: dict[int, _Search] = {}
-        self._active_hosts = _ActiveHosts(store.clients)
+        self._hosts = remote_hosts.RemoteHosts(store.clients)
 
     async def handle(self, request: Request, address: str) -> Reply:
         """Answer the request of a client at *address*."""
@@ -108,15 +107,19 @@ class Scheduler:
             return _refuse(
                 reply, "Invalid or missing account key.  To fix, remove and add this project.", _HOUR, notice=True
             )
-        hostid = await self._identify(reply, account, request, address)
-        if reply.host is not None and reply.host.banned:
+        identified = await self._hosts.identify(account, request, address, now=now)
+        hostid = identified.id
+        if identified.host is not None and identified.host.banned:
             return _refuse(reply, "Not accepting requests from this host", _DAY)
-        reply.account = account
-        values = self._host_values(account, request, address)
+        reply.account, reply.host = account, identified.host
+        if identified.is_news:
+            reply.new_hostid = hostid
+        if identified.has_nothing:
+            (await self._held_by(hostid)).clear()
         reported = await self._store.clients.contact(
             hostid,
-            0 if reply.new_hostid else request.rpc_seqno,
-            values,
+            0 if identified.is_news else request.rpc_seqno,
+            identified.values,
             request.reports,
             quota=self._policy.daily_result_quota,
             now=now,
@@ -136,48 +139,13 @@ class Scheduler:
         if request.in_progress is not None:
             await self._abort_excess(reply, hostid, request.in_progress)
             if wants_work:
-                await self._resend(reply, hostid, held - request.in_progress, version, request)
+                await self._resend(reply, hostid, held.difference(request.in_progress), version, request)
         if wants_work and self._settle_keys(reply, request) and not reply.assignments:
             await self._send(reply, hostid, account, request, version, held)
         reply.next_rpc_delay = await self._next_rpc_delay(now)
         return reply
 
-    async def _identify(self, reply: Reply, account: clients.Account, request: Request, address: str) -> int:
-        """Find the host, or make it; return its ID. The rules are those of BOINC's ``authenticate_user``."""
-        host = await self._store.clients.host(request.hostid) if request.hostid else None
-        if host is not None and host.userid == account.id and request.rpc_seqno >= host.rpc_seqno:
-            reply.host = host
-            return host.id
-        # From here on it is a host without a past, or a copy of another one, or it comes back.
-        values = self._host_values(account, request, address)
-        found = None
-        if host is None and request.host_cpid:
-            found = await self._store.clients.host_by_cpid(account.id, str(values["host_cpid"]))
-            if found is not None and found.hardware != _hardware(values):
-                found = None
-        if found is None and not request.shares_machine and _is_described(values):
-            found = await self._store.clients.similar_host(account.id, values)
-        if found is not None and not request.in_progress and not request.shares_machine:
-            await self._store.clients.detach(found.id, now=reply.now)
-            await self._forget(found.id)
-        reply.host = found
-        if found is None:
-            reply.new_hostid = await self._store.clients.create_host(account.id, values, now=reply.now)
-            _log.info("host %d of account %d is new: %s", reply.new_hostid, account.id, values["domain_name"])
-        else:
-            reply.new_hostid = found.id
-        return reply.new_hostid
-
-    def _host_values(
-        self, account: clients.Account, request: Request, address: str
-    ) -> Mapping[str, int | float | str]:
-        # Hashed with the account, so that nobody can pretend to have somebody else's host.
-        cpid = hashlib.md5(f"{request.host_cpid}{account.email_addr}".encode(), usedforsecurity=False).hexdigest()
-        return {**request.host, "host_cpid": cpid, "external_ip_addr": address}
-
-    def _note_reports(
-        self, hostid: int, reported: Sequence[clients.Reported], flops: float, now: int
-    ) -> None:
+    def _note_reports(self, hostid: int, reported: Sequence[clients.Reported], flops: float, now: int) -> None:
         for result in reported:
             report = result.report
             if report.outcome == models.Outcome.SUCCESS:
@@ -196,10 +164,6 @@ class Scheduler:
                 if self._held is None:
                     self._held = dict(await self._store.dispatch.in_progress())
         return self._held.setdefault(hostid, set())
-
-    async def _forget(self, hostid: int) -> None:
-        (await self._held_by(hostid)).clear()
-        self._searches.pop(hostid, None)
 
     async def _abort_excess(self, reply: Reply, hostid: int, names: Collection[str]) -> None:
         if not names:
@@ -231,7 +195,7 @@ class Scheduler:
                 reply.messages.append(Message(f"Resent lost task {name}"))
             elif name in in_progress:
                 reply.messages.append(Message(f"Didn't resend lost task {name} (expired)"))
-        if in_progress - sent:
+        if not sent.issuperset(in_progress):
             self._on_report()
         await self._give(reply, assignments, version, request)
 
@@ -272,7 +236,7 @@ class Scheduler:
             flops=flops,
             memory=float(request.host["m_nbytes"]) * request.memory_fraction,
             disk=request.disk_share or float(request.host["d_free"]),
-            active_hosts=await self._active_hosts.count(now),
+            active_hosts=await self._hosts.active(now),
             one_per_user=self._policy.one_result_per_user_per_wu,
             quota=self._policy.daily_result_quota,
             ncpus=ncpus,
@@ -323,7 +287,7 @@ class Scheduler:
         return max(1.01 * interval, interval + 1)
 
     async def _next_rpc_delay(self, now: int) -> float:
-        hosts = await self._active_hosts.count(now)
+        hosts = await self._hosts.active(now)
         return self._policy.next_rpc_delay or min(max(30.0, hosts / 5), _HOUR)
 
 
@@ -371,21 +335,6 @@ class _Search:
             self._began = now
 
 
-class _ActiveHosts:
-    """The number of hosts that have called in the last hour, counted once a minute."""
-
-    def __init__(self, clients: clients.Clients) -> None:
-        self._clients = clients
-        self._count = 0
-        self._counted = 0
-
-    async def count(self, now: int) -> int:
-        if now - self._counted >= 60 or self._count < 2:
-            self._count = await self._clients.active_hosts(now - _HOUR)
-            self._counted = now
-        return self._count
-
-
 def _refuse(reply: Reply, text: str, delay: float, *, notice: bool = False) -> Reply:
     reply.messages.append(Message(text, notice=notice))
     reply.request_delay = max(reply.request_delay, delay)
@@ -404,11 +353,3 @@ def _availability(request: Request) -> float:
     """Return the part of the time in which the host computes."""
     fraction = float(request.host["on_frac"]) * float(request.host["active_frac"])
     return min(max(fraction, _LEAST_AVAILABILITY), 1.0)
-
-
-def _hardware(values: Mapping[str, int | float | str]) -> tuple[int | float | str, ...]:
-    return tuple(values[name] for name in ("p_ncpus", "p_vendor", "p_model", "os_name", "os_version"))
-
-
-def _is_described(values: Mapping[str, int | float | str]) -> bool:
-    return all(values[name] for name in ("domain_name", "last_ip_addr", "os_name", "p_model"))

@@ -6,7 +6,6 @@ without entities and document types reads the rest, up to a depth and a number o
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -88,6 +88,7 @@ _CONFIG = """\
 </boinc>
 """
 _DIRECTORIES = {"download": 0o755, "upload": 0o770, "keys": 0o700, "templates": 0o755, "log": 0o755}
+_SQLITE = "project.sqlite"
 _OWNER = "owner@localhost"
 """The e-mail address of the account that a project begins with: it has no password."""
 _ACCOUNT_KEY = "account_key"
@@ -105,7 +106,7 @@ class Address:
     def parse(cls, text: str) -> Address:
         """Read ``HOST:PORT``. Raises `errors.UsageError`."""
         host, colon, port = text.rpartition(":")
-        if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
             raise errors.UsageError(f"--listen {text}: give HOST:PORT, 127.0.0.1:8416 for example")
         return cls(host.strip("[]"), int(port))
 
@@ -136,13 +137,14 @@ def create(root: Path, *, listen: str | None, url: str | None, database: str | N
 
     Raises `errors.UsageError` if it is there with another URL or database, or if the URL is none that hosts take.
     """
+    root = Path(os.path.abspath(root))
     if not (root / "config.xml").exists():
         address = Address.parse(listen or DEFAULT_LISTEN)
         master_url = _checked_url(url or f"http://{address.host}:{address.port}/", given=url is not None)
         if database is not None:
             connectors.open(database)
         try:
-            _make_files(root, f"{address.host}:{address.port}", master_url, database or "sqlite:project.sqlite")
+            _make_files(root, f"{address.host}:{address.port}", master_url, database or f"sqlite:{_SQLITE}")
         except OSError as error:
             raise errors.ProjectError(f"the project can't be made: {errors.describe(root, error)}") from None
     project = projects.read(root)
@@ -160,13 +162,15 @@ def create(root: Path, *, listen: str | None, url: str | None, database: str | N
 
 
 def _make_files(root: Path, listen: str, url: str, database: str) -> None:
-    root.mkdir(parents=True, exist_ok=True)
+    # Accounts' keys are in the database, and the owner alone has business here.
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, mode in _DIRECTORIES.items():
         (root / name).mkdir(exist_ok=True)
         (root / name).chmod(mode)
+    (root / _SQLITE).touch(0o600)
     app_versions.place(root / projects.OUTPUT_TEMPLATE, setup_project.OUTPUT_TEMPLATE)
     text = _CONFIG.format(
-        name=xml.sax.saxutils.escape(root.resolve().name),
+        name=xml.sax.saxutils.escape(root.name),
         url=xml.sax.saxutils.escape(url),
         listen=xml.sax.saxutils.escape(listen),
         database=xml.sax.saxutils.escape(database),
@@ -181,7 +185,9 @@ def _checked_url(url: str, *, given: bool) -> str:
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
     if not given and host in {"0.0.0.0", "::", ""}:
-        raise errors.UsageError("give --url too: the address by which hosts reach this machine, http://lab.example.org:8416/")
+        raise errors.UsageError(
+            "give --url too: the address by which hosts reach this machine, http://lab.example.org:8416/"
+        )
     if parts.scheme not in {"http", "https"} or not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", host):
         raise errors.UsageError(
             f"--url {url}: BOINC clients take http or https and a host with a dot in it only, 127.0.0.1 or "

@@ -32,6 +32,8 @@ _ANONYMOUS_LIMIT = 64 << 10
 """Bytes of a scheduler request from nobody we know."""
 _REQUEST_LIMIT = 32 << 20
 """Bytes of a scheduler request: a client that was long away has many results to report."""
+_LINGER_SECONDS = 10.0
+"""How long the rest of a refused body is read, so that the client gets to the reply."""
 _SHUTDOWN_SECONDS = 0.5
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _FILE_HEADERS = {
@@ -161,9 +163,7 @@ class Server:
             header = uploads.parse_header(bytes(start[: uploads.HEADER_LIMIT]))
             if header.size_wanted:
                 return uploads.reply_size(await self._uploads.size(header.name))
-            limit.reschedule(
-                asyncio.get_running_loop().time() + _BODY_SECONDS + header.nbytes / _LEAST_RATE
-            )
+            limit.reschedule(asyncio.get_running_loop().time() + _BODY_SECONDS + header.nbytes / _LEAST_RATE)
             await self._uploads.receive(header, _rest(request, bytes(start[header.length :])))
         return uploads.reply()
 
@@ -207,7 +207,7 @@ async def running(server: Server, host: str, port: int) -> AsyncIterator[int]:
         access_log=None,
         handle_signals=False,
         keepalive_timeout=_IDLE_SECONDS,
-        lingering_time=1.0,
+        lingering_time=_LINGER_SECONDS,
         auto_decompress=False,
         shutdown_timeout=_SHUTDOWN_SECONDS,
     )

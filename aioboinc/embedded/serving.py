@@ -56,12 +56,11 @@ async def running(
 
     Raises `errors.UsageError` for what a person can put right.
     """
-    root = Path(os.path.abspath(root))
     address = served_project.Address.parse(listen) if listen else None
     project = await service.in_thread(served_project.create, root, listen=listen, url=url, database=database)
-    settings = await service.in_thread(served_project.read_settings, root)
+    settings = await service.in_thread(served_project.read_settings, project.root)
     address = address or settings.listen
-    with errors.sole(), _lock(root):
+    with errors.sole(), _lock(project.root):
         async with connectors.open(project.database_url) as connector:
             application = await served_project.set_up(project, connector, now=int(time.time()))
             data = store.Store(connector)

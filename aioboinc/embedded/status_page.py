@@ -1,7 +1,7 @@
 """The status page: batches with their progress, hosts, recent errors, and how to attach a host.
 
-Everybody who reaches the project sees how far it is. Names of hosts, what slaves wrote to stderr, directories and the
-account key are for those who open the page with the project's status key.
+Everybody who reaches the project sees how far it is. Names of hosts, what slaves wrote to stderr, directories and
+the account key are for those who open the page with the project's status key.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aioboinc.embedded import scheduler, scheduler_reply
-from aioboinc.store import status
+from aioboinc.store import status as statuses
 
 __all__ = ["StatusPage"]
 
@@ -34,7 +34,7 @@ class StatusPage:
 
     def __init__(
         self,
-        status: status.Status,
+        status: statuses.Status,
         site: scheduler_reply.Site,
         *,
         account_key: str,
@@ -50,7 +50,7 @@ class StatusPage:
             importlib.resources.files(__package__).joinpath("status.html").read_text(encoding="utf-8")
         )
         self._failures: collections.deque[scheduler.Failure] = collections.deque(maxlen=_FAILURES)
-        self._overview: status.Overview | None = None
+        self._overview: statuses.Overview | None = None
         self._seen = 0.0
 
     def add_failure(self, failure: scheduler.Failure) -> None:
@@ -59,9 +59,7 @@ class StatusPage:
 
     def html(self, scheduler_url: str) -> str:
         """Return the page; clients read where the scheduler is from it."""
-        return self._template.substitute(
-            name=scheduler_reply.escape(self._site.name), scheduler_url=scheduler_url
-        )
+        return self._template.substitute(name=scheduler_reply.escape(self._site.name), scheduler_url=scheduler_url)
 
     async def status(self, key: str) -> dict[str, Any]:
         """Return what the page shows to somebody with *key*."""
@@ -85,7 +83,7 @@ class StatusPage:
         }
 
 
-def _batch(batch: status.Batch, full: bool) -> dict[str, Any]:
+def _batch(batch: statuses.Batch, full: bool) -> dict[str, Any]:
     return {
         "id": batch.id,
         "name": batch.name,
@@ -100,7 +98,7 @@ def _batch(batch: status.Batch, full: bool) -> dict[str, Any]:
     }
 
 
-def _host(host: status.Host, full: bool) -> dict[str, Any]:
+def _host(host: statuses.Host, full: bool) -> dict[str, Any]:
     return {
         "id": host.id,
         "name": host.domain_name if full else None,

@@ -96,7 +96,12 @@ def parse_header(start: bytes) -> Header:
         raise Permanent("nbytes missing or negative")
     md5 = _element(text, "md5_cksum") or ""
     return Header(
-        _checked(name), False, nbytes, offset or 0, md5 if re.fullmatch("[0-9a-f]{32}", md5) else "", len(head) + len(marker)
+        _checked(name),
+        False,
+        nbytes,
+        offset or 0,
+        md5 if re.fullmatch("[0-9a-f]{32}", md5) else "",
+        len(head) + len(marker),
     )
 
 

@@ -12,12 +12,20 @@ FROM workunit
 WHERE appid = :appid AND need_validate = 1 AND id > :after AND id % :modulus = :remainder
 ORDER BY id LIMIT :limit
 
--- results: the results of some workunits that matter to the validator
-SELECT id, workunitid, name, server_state, outcome, validate_state, file_delete_state, granted_credit, xml_doc_in,
-    hostid, app_version_id, sent_time, received_time, elapsed_time, cpu_time, flops_estimate
+-- successes: the successful results of some workunits
+SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, app_version_id, sent_time,
+    received_time, elapsed_time, flops_estimate
 FROM result
-WHERE workunitid IN (:workunits) AND (outcome = :success OR server_state = :unsent)
+WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success
 ORDER BY id
+
+-- claim_new [mysql]: how many of some workunits still wait, and have come to nothing yet; locked until the end
+SELECT COUNT(*) AS n FROM workunit
+WHERE id IN (:ids) AND need_validate = 1 AND canonical_resultid = 0 AND assimilate_state = :init FOR UPDATE
+
+-- claim_new [sqlite]: how many of some workunits still wait, and have come to nothing yet
+SELECT COUNT(*) AS n FROM workunit
+WHERE id IN (:ids) AND need_validate = 1 AND canonical_resultid = 0 AND assimilate_state = :init
 
 -- claim [mysql]: those of some workunits that still wait, locked until the end of the transaction
 SELECT id, canonical_resultid, assimilate_state FROM workunit

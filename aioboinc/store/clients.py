@@ -121,9 +121,7 @@ class Clients:
         """Return the account's newest host of the same name, address, system and hardware."""
         return await self._host("similar_host", {"userid": userid, **values})
 
-    async def create_host(
-        self, userid: int, values: Mapping[str, int | float | str], *, now: int
-    ) -> int:
+    async def create_host(self, userid: int, values: Mapping[str, int | float | str], *, now: int) -> int:
         """Make a host from what it says of itself, by column; return its ID."""
 
         async def work(tx: connectors.Transaction) -> int:

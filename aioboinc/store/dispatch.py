@@ -338,9 +338,7 @@ class Dispatch:
                 self._sql["expect"],
                 {"ids": [candidate.workunitid for candidate in group], "deadline": deadline},
             )
-        rows = await tx.fetch_all(
-            self._sql["documents"], {"ids": [candidate.id for candidate in chosen]}
-        )
+        rows = await tx.fetch_all(self._sql["documents"], {"ids": [candidate.id for candidate in chosen]})
         return [_assignment(row, _deadline(now, row["delay_bound"])) for row in rows]
 
 
@@ -359,8 +357,9 @@ def _deadline(now: int, delay_bound: int) -> int:
 
 def _new_deadline(row: connectors.Row, now: int) -> int:
     """Return the deadline of a result that is sent again: half the time it had, as BOINC gives it."""
-    half = now + (row["report_deadline"] - row["sent_time"]) // 2
-    return min(max(half, row["report_deadline"]), _deadline(now, row["delay_bound"]))
+    deadline, sent = int(row["report_deadline"]), int(row["sent_time"])
+    half = now + (deadline - sent) // 2
+    return min(max(half, deadline), _deadline(now, row["delay_bound"]))
 
 
 def _assignment(row: connectors.Row, deadline: int) -> Assignment:

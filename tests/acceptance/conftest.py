@@ -9,10 +9,11 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import served
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sum_of_squares"
 TIMEOUT = 120
@@ -84,3 +85,10 @@ def sum_of_squares(tmp_path: Path) -> Program:
     for path in EXAMPLE.glob("*.py"):
         shutil.copy(path, tmp_path)
     return Program(tmp_path)
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[served.Site]:
+    """A served project, without hosts."""
+    async with served.serving_site(tmp_path / "project") as site:
+        yield site

@@ -72,7 +72,11 @@ def test_the_remote_traceback(program):
         ("pass", "", "no output"),
         ("__import__('nowhere_' + 'to_be_found')", "", "nowhere_to_be_found"),
         ("while True: pass", "rsc_fpops_bound=0.3e9", "time limit"),
-        ("hog = bytearray(300_000_000)\nimport time\ntime.sleep(60)", "rsc_memory_bound=100e6", "used more memory"),
+        (
+            "hog = bytearray(300_000_000)\nimport time\ntime.sleep(60)",
+            "rsc_memory_bound=100e6",
+            "used more memory",
+        ),
     ],
     ids=[
         "exits",

@@ -540,7 +540,7 @@ def without_pythons(client: FakeClient) -> None:
     lines = launcher.read_text().split("directories='")
     launcher.write_text(lines[0] + "directories='" + lines[1][lines[1].index("'") :])
     (client.bin / "python3").unlink()
-    for tool in ("sed", "uname", "mkdir", "tar", "gzip", "ln", "cp", "mv", "rm", "chmod", "sh"):
+    for tool in ("sed", "uname", "mkdir", "tar", "gzip", "ln", "cp", "mv", "rm", "chmod", "sync", "sh"):
         path = shutil.which(tool)
         assert path is not None
         (client.bin / tool).symlink_to(path)
@@ -601,14 +601,26 @@ def test_an_interpreter_that_comes_along(client: FakeClient) -> None:
         assert "bundled" in client.stderr
 
 
-def test_an_interpreter_that_was_unpacked_by_halves_is_unpacked_again(client: FakeClient) -> None:
-    archive = bundle(client)
-    (archive.with_name("python_1.tar.gz.unpacked") / "bin").mkdir(parents=True)
-    (archive.with_name("python_1.tar.gz.unpacked") / "bin" / "python3").write_text("")
+def test_an_interpreter_that_does_not_run_here(client: FakeClient) -> None:
+    """As one for a newer system: it stays for what it is worth, and an installed one is taken."""
+    python = (client.bin / "python3").read_text()
+    bundle(client)
+    client.put("python_1", b"#!/bin/sh\nexit 1\n", 0o755)
+    (client.bin / "python3.12").write_text(python)
+    (client.bin / "python3.12").chmod(0o755)
     give(client, "pyboinc_return_output(1)")
     client.start(PATH=str(client.bin))
     assert client.wait() == 0, client.stderr
     assert result(client) == 1
+
+
+def test_an_interpreter_whose_unpacking_was_interrupted(client: FakeClient) -> None:
+    archive = bundle(client)
+    (archive.with_name("python_1.tar.gz.unpacked.12345") / "lib").mkdir(parents=True)
+    give(client, "pyboinc_return_output(1)")
+    client.start(PATH=str(client.bin))
+    assert client.wait() == 0, client.stderr
+    assert "bundled" in client.stderr
 
 
 def test_two_jobs_that_unpack_the_interpreter_at_the_same_time(client: FakeClient, tmp_path: Path) -> None:

@@ -687,6 +687,7 @@ async def test_server_gone_for_good(database: str, mariadb: mariadb_module.Maria
         with pytest.raises(errors.DatabaseError, match="is it running"):
             await connector.__aenter__()
         assert pauses.count == 0
+        assert connector.closed
         mariadb.start()
         async with connector:
             mariadb.stop()
@@ -902,7 +903,15 @@ sys.stdin.read()
 async def _process(code: str, *arguments: str, **options: Any) -> asyncio.subprocess.Process:
     path = os.pathsep.join(filter(None, sys.path))
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", "-c", code, *arguments, env={**os.environ, "PYTHONPATH": path}, **options
+        sys.executable,
+        "-P",
+        "-W",
+        "error",
+        "-c",
+        code,
+        *arguments,
+        env={**os.environ, "PYTHONPATH": path},
+        **options,
     )
 
 

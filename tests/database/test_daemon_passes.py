@@ -4,9 +4,9 @@ import asyncio
 import os
 
 import pytest
-from database.daemon_world import APPID, NOW, PROGRAM, World, input_sha256, output
 
 from aioboinc import codec, comparators, envelope, errors, models, publishing, validation
+from database.daemon_world import APPID, NOW, PROGRAM, World, input_sha256, output
 
 NEVER = models.NEVER
 FIRST = "pyboinc_1_0"
@@ -70,7 +70,9 @@ async def test_a_job_passes_through(world, batch, directory):
     assert published(directory) == {job: output(job, 49)}
     workunit, (result,) = await world.workunit(job), await world.results(job)
     assert (workunit["file_delete_state"], result["file_delete_state"]) == (2, 2)
-    assert [await world.transition(), await world.validate(), await world.assimilate(), await world.delete()] == [0] * 4
+    assert [await world.transition(), await world.validate(), await world.assimilate(), await world.delete()] == [
+        0
+    ] * 4
 
 
 async def test_the_transitioner_makes_the_first_results(world, batch):
@@ -94,7 +96,7 @@ async def test_a_missing_template_is_an_error_in_one_line(world, batch):
     await world.submit(batch, 1, made=False)
     world.now += 1
     (world.project.root / "templates" / "pyboinc_out").unlink()
-    with pytest.raises(errors.ProjectError, match="output template .*pyboinc_out: No such file"):
+    with pytest.raises(errors.ProjectError, match=r"output template .*pyboinc_out: No such file"):
         await world.transition()
 
 
@@ -118,9 +120,7 @@ async def test_a_lost_result_is_replaced_until_there_are_too_many(world, batch, 
     report = codec.decode((directory / "new" / f"{job}.error").read_bytes(), None)
     assert report["job"] == job
     assert report["error_mask"] == models.ErrorMask.TOO_MANY_TOTAL_RESULTS
-    assert report["reason"] == (
-        "too many results without a quorum: no reply from the host before the deadline"
-    )
+    assert report["reason"] == ("too many results without a quorum: no reply from the host before the deadline")
     assert await world.counts(batch) == (1, 1)
 
 

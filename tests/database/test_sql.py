@@ -13,7 +13,7 @@ from aioboinc.connectors import statements
 NOUNS = sorted(
     path.stem
     for path in Path(sql.__file__).parent.glob("*.sql")
-    if path.stem not in {"pyboinc_batch", "schema_sqlite"}
+    if not path.stem.startswith(("pyboinc_batch", "schema_"))
 )
 BOINC_TABLES = [
     "app",

@@ -39,6 +39,11 @@ def test_what_ps_prints(line: str, process: tuple[object, ...]) -> None:
     assert processes_unix._parse_ps(line) == process
 
 
+def test_what_else_ps_may_print_is_ignored() -> None:
+    assert processes_unix._parse_ps("") is None
+    assert processes_unix._parse_ps("503 501 501 Z -") is None
+
+
 def test_descendants_are_found_whatever_their_order() -> None:
     def process(pid: int, parent: int, group: int = 1) -> processes_unix.Process:
         return processes_unix.Process(pid, parent, group, "S", 0.0)

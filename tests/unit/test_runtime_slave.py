@@ -222,6 +222,11 @@ def test_an_exit_status_is_passed_on(run: Run, argument: str, status: int) -> No
     assert ran.last_line == f"pyboinc: slave exited with status {status}"
 
 
+def test_the_last_line_comes_after_all_that_was_printed(run: Run) -> None:
+    ran = run("print('printed')\nraise SystemExit(3)")
+    assert ran.text == "printed\npyboinc: slave exited with status 3\n"
+
+
 def test_an_exit_with_a_message(run: Run) -> None:
     ran = run("import sys\nsys.exit('no such luck')")
     assert ran.status == 1

@@ -77,8 +77,9 @@ def test_a_write_onto_another_file_system(slot_dir: Path, monkeypatch: pytest.Mo
 
 
 def test_a_temporary_exit_reads_as_the_client_reads_it(slot_dir: Path) -> None:
-    slot.temporary_exit(str(slot_dir), 600, "one line\nof " + "many words " * 100)
-    seconds, reason, notice = (slot_dir / "boinc_temporary_exit").read_text().splitlines()
+    slot.temporary_exit(str(slot_dir), 600, "one line\nof " + "many words and Umläute " * 100)
+    text = (slot_dir / "boinc_temporary_exit").read_bytes()
+    seconds, reason, notice = text.decode().splitlines()
     assert seconds == "600"
     assert reason.startswith("one line of many words")
     assert len(reason) < 255

@@ -132,7 +132,7 @@ def test_the_batch_file_goes_to_labels_that_it_has() -> None:
     labels = set(re.findall(r"^:(\w+)$", BATCH, re.MULTILINE)) | {"eof"}
     targets = set(re.findall(r"(?:goto|call) :(\w+)", BATCH))
     assert targets <= labels
-    assert labels - {"eof"} <= targets | {"unpacked"}
+    assert labels - {"eof"} <= targets
 
 
 def test_the_batch_file_uses_variables_that_it_sets() -> None:

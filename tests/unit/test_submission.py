@@ -195,7 +195,7 @@ async def test_the_record_of_a_call_tells_it_from_any_other(folder):
         await submission.pyboinc_call("other_slave.py", 1)
 
     calls = await run(make, folder)
-    records = [call.record() for call in calls]
+    records = [call.record for call in calls]
     assert records[0] == records[1]
     assert len(set(records)) == 4
     assert {len(record) for record in records} == {96}

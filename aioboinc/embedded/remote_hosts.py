@@ -1,0 +1,88 @@
+"""The hosts that call a served project: which of them a request comes from, and how many there are."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aioboinc.embedded.scheduler_request import Request
+from aioboinc.store import clients
+
+__all__ = ["Identified", "RemoteHosts"]
+
+_ACTIVE = 3600
+"""Seconds after its last request for which a host counts as active."""
+_COUNTED = 60
+"""Seconds for which a count of them will do."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """The host that a request comes from."""
+
+    id: int
+    values: Mapping[str, int | float | str]
+    """What it says of itself, by the columns of the table ``host``."""
+    host: clients.Host | None
+    """What was known of it before; None for a new one."""
+    is_news: bool
+    """The client does not know the ID yet."""
+    has_nothing: bool
+    """The results that it had were ended: it has come back without them."""
+
+
+class RemoteHosts:
+    """The hosts of other people."""
+
+    def __init__(self, clients: clients.Clients) -> None:
+        self._clients = clients
+        self._active = 0
+        self._counted = 0
+
+    async def identify(self, account: clients.Account, request: Request, address: str, *, now: int) -> Identified:
+        """Find the host that calls from *address*, or make it. The rules are those of BOINC's ``authenticate_user``."""
+        values = _values(account, request, address)
+        host = await self._clients.host(request.hostid) if request.hostid else None
+        if host is not None and host.userid == account.id and request.rpc_seqno >= host.rpc_seqno:
+            return Identified(host.id, values, host, is_news=False, has_nothing=False)
+        # From here on it is a host without a past, or a copy of another one, or it comes back.
+        found = None
+        if host is None and request.host_cpid:
+            found = await self._clients.host_by_cpid(account.id, str(values["host_cpid"]))
+            if found is not None and found.hardware != _hardware(values):
+                found = None
+        if found is None and not request.shares_machine and _is_described(values):
+            found = await self._clients.similar_host(account.id, values)
+        if found is None:
+            id = await self._clients.create_host(account.id, values, now=now)
+            _log.info("host %d of account %d is new: %s", id, account.id, values["domain_name"])
+            return Identified(id, values, None, is_news=True, has_nothing=True)
+        has_nothing = not request.in_progress and not request.shares_machine
+        if has_nothing:
+            await self._clients.detach(found.id, now=now)
+        return Identified(found.id, values, found, is_news=True, has_nothing=has_nothing)
+
+    async def active(self, now: int) -> int:
+        """Return how many hosts have called in the last hour, as it was a minute ago at the most."""
+        if now - self._counted >= _COUNTED or self._active < 2:
+            self._active = await self._clients.active_hosts(now - _ACTIVE)
+            self._counted = now
+        return self._active
+
+
+def _values(account: clients.Account, request: Request, address: str) -> Mapping[str, int | float | str]:
+    # Hashed with the account, so that nobody can pretend to have somebody else's host.
+    cpid = hashlib.md5(f"{request.host_cpid}{account.email_addr}".encode(), usedforsecurity=False).hexdigest()
+    return {**request.host, "host_cpid": cpid, "external_ip_addr": address}
+
+
+def _hardware(values: Mapping[str, int | float | str]) -> tuple[int | float | str, ...]:
+    return tuple(values[name] for name in ("p_ncpus", "p_vendor", "p_model", "os_name", "os_version"))
+
+
+def _is_described(values: Mapping[str, int | float | str]) -> bool:
+    return all(values[name] for name in ("domain_name", "last_ip_addr", "os_name", "p_model"))

@@ -1,0 +1,80 @@
+"""The event loop belongs to the user's service: our code never keeps it for long, however large the batch is."""
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+import time
+
+from aioboinc import embedded, pyboinc_call, pyboinc_master
+
+JOBS = 100_000
+
+PUBLISHER = """
+    # Stands in for hosts, validator and assimilator: waits for the calls, publishes all outputs, counts them.
+    import os, sqlite3, sys, time
+    from aioboinc import envelope
+    database = sqlite3.connect(sys.argv[1], timeout=60)
+    new, jobs = sys.argv[2], int(sys.argv[3])
+    while database.execute("SELECT state FROM pyboinc_batch").fetchone() != (1,):
+        time.sleep(0.05)
+    for call in range(jobs):
+        job = f"pyboinc_1_{call}"
+        with open("output", "wb") as file:
+            file.write(envelope.encode_output(job, bytes(32), bytes(32), call, None))
+        os.rename("output", os.path.join(new, job))
+    with database:
+        database.execute("UPDATE pyboinc_batch SET nassimilated = njobs")
+"""
+
+
+class Ticker:
+    """Measures how long the event loop is kept from its other tasks."""
+
+    def __init__(self):
+        self.cpu = 0.0
+        """The longest time for which the loop's thread computed between two ticks, in seconds."""
+        self.late = 0.0
+        """By how much the latest tick was late, whatever the reason: other processes and threads count here."""
+
+    async def run(self):
+        while True:
+            begun, computed = time.perf_counter(), time.thread_time()
+            await asyncio.sleep(0.001)
+            self.late = max(self.late, time.perf_counter() - begun - 0.001)
+            self.cpu = max(self.cpu, time.thread_time() - computed)
+
+
+async def test_a_batch_of_100_000_jobs_never_blocks_the_loop(tmp_path, record_property):
+    """What is asserted is the loop thread's own computing, which no load on the machine changes."""
+    (tmp_path / "app_slave.py").write_text("")
+    (tmp_path / "publisher.py").write_text(textwrap.dedent(PUBLISHER))
+    root = tmp_path / "project"
+    async with embedded.running(root, workers=1):
+        pass
+    total = 0
+
+    async def make_calls():
+        for i in range(JOBS):
+            await pyboinc_call(tmp_path / "app_slave.py", i)
+
+    def handle_result(output):
+        nonlocal total
+        total += output
+
+    ticker = Ticker()
+    ticking = asyncio.create_task(ticker.run())
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "publisher.py", root / "project.sqlite", tmp_path / "new", str(JOBS)],
+        cwd=tmp_path,
+    ) as publisher:
+        try:
+            summary = await pyboinc_master(make_calls, handle_result, batch_dir=tmp_path, project=root)
+        finally:
+            publisher.kill()
+            ticking.cancel()
+    assert (summary.jobs, total) == (JOBS, sum(range(JOBS)))
+    record_property("cpu", ticker.cpu)
+    record_property("late", ticker.late)
+    print(f"computed at most {ticker.cpu * 1000:.1f} ms at a time; ticks at most {ticker.late * 1000:.0f} ms late")
+    assert ticker.cpu < 0.050
