@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import asyncio
-import contextlib
-import importlib
-import inspect
 import os
 import signal
 import sys
 import traceback
-import types
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aioboinc
-from aioboinc import errors, master, progress, setup_daemons, setup_project, setup_undo
+from aioboinc import errors, master, master_program, progress, setup_daemons, setup_project, setup_undo, stopping
 
 if TYPE_CHECKING:
     from aioboinc.embedded import serving
@@ -41,15 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except errors.UsageError as error:
         return _complain(error)
-    except _Stopped as stopped:
+    except stopping.Stopped as stopped:
         return stopped.status
-
-
-class _Stopped(BaseException):
-    """The program was stopped by a signal."""
-
-    def __init__(self, number: signal.Signals) -> None:
-        self.status = 128 + number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -155,7 +143,7 @@ def _setup(options: argparse.Namespace) -> int:
     try:
         asyncio.run(work)
     except KeyboardInterrupt:
-        raise _Stopped(signal.SIGINT) from None
+        raise stopping.Stopped(signal.SIGINT) from None
     return 0
 
 
@@ -197,7 +185,7 @@ def _serve(options: argparse.Namespace) -> int:
             print(_how_to_attach(running), flush=True)
             await asyncio.Event().wait()
 
-    _run_async(work)
+    stopping.run(work)
     return 0
 
 
@@ -213,15 +201,6 @@ def _how_to_attach(running: serving.Serving) -> str:
 
 def _run(options: argparse.Namespace) -> int:
     path = Path(os.path.abspath(options.program))
-    code = _compile(path)
-    sys.argv = [str(options.program), *options.arguments]
-    sys.path.insert(0, str(path.parent))
-    module = types.ModuleType("__main__")
-    module.__file__ = str(path)
-    module.__dict__.update(
-        pyboinc_call=aioboinc.pyboinc_call, pyboinc_master=aioboinc.pyboinc_master, __builtins__=__builtins__
-    )
-    sys.modules["__main__"] = module
     master.defaults.set(
         master.Defaults(
             batch_dir=options.batch_dir or path.parent,
@@ -231,80 +210,17 @@ def _run(options: argparse.Namespace) -> int:
             progress=None if options.quiet else progress.show(sys.stderr),
         )
     )
-    program = types.FunctionType(code, module.__dict__)
     try:
-        if code.co_flags & inspect.CO_COROUTINE:
-            _run_async(program)
-        else:
-            program()
-    except errors.UsageError:
+        master_program.run(path, [str(options.program), *options.arguments])
+    except (errors.UsageError, SystemExit, stopping.Stopped):
         raise
     except errors.BatchFailed as error:
         _report_failures(error)
         return 1
-    except (SystemExit, _Stopped):
-        raise
-    except KeyboardInterrupt:
-        raise _Stopped(signal.SIGINT) from None
     except BaseException as error:
         _print_traceback(error, path)
         return 1
     return 0
-
-
-def _compile(path: Path) -> types.CodeType:
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise errors.ProgramError(errors.describe(path, error)) from None
-    try:
-        tree = ast.parse(source, str(path))
-        code: types.CodeType = compile(tree, str(path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        raise errors.ProgramError(f"{path}{f':{line}' if line else ''}: {getattr(error, 'msg', error)}") from None
-    for statement in tree.body:
-        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-            function = statement.value.func
-            if getattr(function, "id", getattr(function, "attr", None)) == "pyboinc_master":
-                raise errors.ProgramError(
-                    f"{path}:{statement.lineno}: write `await pyboinc_master(...)`: without await it does nothing"
-                )
-    return code
-
-
-def _run_async(program: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run *program* in an event loop; SIGINT, SIGTERM and SIGHUP cancel it."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        loop = runner.get_loop()
-        task = loop.create_task(program())
-        received: list[signal.Signals] = []
-
-        def stop(number: signal.Signals) -> None:
-            received.append(number)
-            task.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
-                loop.add_signal_handler(number, stop, number)
-        try:
-            runner.run(_await(task))
-        except (asyncio.CancelledError, KeyboardInterrupt):
-            if received:
-                raise _Stopped(received[0]) from None
-            raise
-
-
-async def _await(task: asyncio.Task[None]) -> None:
-    await task
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's where there is one."""
-    with contextlib.suppress(ImportError):
-        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
-        return factory
-    return None
 
 
 def _report_failures(error: errors.BatchFailed) -> None:

@@ -73,6 +73,7 @@ async def pyboinc_master(
     batch_dir: str | os.PathLike[str] | None = None,
     project: str | os.PathLike[str] | None = None,
     replay: bool = True,
+    inline_inputs: int = 0,
     workers: int | None = None,
     fresh: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -92,6 +93,10 @@ async def pyboinc_master(
     A master that was stopped in whatever way goes on where it was: no job is created twice. Its state begins
     anew, so all outputs go to the handlers again, each once; with ``replay=False`` only those that were not
     handled before, for services that keep their own state (the last few before a crash may come twice then).
+
+    Inputs of up to *inline_inputs* bytes (4096 at most) become part of their workunits in place of files of their
+    own: they are submitted faster, need no download, and are limited to what fits a command line.
+
     *fresh* abandons the batch that is there and begins a new one. *progress* is called with a `Progress` now
     and then.
 
@@ -103,6 +108,7 @@ async def pyboinc_master(
     root = _path(project or settings.project or os.environ.get("PYBOINC_DIR"))
     directory = BatchDirectory(Path(batch_dir or settings.batch_dir or os.curdir))
     handlers = handling.Handlers(handle_result, handle_error)
+    staging.check_inline_inputs(inline_inputs)
     report = progress or settings.progress or (lambda _: None)
     with directory.lock():
         if fresh or settings.fresh:
@@ -129,7 +135,7 @@ async def pyboinc_master(
                         await service.in_thread(directory.create)
                         await directory.write_checkpoint(checkpoint)
                     batch = _Batch(directory, running, calls, handlers, checkpoint, report)
-                    return await batch.run(replay=replay)
+                    return await batch.run(replay=replay, inline_inputs=inline_inputs)
 
 
 def _path(path: str | os.PathLike[str] | None) -> Path | None:
@@ -204,7 +210,7 @@ class _Batch:
         self._news = asyncio.Event()
         self._all_published = False
 
-    async def run(self, *, replay: bool) -> Summary:
+    async def run(self, *, replay: bool, inline_inputs: int) -> Summary:
         batch = await self._row()
         self._submitted = batch.njobs
         self._handling = handling.Handling(self._directory, batch.id, self._handlers, self._calls.registry)
@@ -214,7 +220,7 @@ class _Batch:
             await self._handling.skip_old()
         with errors.sole():
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._submit(batch))
+                tasks.create_task(self._submit(batch, inline_inputs))
                 watching = tasks.create_task(self._watch_database(batch.id))
                 await self._watch_directory()
                 watching.cancel()
@@ -249,8 +255,8 @@ class _Batch:
         self._checkpoint = dataclasses.replace(self._checkpoint, state=state)
         await self._directory.write_checkpoint(self._checkpoint)
 
-    async def _submit(self, batch: batches.Progress) -> None:
-        stager = await service.in_thread(staging.Stager, self._running.project)
+    async def _submit(self, batch: batches.Progress, inline_inputs: int) -> None:
+        stager = await service.in_thread(staging.Stager, self._running.project, inline_inputs)
         pipeline = submission.Submission(self._calls, self._running.store, stager, self._app, batch)
         self._total = self._submitted = await pipeline.run(self._committed)
         await self._note("submitted")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import random as random_numbers
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aioboinc import connectors, errors, models
 from aioboinc.project import OUTPUT_TEMPLATE, Project
 
-__all__ = ["TEMPLATE", "New", "Template", "insert", "parse_template", "read_template"]
+__all__ = ["TEMPLATE", "New", "Template", "insert", "insert_first", "parse_template", "read_template"]
 
 TEMPLATE = OUTPUT_TEMPLATE
 """The output template of our workunits, relative to the project's root."""
@@ -118,6 +118,36 @@ async def insert(
     await tx.execute_many(_insert(tx.dialect, columns, now), rows)
 
 
+async def insert_first(
+    tx: connectors.Transaction,
+    number: int,
+    template: Template,
+    *,
+    batch: int,
+    after: int,
+    now: int,
+    random: random_numbers.Random = _system_random,
+) -> None:
+    """Insert result *number* of each of a batch's workunits with IDs greater than *after* that is to have so many.
+
+    The same as `insert`, but done by the database alone: it takes a fraction of the time, and no IDs to be read.
+    """
+    parameters: dict[str, int | str] = {
+        "number": number,
+        "batch": batch,
+        "after": after,
+        "unsent": models.ServerState.UNSENT,
+        "secret": f"{random.getrandbits(128):x}",
+        "piece0": template.pieces[0],
+    }
+    document = [":piece0"]
+    for place, (suffix, piece) in enumerate(zip(template.suffixes, template.pieces[1:], strict=True), 1):
+        document += ("w.base", f":suffix{place}", f":piece{place}")
+        parameters |= {f"suffix{place}": suffix, f"piece{place}": piece}
+    columns = await tx.columns("result")
+    await tx.execute(_insert_first(tx.dialect, columns, document, now), parameters)
+
+
 _VARYING = (
     "workunitid",
     "name",
@@ -156,6 +186,20 @@ _CONSTANT = {
     "peak_swap_size": "0",
     "peak_disk_usage": "0",
 }
+_CONCATENATION: dict[str, Callable[..., str]] = {
+    "mysql": lambda *parts: f"CONCAT({', '.join(parts)})",
+    "sqlite": lambda *parts: f"({' || '.join(parts)})",
+}
+_BLOB = {"mysql": "BINARY", "sqlite": "BLOB"}
+_RANDOM = {
+    "mysql": "(CONV(LEFT(SHA2(CONCAT(:secret, {what}, id), 256), 8), 16, 10) & 2147483647)",
+    "sqlite": "(random() & 2147483647)",
+}
+"""31 bits that other hosts can't guess."""
+_FROM_WORKUNITS = {
+    "mysql": "SELECT {values} FROM ({workunits}) w ORDER BY w.id",
+    "sqlite": "WITH w AS MATERIALIZED ({workunits}) SELECT {values} FROM w ORDER BY w.id",
+}
 _UNLESS_THERE = {"mysql": "ON DUPLICATE KEY UPDATE id = id", "sqlite": "ON CONFLICT (name) DO NOTHING"}
 
 
@@ -164,3 +208,32 @@ def _insert(dialect: str, columns: Iterable[str], now: int) -> str:
     values = {"create_time": str(int(now)), **_CONSTANT, **{name: f":{name}" for name in _VARYING}}
     known = {name: value for name, value in values.items() if name in columns}
     return f"INSERT INTO result ({', '.join(known)}) VALUES ({', '.join(known.values())}) {_UNLESS_THERE[dialect]}"
+
+
+def _insert_first(dialect: str, columns: Iterable[str], document: Iterable[str], now: int) -> str:
+    """Return the INSERT from workunits for a table with *columns*; *document* are the parts of ``xml_doc_in``."""
+    concatenation = _CONCATENATION[dialect]
+    name = concatenation("name", "'_'", ":number")
+    random, file_random = (_RANDOM[dialect].format(what=what) for what in ("''", "'file'"))
+    base = concatenation(name, "'_r'", file_random, "'_'")
+    workunits = (
+        f"SELECT id, appid, batch, priority, {name} AS name, {base} AS base,"
+        f" {random} AS random FROM workunit"
+        " WHERE batch = :batch AND id > :after AND target_nresults > :number"
+    )
+    values = {
+        "create_time": str(int(now)),
+        **_CONSTANT,
+        "workunitid": "w.id",
+        "name": "w.name",
+        "appid": "w.appid",
+        "batch": "w.batch",
+        "priority": "w.priority",
+        "size_class": "-1",
+        "server_state": ":unsent",
+        "random": "w.random",
+        "xml_doc_in": f"CAST({concatenation(*document)} AS {_BLOB[dialect]})",
+    }
+    known = {name: value for name, value in values.items() if name in columns}
+    rows = _FROM_WORKUNITS[dialect].format(values=", ".join(known.values()), workunits=workunits)
+    return f"INSERT INTO result ({', '.join(known)}) {rows}"

@@ -28,11 +28,11 @@ from aioboinc.store import batches
 
 __all__ = ["Call", "CallQueue", "Submission", "make", "pyboinc_call"]
 
-QUEUE_CALLS = 2000
+QUEUE_CALLS = 4000
 """Calls that wait at most, unless ``make_calls`` does not await them."""
 QUEUE_BYTES = 16 << 20
 """Bytes of encoded inputs that wait at most, likewise; one larger input passes alone."""
-CHUNK_CALLS = 1000
+CHUNK_CALLS = 2000
 """Calls in one transaction at most."""
 _BREATH = 0.005
 """Seconds after which an ``await pyboinc_call(…)`` lets the event loop run."""
@@ -311,17 +311,24 @@ class Submission:
         Raises `errors.SubmissionMismatch` when the calls are not those that were committed before.
         """
         rest = await self._skip_committed()
-        chunks: asyncio.Queue[staging.Chunk | None] = asyncio.Queue(maxsize=1)
+        chunks: asyncio.Queue[asyncio.Task[staging.Chunk] | None] = asyncio.Queue(maxsize=1)
         with errors.sole():
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._stage(rest, chunks))
-                while (chunk := await chunks.get()) is not None:
+                tasks.create_task(self._stage(rest, chunks, tasks))
+                while (staging_task := await chunks.get()) is not None:
+                    chunk = await staging_task
                     await self._store.submissions.commit(self._batch.id, self._app.id, chunk)
                     committed(chunk.first + len(chunk.jobs))
         await self._store.batches.submitted(self._batch.id, self._ncalls)
         return self._ncalls
 
-    async def _stage(self, calls: list[Call], chunks: asyncio.Queue[staging.Chunk | None]) -> None:
+    async def _stage(
+        self,
+        calls: list[Call],
+        chunks: asyncio.Queue[asyncio.Task[staging.Chunk] | None],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """Begin to stage one chunk after the other: the next is written while those before it go to the disk."""
         calls = calls or await self._queue.take()
         while calls:
             if self._batch.submitted:
@@ -331,7 +338,8 @@ class Submission:
                 )
             first = self._ncalls
             self._take_in(calls)
-            await chunks.put(await self._stager.stage(self._batch.id, first, calls, self._digest.hex()))
+            stage = self._stager.stage(self._batch.id, first, calls, self._digest.hex())
+            await chunks.put(tasks.create_task(stage))
             calls = await self._queue.take()
         await chunks.put(None)
 
@@ -348,7 +356,7 @@ class Submission:
             calls = await self._queue.take()
             if not calls:
                 raise errors.SubmissionMismatch(
-                    f"make_calls makes only {self._ncalls} of the {self._batch.njobs} calls made before. {_REMEDY}",
+                    f"make_calls makes only {self._ncalls} of the {self._batch.njobs} calls before. {_REMEDY}",
                     self._ncalls,
                 )
             missing = self._batch.njobs - self._ncalls

@@ -1,8 +1,8 @@
 """One pass of the transitioner: what is next for workunits on which something has happened.
 
 The state machine is that of BOINC's ``sched/transitioner.cpp``. It differs where BOINC's would throw work away:
-limits are not applied to a workunit that has a canonical result or outputs that wait for the validator, and where no
-more results may be made, those that are still out are waited for if they can make up the quorum.
+limits are not applied to a workunit that has a canonical result or outputs that wait for the validator, and where
+no more results may be made, those that are still out are waited for if they can make up the quorum.
 """
 
 from __future__ import annotations

@@ -20,14 +20,15 @@ def value(number: int) -> dict[str, object]:
     return {
         "number": number,
         "name": f"sample {number:08}",
-        "parameters": [number + step / 16 for step in range(13)],
+        "parameters": [number + step / 16 for step in range(16)],
     }
 
 
 async def submit(place: Place, opened: Opened, count: int, *, results: bool = True, inline: int = 0) -> None:
     """Make *count* calls and submit them, as a master does; without *results*, the transitioner makes them."""
     # Where results need certificates, only the transitioner can make them.
-    stager = staging.Stager(dataclasses.replace(place.project, upload_certificates=not results))
+    project = dataclasses.replace(place.project, upload_certificates=not results)
+    stager = staging.Stager(project, inline)
     queue = submission.CallQueue(place.batch_dir)
     pipeline = submission.Submission(queue, opened.store, stager, opened.app, opened.batch)
 

@@ -39,7 +39,7 @@ def _ours(environment: Environment, name: str, *, results: bool = True, inline: 
         async with place.opened() as opened:
             measuring.settle()
             start = time.perf_counter()
-            await jobs.submit(place, opened, environment.settings.jobs, results=results)
+            await jobs.submit(place, opened, environment.settings.jobs, results=results, inline=inline)
             return time.perf_counter() - start
 
     return Contender(name, Kind.OURS, measure, _task(results))

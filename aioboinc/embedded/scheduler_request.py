@@ -22,7 +22,7 @@ from aioboinc.store import scheduling
 __all__ = ["BadRequest", "Request", "parse", "peek_account_key"]
 
 _MAX_DEPTH = 16
-_MAX_ELEMENTS = 200_000
+_MAX_ELEMENTS = 100_000
 _MAX_TEXT = 254
 """Characters of a column of text in BOINC's tables, and of a result's name with some room."""
 _MAX_BLOB = 65_535

@@ -10,6 +10,7 @@ import getpass
 import os
 import re
 import secrets
+import socket
 import urllib.parse
 import xml.etree.ElementTree
 import xml.sax.saxutils
@@ -39,6 +40,7 @@ __all__ = [
     "Application",
     "Settings",
     "code_sign_keys",
+    "check",
     "create",
     "read_settings",
     "set_up",
@@ -102,6 +104,13 @@ class Address:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
     @classmethod
     def parse(cls, text: str) -> Address:
         """Read ``HOST:PORT``. Raises `errors.UsageError`."""
@@ -132,6 +141,24 @@ class Application:
     """The account that the project began with."""
 
 
+async def check(root: Path, *, listen: str | None, url: str | None, database: str | None) -> None:
+    """See whether a project can be made in *root* and served, before it is.
+
+    Raises `errors.UsageError`.
+    """
+    if (root / "config.xml").exists():
+        return
+    address = Address.parse(listen or DEFAULT_LISTEN)
+    _master_url(address, url)
+    try:
+        socket.create_server((address.host, address.port), family=address.family).close()
+    except OSError as error:
+        raise errors.UsageError(f"--listen {address}: {error.strerror or error}") from None
+    if database is not None:
+        async with connectors.open(database):
+            pass
+
+
 def create(root: Path, *, listen: str | None, url: str | None, database: str | None) -> projects.Project:
     """Return the project in *root*, which is made if it isn't there. Blocks.
 
@@ -140,18 +167,16 @@ def create(root: Path, *, listen: str | None, url: str | None, database: str | N
     root = Path(os.path.abspath(root))
     if not (root / "config.xml").exists():
         address = Address.parse(listen or DEFAULT_LISTEN)
-        master_url = _checked_url(url or f"http://{address.host}:{address.port}/", given=url is not None)
-        if database is not None:
-            connectors.open(database)
+        master_url = _master_url(address, url)
         try:
-            _make_files(root, f"{address.host}:{address.port}", master_url, database or f"sqlite:{_SQLITE}")
+            _make_files(root, str(address), master_url, database or f"sqlite:{_SQLITE}")
         except OSError as error:
             raise errors.ProjectError(f"the project can't be made: {errors.describe(root, error)}") from None
     project = projects.read(root)
     values = _values(root)
     if "served" not in values:
         raise errors.ProjectError(f"{root} is a project of another kind: give --project another directory")
-    if url is not None and _checked_url(url, given=True) != project.master_url:
+    if url is not None and _checked_url(url) != project.master_url:
         raise errors.ProjectError(
             f"{root} has the URL {project.master_url}, and its hosts know it by that; leave --url away, or give "
             "--project another directory"
@@ -180,14 +205,19 @@ def _make_files(root: Path, listen: str, url: str, database: str) -> None:
     durable.sync(root)
 
 
-def _checked_url(url: str, *, given: bool) -> str:
+def _master_url(address: Address, url: str | None) -> str:
+    if url is None and address.host in {"0.0.0.0", "::"}:
+        raise errors.UsageError(
+            f"--listen {address}: give --url too, the address by which hosts reach this machine: "
+            f"http://lab.example.org:{address.port}/"
+        )
+    return _checked_url(url or f"http://{address}/")
+
+
+def _checked_url(url: str) -> str:
     """Return a master URL as clients write it. Raises `errors.UsageError` for one that they refuse."""
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
-    if not given and host in {"0.0.0.0", "::", ""}:
-        raise errors.UsageError(
-            "give --url too: the address by which hosts reach this machine, http://lab.example.org:8416/"
-        )
     if parts.scheme not in {"http", "https"} or not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", host):
         raise errors.UsageError(
             f"--url {url}: BOINC clients take http or https and a host with a dot in it only, 127.0.0.1 or "

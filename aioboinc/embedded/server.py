@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs, http_exceptions, web
 
 from aioboinc import errors
 from aioboinc import project as projects
@@ -204,6 +204,7 @@ async def running(server: Server, host: str, port: int) -> AsyncIterator[int]:
     """
     runner = web.AppRunner(
         server.application(),
+        logger=_http_log(),
         access_log=None,
         handle_signals=False,
         keepalive_timeout=_IDLE_SECONDS,
@@ -221,6 +222,18 @@ async def running(server: Server, host: str, port: int) -> AsyncIterator[int]:
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def _http_log() -> logging.Logger:
+    """Return aiohttp's log without what strangers can write into it."""
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, http_exceptions.HttpProcessingError | ConnectionError)
+
+    log = logging.getLogger(f"{__name__}.http")
+    log.filters = [is_ours]
+    return log
 
 
 @web.middleware

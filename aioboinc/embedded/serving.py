@@ -57,6 +57,7 @@ async def running(
     Raises `errors.UsageError` for what a person can put right.
     """
     address = served_project.Address.parse(listen) if listen else None
+    await served_project.check(root, listen=listen, url=url, database=database)
     project = await service.in_thread(served_project.create, root, listen=listen, url=url, database=database)
     settings = await service.in_thread(served_project.read_settings, project.root)
     address = address or settings.listen

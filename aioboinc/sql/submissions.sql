@@ -6,6 +6,3 @@ UPDATE batch SET njobs = :njobs WHERE id = :batch
 
 -- newest: the last workunit of a batch so far
 SELECT COALESCE(MAX(id), 0) AS id FROM workunit WHERE batch = :batch
-
--- ids: the workunits just inserted
-SELECT id, name FROM workunit WHERE batch = :batch AND id > :newest ORDER BY id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -54,25 +55,17 @@ class Submissions:
             newest = await tx.fetch_one(self._sql["newest"], {"batch": batch})
             assert newest is not None
             columns = await tx.columns("workunit")
-            for options, jobs in itertools.groupby(chunk.jobs, key=lambda job: job.options):
+            for options, jobs in itertools.groupby(chunk.jobs, key=operator.attrgetter("options")):
                 constants = _workunit(options, batch, appid, now, first_pass=chunk.template is None)
                 await tx.execute_many(
                     _insert("workunit", columns, constants, ("name", "xml_doc")),
                     [{"name": job.name, "xml_doc": job.xml_doc.encode()} for job in jobs],
                 )
             if chunk.template is not None:
-                rows = await tx.fetch_all(self._sql["ids"], {"batch": batch, "newest": newest["id"]})
-                ids = {row["name"]: row["id"] for row in rows}
-                await results.insert(
-                    tx,
-                    (
-                        results.New(ids[job.name], f"{job.name}_{number}", appid, batch, job.options.priority)
-                        for job in chunk.jobs
-                        for number in range(job.options.target_nresults or 1)
-                    ),
-                    chunk.template,
-                    now=now,
-                )
+                for number in range(max(job.options.target_nresults or 1 for job in chunk.jobs)):
+                    await results.insert_first(
+                        tx, number, chunk.template, batch=batch, after=newest["id"], now=now
+                    )
 
         await self._connector.run(work)
 

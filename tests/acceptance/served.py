@@ -15,6 +15,7 @@ import aiohttp
 from simulated_client import Client
 
 import aioboinc
+from aioboinc import project as projects
 from aioboinc.embedded import served_project, serving
 
 __all__ = [
@@ -69,13 +70,15 @@ class Batch:
 class Site:
     """A served project, its hosts and its masters."""
 
-    def __init__(self, root: Path, session: aiohttp.ClientSession, running: serving.Serving) -> None:
+    def __init__(
+        self, root: Path, session: aiohttp.ClientSession, project: projects.Project, key: str, status_key: str
+    ) -> None:
         self.root = root
         self.session = session
-        self.url = running.project.master_url
-        self.key = running.account_key
-        self.project = running.project
-        self.status_key = running.status_url.partition("key=")[2]
+        self.project = project
+        self.url = project.master_url
+        self.key = key
+        self.status_key = status_key
 
     def client(self, name: str = "host", **options: object) -> Client:
         """Return a new host of the first account."""
@@ -139,7 +142,8 @@ async def serving_site(
         edit_config(root, min_sendwork_interval=0)
     edit(root)
     async with serving.running(root) as running, aiohttp.ClientSession() as session:
-        yield Site(root, session, running)
+        status_key = running.status_url.partition("key=")[2]
+        yield Site(root, session, running.project, running.account_key, status_key)
 
 
 def double(value: object) -> object:

@@ -224,12 +224,16 @@ def _tasks(root: xml.etree.ElementTree.Element, text: str) -> Iterable[Task]:
             workunit=workunit.findtext("name", "").strip(),
             xml_doc=xml.etree.ElementTree.tostring(workunit, "unicode"),
             inputs={
-                reference.findtext("open_name", ""): files[reference.findtext("file_name", "")].findtext("url", "")
+                reference.findtext("open_name", ""): _url(files[reference.findtext("file_name", "")])
                 for reference in workunit.iterfind("file_ref")
             },
             output=output,
             max_nbytes=int(files[output].findtext("max_nbytes", "0")),
-            upload_url=files[output].findtext("url", ""),
+            upload_url=_url(files[output]),
             deadline=int(result.findtext("report_deadline", "0")),
             flops_estimate=float(workunit.findtext("rsc_fpops_est", "0")),
         )
+
+
+def _url(info: xml.etree.ElementTree.Element) -> str:
+    return info.findtext("url", "").strip()

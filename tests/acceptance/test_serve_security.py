@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import sqlite3
 from pathlib import Path
 
 import pytest
 import served
 from served import Site
+from simulated_client import Finished
 
 from aioboinc.embedded import server
 
@@ -31,7 +33,7 @@ def rows(site: Site) -> list[tuple[object, ...]]:
 
 
 async def post(site: Site, body: bytes, **headers: str) -> str:
-    async with site.session.post(f"{site.url}scheduler", data=body, headers=headers) as response:
+    async with site.session.post(f"{site.url}scheduler", data=io.BytesIO(body), headers=headers) as response:
         return f"{response.status} {await response.text()}"
 
 
@@ -128,8 +130,6 @@ async def test_the_page_for_everybody_tells_no_names(site: Site, tmp_path: Path)
     async with site.batch(tmp_path / "secret_folder", 3, quorum=1):
         client = site.client("secret_host")
         (task, *_) = (await client.call(1e9, 1)).tasks
-        from simulated_client import Finished
-
         await client.call(0, 0, [Finished(task.name, exit_status=1, state=3, stderr="secret_text")])
         for key in ("", "?key=", "?key=wrong", f"?key={site.key}", "?key=%C3%A9"):
             async with site.session.get(f"{site.url}status.json{key}") as response:

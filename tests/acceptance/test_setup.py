@@ -23,6 +23,7 @@ import setup_world
 from aioboinc import (
     app_versions,
     connectors,
+    durable,
     errors,
     keys,
     project,
@@ -124,6 +125,9 @@ class Killed(BaseException):
 async def test_interrupted_anywhere(world, monkeypatch, killed):
     """Run again, it does the rest; the other one takes back what was done."""
     monkeypatch.setattr(setup_daemons, "check_interpreter", lambda: None)
+    for name in ("fsync", "sync"):
+        monkeypatch.setattr(os, name, lambda *_: None)
+    monkeypatch.setattr(durable, "sync", lambda path: None)
     before = world.state()
     left = [0]
 

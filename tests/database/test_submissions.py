@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import hashlib
+import re
 
 import pytest
 
@@ -87,6 +88,10 @@ async def test_a_chunk_becomes_workunits_with_results(db, batch, connector):
     ids = {row["id"]: row["name"] for row in workunits}
     assert all(row["name"].startswith(ids[row["workunitid"]] + "_") for row in made)
     assert {row["server_state"] for row in made} == {models.ServerState.UNSENT}
+    files = [re.fullmatch(rb".*<name>(\w+_\d+)_r(\d+)_0</name>.*", row["xml_doc_in"]) for row in made]
+    assert [file[1].decode() for file in files] == [row["name"] for row in made]
+    assert len({int(file[2]) for file in files} | {row["random"] for row in made}) == 20
+    assert all(row["random"] < 2**31 for row in made)
     progress = await db.batches.progress(batch.id)
     assert (progress.njobs, progress.digest, progress.submitted) == (5, chunk(batch, 3, 2).digest, False)
     (row,) = await rows(connector, "SELECT njobs FROM batch")

@@ -96,7 +96,7 @@ def test(tree):
     tree.suspend()
     patiently(lambda: [process.state for process in tree._processes()] == ["T", "T"])
     used = tree.cpu_time()
-    assert tree.cpu_time() - used < 0.01
+    assert tree.cpu_time() - used < 0.1  # what the system had not booked yet
     tree.suspend()
     tree.resume()
     patiently(lambda: tree.cpu_time() > used)

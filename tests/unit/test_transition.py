@@ -88,7 +88,9 @@ def check_settled(decision, rows, delete_delay):
 
 def after(decision, **values):
     """Tell whether the workunit has become what *values* say, apart from its transition time."""
-    expected = dataclasses.replace(decision.before, **{"transition_time": decision.after.transition_time, **values})
+    expected = dataclasses.replace(
+        decision.before, **{"transition_time": decision.after.transition_time, **values}
+    )
     return decision.after == expected
 
 
@@ -209,7 +211,9 @@ def test_results_that_are_out_are_waited_for():
 
 def test_what_is_left_of_a_failed_workunit():
     decision = decide([ERROR, ERROR, ERROR, UNSENT, RUNNING, SUCCESS, INCONCLUSIVE], min_quorum=3)
-    assert {number: (row.server_state, row.outcome, row.validate_state) for number, row in states(decision).items()} == {
+    assert {
+        number: (row.server_state, row.outcome, row.validate_state) for number, row in states(decision).items()
+    } == {
         3: (5, models.Outcome.DIDNT_NEED, 0),
         5: (5, models.Outcome.SUCCESS, models.ValidateState.NO_CHECK),
         6: (5, models.Outcome.SUCCESS, models.ValidateState.NO_CHECK),

@@ -194,9 +194,7 @@ def test_agreement_need_not_be_transitive():
 def test_credit():
     decision = decide("aab", validation.Policy(Equal(), credit=validation.Credit.RUN_TIME), min_quorum=3)
     assert [verdict.credit for verdict in decision.verdicts] == [400, 400, 0]
-    decision = decide(
-        "aa", validation.Policy(Equal(), credit=validation.Credit.WORKUNIT), canonical_credit=12.5
-    )
+    decision = decide("aa", validation.Policy(Equal(), credit=validation.Credit.WORKUNIT), canonical_credit=12.5)
     assert [verdict.credit for verdict in decision.verdicts] == [12.5, 12.5]
     decision = decide(
         "a",

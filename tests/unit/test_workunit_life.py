@@ -13,7 +13,7 @@ from aioboinc.store import transitions, validations
 NOW = 1_800_000_000
 BOUND = 1000
 UNSENT, IN_PROGRESS, OVER = 2, 4, 5
-SUCCESS, CLIENT_ERROR = models.Outcome.SUCCESS, models.Outcome.CLIENT_ERROR
+SUCCESS, CLIENT_ERROR, NO_REPLY = models.Outcome.SUCCESS, models.Outcome.CLIENT_ERROR, models.Outcome.NO_REPLY
 
 
 class Equal:
@@ -47,14 +47,12 @@ class Row:
 class Life(stateful.RuleBasedStateMachine):
     """The database's part is played here, with the guards that the SQL has."""
 
-    rows = stateful.Bundle("rows")
-
     @stateful.initialize(
         quorum=st.integers(1, 3),
-        surplus=st.integers(0, 1),
-        errors=st.integers(1, 3),
-        total=st.integers(1, 9),
-        successes=st.integers(1, 5),
+        surplus=st.integers(0, 2),
+        errors=st.sampled_from([1, 3]),
+        total=st.sampled_from([9, 5, 3, 1]),
+        successes=st.sampled_from([5, 2]),
     )
     def begin(self, quorum, surplus, errors, total, successes):
         self.now = NOW
@@ -86,57 +84,73 @@ class Life(stateful.RuleBasedStateMachine):
             hr_class=0,
             app_version_id=0,
         )
+        self.transition()
+        self.send()
 
     def change(self, **fields):
         self.workunit = dataclasses.replace(self.workunit, **fields)
 
-    def pick(self, data, *states):
-        rows = [row for row in self.results.values() if row.server_state in states]
-        return data.draw(st.sampled_from(rows)) if rows else None
+    def sent(self):
+        return [row for row in self.results.values() if row.server_state == IN_PROGRESS]
 
-    @stateful.rule(data=st.data())
-    def send(self, data):
-        row = self.pick(data, UNSENT)
-        if row:
-            row.server_state, row.report_deadline = IN_PROGRESS, self.now + BOUND
-            self.change(transition_time=min(self.workunit.transition_time, row.report_deadline))
+    def send(self):
+        for row in self.results.values():
+            if row.server_state == UNSENT:
+                row.server_state, row.report_deadline = IN_PROGRESS, self.now + BOUND
+                self.change(transition_time=min(self.workunit.transition_time, row.report_deadline))
 
-    @stateful.rule(data=st.data(), value=st.sampled_from("aaab-"))
-    def report(self, data, value):
-        row = self.pick(data, IN_PROGRESS)
-        if row:
-            self.succeed(row, value)
+    @stateful.precondition(lambda self: any(row.server_state == UNSENT for row in self.results.values()))
+    @stateful.rule()
+    def send_all(self):
+        self.send()
 
+    @stateful.precondition(lambda self: self.sent())
+    @stateful.rule(data=st.data(), value=st.sampled_from("aab-"), daemons=st.booleans())
+    def report(self, data, value, daemons):
+        self.succeed(data.draw(st.sampled_from(self.sent())), value)
+        if daemons:
+            self.let_daemons_work()
+
+    @stateful.precondition(lambda self: any(row.outcome == NO_REPLY for row in self.results.values()))
     @stateful.rule(data=st.data(), value=st.sampled_from("ab"))
     def report_late(self, data, value):
-        late = [row for row in self.results.values() if row.outcome == models.Outcome.NO_REPLY]
-        if late:
-            self.succeed(data.draw(st.sampled_from(late)), value)
+        late = [row for row in self.results.values() if row.outcome == NO_REPLY]
+        self.succeed(data.draw(st.sampled_from(late)), value)
 
     def succeed(self, row, value):
         row.server_state, row.outcome, row.value, row.received_time = OVER, int(SUCCESS), value, self.now
         self.change(transition_time=self.now)
 
+    @stateful.precondition(lambda self: self.sent())
     @stateful.rule(data=st.data(), exit_status=st.sampled_from([1, 203]))
     def fail(self, data, exit_status):
-        row = self.pick(data, IN_PROGRESS)
-        if row:
-            row.server_state, row.outcome, row.exit_status = OVER, int(CLIENT_ERROR), exit_status
-            row.received_time = self.now
-            self.change(transition_time=self.now)
+        row = data.draw(st.sampled_from(self.sent()))
+        row.server_state, row.outcome, row.exit_status = OVER, int(CLIENT_ERROR), exit_status
+        row.received_time = self.now
+        self.change(transition_time=self.now)
 
-    @stateful.rule(seconds=st.sampled_from([1, BOUND // 2, BOUND + 1]))
-    def wait(self, seconds):
-        self.now += seconds
+    @stateful.precondition(lambda self: self.sent())
+    @stateful.rule()
+    def wait_too_long(self):
+        self.now += BOUND + 1
+
+    @stateful.precondition(lambda self: not self.workunit.error_mask)
+    @stateful.rule(ripe=st.sampled_from([False] * 4 + [True]))
+    def cancel(self, ripe):
+        if ripe:
+            self.change(error_mask=self.workunit.error_mask | 16, transition_time=self.now)
+            self.transition()
 
     @stateful.rule()
-    def cancel(self):
-        self.change(error_mask=self.workunit.error_mask | 16, transition_time=self.now)
+    def let_daemons_work(self):
+        self.now += 1
+        self.transition()
+        self.validate(unreadable=False, twice=False)
+        self.assimilate(twice=False)
+        self.delete()
 
-    @stateful.rule(spurious=st.booleans())
-    def transition(self, spurious):
-        if self.workunit.transition_time >= self.now and not spurious:
-            return
+    @stateful.rule()
+    def transition(self):
         rows = [
             transitions.Result(**{name: getattr(row, name) for name in transitions.Result.__slots__})
             for row in self.results.values()
@@ -157,7 +171,9 @@ class Life(stateful.RuleBasedStateMachine):
     def pending(self):
         """What the validator's query returns."""
         results = tuple(
-            validations.Result(row.id, row.name, row.validate_state, row.file_delete_state, b"", 1, 1, 0, 0, 0.0, 0.0)
+            validations.Result(
+                row.id, row.name, row.validate_state, row.file_delete_state, b"", 1, 1, 0, 0, 0.0, 0.0
+            )
             for row in self.results.values()
             if (row.server_state, row.outcome) == (OVER, SUCCESS)
         )
@@ -176,6 +192,7 @@ class Life(stateful.RuleBasedStateMachine):
             results,
         )
 
+    @stateful.precondition(lambda self: self.workunit.need_validate)
     @stateful.rule(unreadable=st.sampled_from([False] * 5 + [True]), twice=st.booleans())
     def validate(self, unreadable, twice):
         if not self.workunit.need_validate:
@@ -241,6 +258,7 @@ class Life(stateful.RuleBasedStateMachine):
         assert sum(votes.values()) >= self.workunit.min_quorum
         assert winner == 1 or list(votes.values()).count(winner) == 1 or self.workunit.min_quorum == 1
 
+    @stateful.precondition(lambda self: self.workunit.assimilate_state == models.AssimilateState.READY)
     @stateful.rule(twice=st.booleans())
     def assimilate(self, twice):
         for _ in range(1 + twice):
@@ -276,21 +294,22 @@ class Life(stateful.RuleBasedStateMachine):
 
     @stateful.invariant()
     def inputs_stay_while_they_are_needed(self):
-        if hasattr(self, "results") and self.workunit.file_delete_state:
-            assert all(row.server_state not in {UNSENT, IN_PROGRESS} for row in self.results.values())
+        if hasattr(self, "results"):
+            canonical = self.results.get(self.workunit.canonical_resultid)
+            if self.workunit.file_delete_state or (canonical and canonical.file_delete_state):
+                assert all(row.server_state == OVER for row in self.results.values())
 
     def teardown(self):
         """With honest hosts and working daemons every workunit comes to its end."""
         if not hasattr(self, "results"):
             return
         for _ in range(60):
-            for row in list(self.results.values()):
-                if row.server_state == UNSENT:
-                    row.server_state, row.report_deadline = IN_PROGRESS, self.now + BOUND
-                elif row.server_state == IN_PROGRESS:
-                    self.succeed(row, "a")
+            self.send()
+            for row in self.sent():
+                self.succeed(row, "a")
             self.now += 1
-            self.transition(spurious=False)
+            if self.workunit.transition_time < self.now:
+                self.transition()
             self.validate(unreadable=False, twice=False)
             self.assimilate(twice=False)
             self.delete()
@@ -311,6 +330,4 @@ class Life(stateful.RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = hypothesis.settings(
-    derandomize=True, max_examples=300, stateful_step_count=40, deadline=None
-)
+TestLife.settings = hypothesis.settings(derandomize=True, max_examples=500, stateful_step_count=30, deadline=None)

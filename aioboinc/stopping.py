@@ -1,0 +1,56 @@
+"""Running a coroutine in a process of its own, until it ends or a signal stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+__all__ = ["Stopped", "run"]
+
+
+class Stopped(BaseException):
+    """The program was stopped by a signal; ``status`` is the exit status that says so."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run *work* in a new event loop, uvloop's where there is one.
+
+    SIGINT, SIGTERM and SIGHUP cancel it, unless they are ignored; then `Stopped` is raised.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(work())
+        received: list[signal.Signals] = []
+
+        def stop(number: signal.Signals) -> None:
+            received.append(number)
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+                loop.add_signal_handler(number, stop, number)
+        try:
+            runner.run(_await(task))
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            if received:
+                raise Stopped(received[0]) from None
+            raise
+
+
+async def _await(task: asyncio.Task[None]) -> None:
+    await task
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    with contextlib.suppress(ImportError):
+        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
+        return factory
+    return None

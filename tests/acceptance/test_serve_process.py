@@ -1,0 +1,218 @@
+"""`python -m aioboinc serve` as a process: started, stopped, killed, and started in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import served
+from simulated_client import Client
+
+from aioboinc import project as projects
+from aioboinc.embedded import served_project
+
+
+class Process:
+    """A server in a process of its own."""
+
+    def __init__(self, root: Path, *options: str) -> None:
+        self._command = [sys.executable, "-m", "aioboinc", "serve", "--project", str(root), *options]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> str:
+        """Start it; return what it says when it is ready."""
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"
+        )
+        assert self._process.stdout is not None
+        lines = [self._process.stdout.readline() for _ in range(4)]
+        assert lines[0], self.end(signal.SIGKILL)
+        return "".join(lines)
+
+    def end(self, number: signal.Signals) -> tuple[int, str]:
+        """Send it a signal; return its exit status and what it has complained of."""
+        assert self._process is not None
+        with self._process as process:
+            process.send_signal(number)
+            _, complaints = process.communicate(timeout=10)
+        self._process = None
+        return process.returncode, complaints
+
+    def close(self) -> None:
+        if self._process is not None:
+            self.end(signal.SIGKILL)
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """Run it to an end that it comes to itself."""
+        return subprocess.run(self._command, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def process(root: Path) -> Iterator[Process]:
+    process = Process(root, "--listen", f"127.0.0.1:{served.free_port()}")
+    yield process
+    process.close()
+
+
+def test_it_says_how_to_go_on(process: Process, root: Path) -> None:
+    said = process.start()
+    project = projects.read(root)
+    key = (root / "account_key").read_text().strip()
+    assert f"boinccmd --project_attach {project.master_url} {key}\n" in said
+    assert f"status page:    {project.master_url}?key=" in said
+    assert f"--project {root} " in said
+    assert not project.embedded  # its jobs have a quorum of 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_stops_within_a_second(process: Process, root: Path, number: signal.Signals) -> None:
+    process.start()
+    address = projects.read(root).master_url.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((address[0], int(address[1]))) as half_open:
+        half_open.sendall(b"POST /scheduler HTTP/1.1\r\nContent-Length: 100\r\n\r\n<")
+        began = time.monotonic()
+        status, complaints = process.end(number)
+    assert time.monotonic() - began < 1.5
+    assert (status, complaints) == (128 + number, "")
+    # The same again: nothing is made anew.
+    before = (root / "config.xml").read_bytes(), sorted((root / "download").iterdir())
+    process.start()
+    assert ((root / "config.xml").read_bytes(), sorted((root / "download").iterdir())) == before
+
+
+def test_one_server_a_project(process: Process, root: Path) -> None:
+    process.start()
+    second = Process(root).run()
+    assert second.returncode == 2
+    assert second.stderr == f"aioboinc: {root} is served by another process already\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--listen", "8416"], "--listen 8416: give HOST:PORT, 127.0.0.1:8416 for example"),
+        (["--listen", "127.0.0.1:http"], "--listen 127.0.0.1:http: give HOST:PORT"),
+        (["--listen", "0.0.0.0:8416"], "give --url too"),
+        (["--listen", "localhost:8416"], "a host with a dot in it only"),
+        (["--url", "http://lab/"], "a host with a dot in it only"),
+        (["--url", "ftp://lab.example.org/"], "take http or https"),
+        (["--url", "http://lab.example.org/Pybo inc/"], "its path may have"),
+        (["--database", "postgres://x"], "is no database"),
+        (["--database", "mysql://u:secret@127.0.0.1:1/x"], "can't"),
+    ],
+)
+def test_bad_options(root: Path, options: list[str], complaint: str) -> None:
+    ended = Process(root, *options).run()
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("aioboinc: ")
+    assert complaint in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert "secret" not in ended.stderr
+    assert not root.exists()  # the next attempt begins anew
+
+
+def test_a_port_that_is_taken(root: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        listen = f"127.0.0.1:{other.getsockname()[1]}"
+        ended = Process(root, "--listen", listen).run()
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"aioboinc: --listen {listen}: ")
+    assert not root.exists()
+
+
+def test_a_directory_that_is_something_else(tmp_path: Path) -> None:
+    (tmp_path / "config.xml").write_text("<boinc><config></config></boinc>")
+    ended = Process(tmp_path).run()
+    assert ended.returncode == 2
+    assert "config.xml" in ended.stderr
+    (tmp_path / "file").touch()
+    assert Process(tmp_path / "file").run().returncode == 2
+
+
+def test_the_url_is_for_good(root: Path) -> None:
+    served_project.create(root, listen="127.0.0.1:8416", url="https://lab.example.org/pyboinc", database=None)
+    assert projects.read(root).master_url == "https://lab.example.org/pyboinc/"
+    again = served_project.create(root, listen=None, url="https://LAB.example.org/pyboinc/", database=None)
+    assert again.upload_url == "https://lab.example.org/pyboinc/file_upload_handler"
+    ended = Process(root, "--url", "http://other.example.org/").run()
+    assert ended.returncode == 2
+    assert "its hosts know it by that" in ended.stderr
+
+
+def test_bad_settings(root: Path) -> None:
+    served_project.create(root, listen="127.0.0.1:8416", url=None, database=None)
+    served.edit_config(root, max_wus_to_send="many")
+    ended = Process(root).run()
+    assert ended.returncode == 2
+    assert "<max_wus_to_send> is 'many': give a number from 1" in ended.stderr
+
+
+async def test_the_server_is_killed_again_and_again(process: Process, root: Path, tmp_path: Path) -> None:
+    count = 40
+    process.start()
+    served.edit_config(root, min_sendwork_interval=0)
+    process.end(signal.SIGKILL)
+    process.start()
+    async with aiohttp.ClientSession() as session:
+        site = served.Site(root, session, projects.read(root), (root / "account_key").read_text().strip(), "")
+        async with site.batch(tmp_path / "batch", count) as batch:
+            clients = [site.client(name) for name in "ab"]
+            work = [asyncio.create_task(compute_stubbornly(client, batch)) for client in clients]
+            for kills in range(5):
+                await served.eventually(
+                    lambda: asyncio.sleep(0), lambda _, kills=kills: len(batch.outputs) >= kills * 6
+                )
+                await asyncio.to_thread(process.end, signal.SIGKILL)
+                await asyncio.to_thread(process.start)
+            await batch.done()
+            for task in work:
+                task.cancel()
+    assert sorted(batch.outputs) == [2 * number for number in range(count)]
+    assert batch.errors == []
+    assert process.end(signal.SIGTERM) == (143, "")
+
+
+async def compute_stubbornly(client: Client, batch: served.Batch) -> None:
+    """Compute a job at a time, and try again what fails, until the batch is done."""
+    while not batch.task.done():
+        with contextlib.suppress(aiohttp.ClientError, AssertionError, OSError):
+            reports = [await client.compute(task, served.double) for task in list(client.tasks.values())]
+            await client.call(1, 0, reports)
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.mariadb
+async def test_mariadb(root: Path, tmp_path: Path, mariadb) -> None:  # type: ignore[no-untyped-def]
+    url = mariadb.url(mariadb.new_database())
+    async with served.serving_site(root, url) as site:
+        async with site.batch(tmp_path / "batch", 20) as batch:
+            await served.compute_all([site.client("a"), site.client("b")])
+            await batch.done()
+        assert sorted(batch.outputs) == [2 * number for number in range(20)]
+        lost = site.client("c")
+        async with site.batch(tmp_path / "other", 3, quorum=1):
+            assert len((await lost.call(1e9, 1)).tasks) == 3
+            lost.tasks.clear()
+            assert len((await lost.call(1e9, 1)).tasks) == 3
+        query = {"email_addr": "anna@example.org", "passwd_hash": "0" * 32, "user_name": "anna"}
+        async with site.session.get(f"{site.url}create_account.php", params=query) as response:
+            assert "<authenticator>" in await response.text()
+        assert (await site.client(key=site.key.upper()).call()).text("userid") == ""
+        status = await site.get_json("status.json")
+        assert [batch["done"] for batch in status["batches"]] == [0, 20]  # type: ignore[attr-defined]
+    assert os.stat(root / "config.xml").st_mode & 0o077 == 0  # the database's password is in it

@@ -1,0 +1,149 @@
+"""Input files and documents of workunits."""
+
+import base64
+import hashlib
+import os
+
+import pytest
+
+from aioboinc import codec, errors, keys, program, project, staging, submission
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("keys")
+    keys.create(directory / keys.PROGRAM_PRIVATE, directory / keys.PROGRAM_PUBLIC)
+    return directory
+
+
+@pytest.fixture
+def make(tmp_path, key):
+    """Return a function that makes a stager."""
+
+    def make(inline_inputs=0, *, fanout=16, embedded=False):
+        download = tmp_path / "download"
+        download.mkdir(exist_ok=True)
+        where = project.Project(
+            root=tmp_path,
+            name="test",
+            master_url="http://127.0.0.1/test/",
+            download_url="http://127.0.0.1/test/download",
+            upload_url="http://127.0.0.1/test_cgi/file_upload_handler",
+            download_dir=download,
+            upload_dir=tmp_path / "upload",
+            key_dir=key,
+            fanout=fanout,
+            database_url="",
+            embedded=embedded,
+            upload_certificates=True,
+        )
+        return where, staging.Stager(where, inline_inputs)
+
+    return make
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Return a function that makes a call with an input of so many bytes."""
+    (tmp_path / "slave.py").write_text("")
+    sources = program.collect(tmp_path / "slave.py")
+
+    def call(size, **options):
+        data = bytes(index % 256 for index in range(size))
+        return submission.Call(sources, data, hashlib.sha256(data).digest(), staging.Options(**options), b"")
+
+    return call
+
+
+def files(where):
+    return {path.name: path for path in where.download_dir.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("fanout", [0, 16])
+async def test_an_input_is_a_file(make, call, fanout):
+    where, stager = make(fanout=fanout)
+    one = call(300)
+    chunk = await stager.stage(7, 5, [one], "0" * 64)
+    (job,) = chunk.jobs
+    name = f"pyboinc_7_5_{one.input_sha256.hex()}"
+    path = where.download_path(name)
+    assert path.read_bytes() == one.input
+    assert job.name == "pyboinc_7_5"
+    assert f"<url>{where.download_file_url(name)}</url>" in job.xml_doc
+    assert f"<md5_cksum>{hashlib.md5(one.input).hexdigest()}</md5_cksum>" in job.xml_doc
+    assert "<nbytes>300</nbytes>" in job.xml_doc
+    assert "command_line" not in job.xml_doc
+    identity = staging.identity(job.name, job.xml_doc)
+    assert identity.input_sha256 == one.input_sha256
+    assert identity.program_sha256 == await stager.program_sha256(one.sources)
+    assert len(files(where)) == 2
+
+
+async def test_a_small_input_is_in_the_command_line(make, call):
+    where, stager = make(inline_inputs=300)
+    one = call(300)
+    (job,) = (await stager.stage(7, 5, [one], "0" * 64)).jobs
+    assert f"<command_line>\n--input-base64 {base64.b64encode(one.input).decode()}\n</command_line>" in job.xml_doc
+    assert "pyboinc_input" not in job.xml_doc
+    assert staging.identity(job.name, job.xml_doc).input_sha256 == one.input_sha256
+    (only,) = files(where)
+    assert only.startswith("pyboinc_program_")
+
+
+async def test_a_larger_input_is_a_file(make, call):
+    where, stager = make(inline_inputs=300)
+    small, large = (await stager.stage(7, 0, [call(300), call(301)], "0" * 64)).jobs
+    assert "command_line" in small.xml_doc
+    assert "command_line" not in large.xml_doc
+    assert len(files(where)) == 2
+
+
+async def test_the_largest_inline_input_fits_where_it_has_to(make, call):
+    _, stager = make(inline_inputs=staging.MAX_INLINE)
+    (job,) = (await stager.stage(2**31 - 1, 2**31 - 1, [call(staging.MAX_INLINE)], "0" * 64)).jobs
+    assert len(job.xml_doc) < 65535
+    assert len(base64.b64encode(bytes(staging.MAX_INLINE))) < 6000  # of the 8191 that cmd.exe takes
+
+
+@pytest.mark.parametrize("limit", [-1, staging.MAX_INLINE + 1, 1.5, "2048"])
+def test_a_limit_that_does_not_work(make, limit):
+    with pytest.raises(errors.UsageError, match="inline_inputs"):
+        make(inline_inputs=limit)
+
+
+def test_what_is_not_ours_has_no_identity():
+    ours = f"<file_name>pyboinc_program_{'0' * 64}.zip</file_name>"
+    for document in ("", ours, ours + "<command_line>\n--nthreads 1\n</command_line>"):
+        with pytest.raises(ValueError, match="not a workunit of pyboinc"):
+            staging.identity("job", document)
+    with pytest.raises(ValueError, match=r"[Pp]adding"):
+        staging.identity("job", ours + "<command_line>\n--input-base64 abc\n</command_line>")
+
+
+async def test_staging_again_leaves_the_same_files(make, call):
+    where, stager = make()
+    chunk = await stager.stage(7, 0, [call(10), call(20)], "0" * 64)
+    before = {name: path.read_bytes() for name, path in files(where).items()}
+    next(path for path in files(where).values() if path.stat().st_size == 20).write_bytes(b"torn")
+    _, again = make()
+    assert (await again.stage(7, 0, [call(10), call(20)], "0" * 64)).jobs == chunk.jobs
+    assert {name: path.read_bytes() for name, path in files(where).items()} == before
+
+
+async def test_without_write_access_nothing_is_staged(make, call):
+    where, stager = make()
+    os.rename(where.download_dir, f"{where.download_dir}.away")
+    with pytest.raises(errors.ProjectError, match="write access"):
+        await stager.stage(7, 0, [call(10)], "0" * 64)
+
+
+@pytest.mark.parametrize(("embedded", "quorum"), [(True, 1), (False, 2)])
+async def test_what_is_left_open_is_filled_in(make, call, embedded, quorum):
+    _, stager = make(embedded=embedded)
+    default, asked = (await stager.stage(7, 0, [call(1), call(1, quorum=3, max_total_results=1)], "0" * 64)).jobs
+    assert (default.options.quorum, default.options.target_nresults) == (quorum, quorum)
+    assert (asked.options.quorum, asked.options.target_nresults, asked.options.max_total_results) == (3, 3, 3)
+
+
+def test_the_smallest_input_is_not_empty():
+    assert codec.encode(None)
