@@ -15,10 +15,13 @@ from aioboinc.batch_directory import BatchDirectory
 
 __all__ = ["Handlers", "Handling"]
 
-_GROUP = 256
+_GROUP = 512
 """Published files read in one go at most."""
 _GROUP_BYTES = 8 << 20
 """Bytes read in one go, one larger file aside."""
+_READ = 16 << 10
+_READ_MORE = 8 << 20
+"""Bytes read at once: most outputs are small."""
 _SLICE = 0.005
 """Seconds of handling after which the event loop gets its turn."""
 _KEPT_ERRORS = 1000
@@ -149,18 +152,36 @@ class Handling:
         group: list[_Published] = []
         size = 0
         registry = self._registry()
-        for name, job, call, failed in names:
-            with open(self._directory.new / name, "rb") as file:
-                data = file.read()
-            if failed:
-                item = _Published(name, call, None, _job_failed(job, call, data))
-            else:
-                item = _output(name, job, call, data, registry)
-            group.append(item)
-            size += len(data)
-            if len(group) >= _GROUP or size >= _GROUP_BYTES:
-                break
+        directory = os.open(self._directory.new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name, job, call, failed in names:
+                data = _read(name, directory)
+                if failed:
+                    item = _Published(name, call, None, _job_failed(job, call, data))
+                else:
+                    item = _output(name, job, call, data, registry)
+                group.append(item)
+                size += len(data)
+                if len(group) >= _GROUP or size >= _GROUP_BYTES:
+                    break
+        finally:
+            os.close(directory)
         return group
+
+
+def _read(name: str, directory: int) -> bytes:
+    """Return the file *name* of a directory, given its descriptor: half the work of opening a path as a file object."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        data = os.read(descriptor, _READ)
+        if len(data) == _READ:
+            pieces = [data]
+            while piece := os.read(descriptor, _READ_MORE):
+                pieces.append(piece)
+            data = b"".join(pieces)
+        return data
+    finally:
+        os.close(descriptor)
 
 
 def _output(name: str, job: str, call: int, data: bytes, registry: codec.Registry) -> _Published:

@@ -275,6 +275,7 @@ class _Batch:
     async def _watch_database(self, batch: int) -> None:
         """Poll the batch's counters; wake the directory's watcher when they have news."""
         backoff = service.Backoff()
+        pace = service.Pace()
         published = -1
         while True:
             self._running.assimilated.clear()
@@ -288,6 +289,7 @@ class _Batch:
                 published = progress.nassimilated
                 backoff.reset()
                 self._news.set()
+            await asyncio.sleep(pace.shortest)
             await service.wait(backoff.next(), self._running.assimilated)
 
     async def _watch_directory(self) -> None:

@@ -11,14 +11,17 @@ import io
 import os
 import re
 import struct
+import subprocess
+import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from aioboinc import errors
 
-__all__ = ["Bundle", "platforms", "read"]
+__all__ = ["Bundle", "platforms", "read", "try_out"]
 
 MAX_BYTES = 1 << 30
 """More than that is no interpreter."""
@@ -31,6 +34,9 @@ _UNNEEDED = re.compile(
     r"(bin|include|share|libs|Scripts|Doc|(lib/python3\.\d+|Lib)/test|lib/pkgconfig|(.*/)?__pycache__|.*\.a)(/|$)"
 )
 """Paths that a host needs not; the executable is a file of its own."""
+
+_TRIAL = "import hashlib, json, mmap, subprocess, sys, zipfile; print(sys.prefix)"
+"""What the launchers ask of an interpreter, and where it thinks it is."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,41 @@ def read(directory: Path) -> list[Bundle]:
     except OSError as error:
         raise errors.UsageError(f"--python {errors.describe(error.filename or directory, error)}") from None
     return [Bundle(platform, data, archive) for platform in found]
+
+
+def try_out(bundle: Bundle) -> None:
+    """Run an interpreter as a host would, if it is for this platform. Blocks.
+
+    Hosts take it for absent if it does not run. Raises `errors.UsageError` for that.
+    """
+    if bundle.platform not in platforms(Path(sys.executable).read_bytes()):
+        return
+    with tempfile.TemporaryDirectory(prefix="pyboinc_python_") as place:
+        subprocess.run(["tar", "-xzf", "-", "-C", place], input=bundle.archive, check=True)
+        executable = Path(place, "bin", "python3")
+        executable.parent.mkdir(exist_ok=True)
+        executable.write_bytes(bundle.executable)
+        executable.chmod(0o755)
+        process = subprocess.run(
+            [
+                executable,
+                "-E",
+                "-s",
+                "-c",
+                "import hashlib, json, mmap, subprocess, sys, zipfile; print(sys.prefix)",
+            ],
+            env={},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    said = process.stdout.decode(errors="replace").strip().rpartition("\n")[2]
+    if process.returncode != 0 or os.path.realpath(said) != os.path.realpath(place):
+        raise errors.UsageError(
+            f"--python: the interpreter for {bundle.platform} does not run where it was not installed; it is not "
+            f"relocatable: {said}"
+        )
 
 
 def _executable(directory: Path) -> Path:

@@ -97,6 +97,8 @@ class _Setup:
         self._template = site.root / project.OUTPUT_TEMPLATE
         site.check_writable(site.root, site.root / "bin", self._template.parent, self._key_dir)
         bundles = [bundle for directory in options.python for bundle in python_bundle.read(directory)]
+        for bundle in bundles:
+            python_bundle.try_out(bundle)
         self._versions = setup_versions.Versions(
             site,
             {bundle.platform: bundle for bundle in bundles},

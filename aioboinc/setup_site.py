@@ -146,6 +146,11 @@ def become_owner(root: Path, say: Callable[[str], None]) -> None:
         os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
     os.setgid(owner.st_gid)
     os.setuid(owner.st_uid)
+    if not os.access(sys.executable, os.X_OK):
+        raise errors.ProjectError(
+            f"{sys.executable}: {name} can't run it, and so can't the project's daemons; install aioboinc where "
+            f"{name} can read it, in a virtual environment for example, and run setup from there"
+        )
 
 
 def _user_name(uid: int) -> str:

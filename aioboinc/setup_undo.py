@@ -87,6 +87,9 @@ class _Undo:
             await self._remove(app)
         for name in setup_daemons.LAUNCHERS:
             self._delete(self._root / "bin" / name)
+            # bin/stop sends signals to the processes that these name, whatever they are by then.
+            for path in sorted(self._root.glob(f"pid_*/{name}.*")):
+                self._delete(path)
         self._delete(self._root / "apps" / _APP)
         for path in sorted(self._download_dir.iterdir()):
             if app_versions.is_ours(path.name):

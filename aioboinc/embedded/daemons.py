@@ -44,7 +44,8 @@ class Daemons:
         stopped = self._stop.is_set
 
         async def transition_pass() -> int:
-            count = await transition.one_pass(store, project, appid=appid, now=int(time.time()))
+            # What is due in this second is due now: BOINC's transitioner would leave it for the next one.
+            count = await transition.one_pass(store, project, appid=appid, now=int(time.time()) + 1)
             return _woken(count, self._validations, self._assimilations, self._deletions, *on_transition)
 
         async def validation_pass() -> int:

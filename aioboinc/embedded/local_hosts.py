@@ -36,6 +36,11 @@ _AHEAD = 0.2
 _MOST_AHEAD = 256
 """Results that a host has ahead at most."""
 
+_GATHER = 0.002
+"""Seconds to wait for more reports, for each in the last group."""
+_LONGEST_GATHER = 0.1
+"""Seconds to wait for more reports at most."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +64,7 @@ class LocalHosts:
     """The hosts of this machine, *count* of them.
 
     *runtime* is the directory with what their processes import, *checkpoints* has files from which workunits go on, by
-    the workunit's name. *reported* is called when the transitioner has something to do.
+    the workunit's name. *on_reported* is set when there is something for the transitioner.
     """
 
     def __init__(
@@ -69,24 +74,24 @@ class LocalHosts:
         count: int,
         *,
         checkpoints: dict[str, Path],
-        reported: Callable[[], None],
+        on_reported: asyncio.Event,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.wanted = asyncio.Event()
-        """There may be something to do for `dispatch`."""
-        self.has_reports = asyncio.Event()
-        """There is something to do for `collect`."""
+        """To be set when there may be unsent results."""
+        self._has_reports = asyncio.Event()
         self._project = project
         self._checkpoints = checkpoints
-        self._reported = reported
+        self._on_reported = on_reported
         self._clock = clock
         self._hosts = [local_host.LocalHost(number, project, runtime, self) for number in range(1, count + 1)]
         self._pace = Pace()
         self._reports: dict[int, list[scheduling.Report]] = {}
         self._returned: dict[int, list[str]] = {}
 
-    def start(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
-        """Start the hosts' processes, to be ended by *stop*."""
+    def start_processes(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Start the hosts' processes in *tasks*; *stop* ends them."""
+        self._stop = stop
         for host in self._hosts:
             tasks.create_task(host.run(stop))
 
@@ -102,6 +107,18 @@ class LocalHosts:
         count = await self._scheduling.take_back_all(account.id, _CPID)
         if count:
             _log.info("%d results go on that were interrupted", count)
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Give and take results from now on, in *tasks*."""
+        self._tasks = [
+            tasks.create_task(service.run(self.dispatch, stop=self._stop, wake=self.wanted)),
+            tasks.create_task(service.run(self.collect, stop=self._stop, wake=self._has_reports)),
+        ]
+
+    def end(self) -> None:
+        """End that at once; what is not written down is done again next time."""
+        for task in self._tasks:
+            task.cancel()
 
     async def dispatch(self) -> int:
         """Give unsent results to the hosts that have room for them; return their number."""
@@ -122,14 +139,18 @@ class LocalHosts:
         return sum([await self._fill(host, min(share, depth - len(host.given))) for host in hosts])
 
     async def collect(self) -> int:
-        """Write down what the hosts have reported; return the number of reports."""
+        """Write down what the hosts have reported; return the number of reports.
+
+        Where many come, they are let gather: a group costs the daemons hardly more than one.
+        """
         reports, self._reports = self._reports, {}
-        if not reports:
-            return 0
-        await service.in_thread(durable.sync, self._project.upload_dir)
-        await self._scheduling.report(reports, now=self._now())
-        self._reported()
-        return sum(map(len, reports.values()))
+        count = sum(map(len, reports.values()))
+        if count:
+            await service.in_thread(durable.sync, self._project.upload_dir)
+            await self._scheduling.report(reports, now=self._now())
+            self._on_reported.set()
+            await service.wait(min(_GATHER * count, _LONGEST_GATHER), self._stop)
+        return count
 
     def ready(self, host: local_host.LocalHost) -> None:
         """Note that a host takes results."""
@@ -152,7 +173,7 @@ class LocalHosts:
                 peak_disk_usage=report["peak_disk_usage"],
             )
         )
-        self.has_reports.set()
+        self._has_reports.set()
         if len(host.given) <= self._pace.depth() // 2:
             self.wanted.set()
 

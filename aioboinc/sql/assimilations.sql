@@ -7,7 +7,7 @@ ORDER BY w.id LIMIT :limit
 
 -- ready [sqlite]: workunits to publish, in the order of their IDs, with the documents of their canonical results
 SELECT w.id, w.name, w.batch, w.canonical_resultid, w.error_mask, r.xml_doc_in
-FROM workunit w LEFT JOIN result r ON r.id = w.canonical_resultid
+FROM workunit w INDEXED BY wu_assim LEFT JOIN result r ON r.id = w.canonical_resultid
 WHERE w.appid = :appid AND w.assimilate_state = :ready AND w.id > :after AND w.id % :modulus = :remainder
     AND w.batch NOT IN (:held)
 ORDER BY w.id LIMIT :limit
@@ -18,12 +18,12 @@ SELECT id, directory FROM pyboinc_batch WHERE id IN (:batches)
 -- executions [mysql]: the results of failed workunits, with the end of what they wrote to stderr
 SELECT workunitid, name, server_state, outcome, client_state, validate_state, exit_status,
     RIGHT(stderr_out, :tail) AS stderr
-FROM result WHERE workunitid IN (:workunits) ORDER BY id
+FROM result FORCE INDEX (res_wuid) WHERE workunitid IN (:workunits) ORDER BY id
 
 -- executions [sqlite]: the results of failed workunits, with the end of what they wrote to stderr
 SELECT workunitid, name, server_state, outcome, client_state, validate_state, exit_status,
     SUBSTR(stderr_out, -:tail) AS stderr
-FROM result WHERE workunitid IN (:workunits) ORDER BY id
+FROM result INDEXED BY res_wuid WHERE workunitid IN (:workunits) ORDER BY id
 
 -- claim [mysql]: those of some workunits that are still to be published, locked until the end of the transaction
 SELECT id, canonical_resultid FROM workunit WHERE id IN (:ids) AND assimilate_state = :ready ORDER BY id FOR UPDATE

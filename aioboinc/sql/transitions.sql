@@ -12,7 +12,7 @@ ORDER BY transition_time LIMIT :limit
 SELECT id, name, appid, batch, priority, size_class, min_quorum, target_nresults, max_error_results,
     max_total_results, delay_bound, need_validate, canonical_resultid, transition_time, error_mask,
     file_delete_state, assimilate_state, result_template_file, transitioner_flags, hr_class, app_version_id
-FROM workunit
+FROM workunit FORCE INDEX (PRIMARY)
 WHERE id IN (:ids) AND transition_time < :now AND transitioner_flags <> :none
 ORDER BY id FOR UPDATE
 
@@ -24,12 +24,23 @@ FROM workunit
 WHERE id IN (:ids) AND transition_time < :now AND transitioner_flags <> :none
 ORDER BY id
 
--- results: all results of some workunits
+-- results [mysql]: all results of some workunits
 SELECT id, workunitid, name, server_state, outcome, validate_state, file_delete_state, report_deadline,
     received_time, exit_status
-FROM result WHERE workunitid IN (:workunits) ORDER BY id
+FROM result FORCE INDEX (res_wuid) WHERE workunitid IN (:workunits) ORDER BY id
 
--- change_results: results that go from one combination of states to another, unless something else has changed them
+-- results [sqlite]: all results of some workunits
+SELECT id, workunitid, name, server_state, outcome, validate_state, file_delete_state, report_deadline,
+    received_time, exit_status
+FROM result INDEXED BY res_wuid WHERE workunitid IN (:workunits) ORDER BY id
+
+-- change_results [mysql]: results that go from one combination of states to another, unless something else has changed them
+UPDATE result FORCE INDEX (PRIMARY) SET server_state = :server_state, outcome = :outcome, validate_state = :validate_state,
+    file_delete_state = :file_delete_state
+WHERE id IN (:ids) AND server_state = :old_server_state AND outcome = :old_outcome
+    AND validate_state = :old_validate_state AND file_delete_state = :old_file_delete_state
+
+-- change_results [sqlite]: results that go from one combination of states to another, unless something else has changed them
 UPDATE result SET server_state = :server_state, outcome = :outcome, validate_state = :validate_state,
     file_delete_state = :file_delete_state
 WHERE id IN (:ids) AND server_state = :old_server_state AND outcome = :old_outcome

@@ -8,14 +8,21 @@ ORDER BY id LIMIT :limit
 -- pending [sqlite]: workunits that wait for the validator, in the order of their IDs
 SELECT id, name, xml_doc, min_quorum, target_nresults, max_success_results, canonical_resultid, canonical_credit,
     assimilate_state, rsc_fpops_bound
-FROM workunit
+FROM workunit INDEXED BY wu_val
 WHERE appid = :appid AND need_validate = 1 AND id > :after AND id % :modulus = :remainder
 ORDER BY id LIMIT :limit
 
--- successes: the successful results of some workunits
+-- successes [mysql]: the successful results of some workunits
 SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, app_version_id, sent_time,
     received_time, elapsed_time, flops_estimate
-FROM result
+FROM result FORCE INDEX (res_wuid)
+WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success
+ORDER BY id
+
+-- successes [sqlite]: the successful results of some workunits
+SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, app_version_id, sent_time,
+    received_time, elapsed_time, flops_estimate
+FROM result INDEXED BY res_wuid
 WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success
 ORDER BY id
 
@@ -35,8 +42,7 @@ WHERE id IN (:ids) AND need_validate = 1 ORDER BY id FOR UPDATE
 SELECT id, canonical_resultid, assimilate_state FROM workunit WHERE id IN (:ids) AND need_validate = 1
 
 -- judge: results that get the same verdict
-UPDATE result SET outcome = :outcome, validate_state = :validate_state
-WHERE id IN (:ids) AND server_state = :over AND outcome = :success
+UPDATE result SET outcome = :outcome, validate_state = :validate_state WHERE id IN (:ids) AND outcome = :success
 
 -- grant [mysql]: credit for results
 UPDATE result SET granted_credit = ELT(FIELD(id, :ids), :credits) WHERE id IN (:ids)
@@ -44,8 +50,12 @@ UPDATE result SET granted_credit = ELT(FIELD(id, :ids), :credits) WHERE id IN (:
 -- grant [sqlite]: credit for one result
 UPDATE result SET granted_credit = :credit WHERE id = :id
 
--- dont_need: results that no host needs to compute any more
-UPDATE result SET server_state = :over, outcome = :didnt_need
+-- dont_need [mysql]: results that no host needs to compute any more
+UPDATE result FORCE INDEX (res_wuid) SET server_state = :over, outcome = :didnt_need
+WHERE workunitid IN (:workunits) AND server_state = :unsent
+
+-- dont_need [sqlite]: results that no host needs to compute any more
+UPDATE result INDEXED BY res_wuid SET server_state = :over, outcome = :didnt_need
 WHERE workunitid IN (:workunits) AND server_state = :unsent
 
 -- decided [mysql]: workunits that have a canonical result now

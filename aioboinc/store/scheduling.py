@@ -123,8 +123,8 @@ class Scheduling:
     ) -> list[Assignment]:
         """Send up to *limit* unsent results to a host: the highest priority first, then the oldest.
 
-        A host gets one result of a workunit only, unless those before have failed on it. *flops* is what the host is
-        expected to do in a second. The results may take as long as they will.
+        A host gets one result of a workunit only, unless those before have failed on it. *flops* is what the host
+        is expected to do in a second. The results may take as long as they will.
         """
         host = {"hostid": hostid, "userid": userid, "app_version_id": app_version_id, "flops": flops, "now": now}
 
@@ -140,7 +140,8 @@ class Scheduling:
     async def report(self, reports: Mapping[int, Sequence[Report]], *, now: int) -> set[str]:
         """Record that executions are over, by the IDs of their hosts; return the names of those still expected.
 
-        The transitioner gets to see their workunits. Reports of results that the host hasn't got are ignored.
+        The transitioner gets to see their workunits. Reports of results that the host hasn't got are ignored. A power
+        cut may undo it: the results are executed again then.
         """
 
         async def work(tx: connectors.Transaction) -> set[str]:
@@ -163,7 +164,7 @@ class Scheduling:
                 await tx.execute(self._sql["reported"], {"ids": workunits, "now": now})
             return set(expected)
 
-        return await self._connector.run(work)
+        return await self._connector.run(work, durable=False)
 
     async def take_back(self, hostid: int, names: Collection[str]) -> int:
         """Make results unsent again that the host no longer has; return their number."""

@@ -167,7 +167,6 @@ class Validations:
                     "ids": ids,
                     "outcome": outcome,
                     "validate_state": validate_state,
-                    "over": models.ServerState.OVER,
                     "success": models.Outcome.SUCCESS,
                 },
             )

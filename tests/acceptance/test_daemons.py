@@ -9,9 +9,9 @@ import subprocess
 import sys
 
 import pytest
-from database.daemon_world import World, output
 
 from aioboinc import connectors, sql
+from database.daemon_world import World, output
 
 TIMEOUT = 60
 DAEMONS = ("transitioner", "validator", "assimilator")

@@ -1,8 +1,11 @@
+import dataclasses
 import gzip
 import io
 import os
 import struct
+import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -138,3 +141,17 @@ def test_a_virtual_environment_is_refused(unix, tmp_path):
     (environment / "bin").mkdir(parents=True)
     (environment / "bin/python3").symlink_to(unix / "bin/python3")
     assert "bin/python3 leads out of it" in refusal(environment)
+
+
+def test_try_out(unix):
+    """Scripts stand in for interpreters."""
+    (bundle,) = python_bundle.read(unix)
+    native = python_bundle.platforms(Path(sys.executable).read_bytes())
+    foreign = next(name for name in ("windows_arm64", "windows_x86_64") if name not in native)
+    python_bundle.try_out(dataclasses.replace(bundle, platform=foreign))
+    script = b"#!/bin/sh\ncd ${0%/bin/python3} && pwd\n"
+    relocatable = dataclasses.replace(bundle, platform=native[0], executable=script)
+    python_bundle.try_out(relocatable)
+    for script in (b"#!/bin/sh\necho /usr\n", b"#!/bin/sh\necho no library >&2; exit 127\n"):
+        with pytest.raises(errors.UsageError, match=r"not relocatable: (/usr|no library)"):
+            python_bundle.try_out(dataclasses.replace(relocatable, executable=script))

@@ -1,0 +1,291 @@
+"""A served project with the stock BOINC client: two hosts, and all that goes wrong in a life.
+
+The tests share a server and two clients, and take them as the one before has left them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import served
+import stock_client
+from stock_client import StockClient, wait_for
+from test_serve_process import Process
+
+from aioboinc import project as projects
+
+pytestmark = pytest.mark.boinc_client
+
+MASTER = """
+    import json
+    from aioboinc import RemoteError, pyboinc_call, pyboinc_master
+
+    outcomes = []
+
+    def handle_error(error):
+        remote = isinstance(error, RemoteError)
+        outcomes.append({
+            "error": str(error),
+            "remote": error.traceback if remote else None,
+            "results": [] if remote else [[r.exit_status, r.stderr] for r in error.results],
+        })
+
+    async def make_calls():
+        for number in range(COUNT):
+            await pyboinc_call("slave.py", number, OPTIONS)
+
+    await pyboinc_master(make_calls, outcomes.append, handle_error=handle_error)
+    print(json.dumps(outcomes))
+"""
+STEPS = """
+    import os, time
+    step, pids = pyboinc_restore() or (0, [])
+    pids.append(os.getpid())
+    while step < 40:
+        time.sleep(0.1)
+        step += 1
+        pyboinc_fraction_done(step / 40)
+        pyboinc_checkpoint((step, pids))
+    pyboinc_return_output([step, len(pids)])
+"""
+"""A slave that takes four seconds, and returns how often it was begun."""
+
+
+class Master:
+    """A master that runs."""
+
+    def __init__(self, lab: Lab, name: str, slave: str, count: int = 1, **options: object) -> None:
+        self.folder = lab.path / name
+        self.folder.mkdir()
+        keywords = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        master = MASTER.replace("COUNT", str(count)).replace("OPTIONS", keywords)
+        (self.folder / "slave.py").write_text(textwrap.dedent(slave))
+        (self.folder / "app_master.py").write_text(textwrap.dedent(master))
+        self._lab = lab
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "aioboinc", "run", "--quiet", "--project", str(self._lab.root)]
+        self._process = subprocess.Popen(
+            [*command, "app_master.py"], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def batch(self) -> int:
+        """Return the ID of the batch, once its jobs are there."""
+        checkpoint = self.folder / "pyboinc_checkpoint"
+        wait_for(
+            "batch",
+            lambda: checkpoint.exists() and json.loads(checkpoint.read_text())["state"] == "submitted",
+            log=self._lab.log,
+        )
+        return int(json.loads(checkpoint.read_text())["batch"])
+
+    def result(self) -> str:
+        """Return the name of the first result."""
+        return f"pyboinc_{self.batch()}_0_0"
+
+    def outcomes(self) -> list[object]:
+        """Return the outputs and errors, when the master is through."""
+        output, complaints = self._lab.end_of(self._process)
+        assert self._process.returncode == 0, complaints
+        outcomes: list[object] = json.loads(output)
+        return outcomes
+
+    def close(self) -> None:
+        with self._process as process:
+            process.kill()
+
+
+@dataclass
+class Lab:
+    """A server and two clients."""
+
+    path: Path
+    root: Path
+    server: Process
+    clients: list[StockClient]
+
+    def log(self) -> str:
+        return "\n".join(f"--- {client.directory.name}\n{client.log()[-5000:]}" for client in self.clients)
+
+    def attach(self) -> None:
+        """Attach the clients to the project: one to the owner's account, the other to one of its own."""
+        url = projects.read(self.root).master_url
+        anna, bert = self.clients
+        anna.attach(url, (self.root / "account_key").read_text().strip())
+        made = bert.command("--create_account", url, "bert@example.org", "password", "bert")
+        found = bert.command("--lookup_account", url, "bert@example.org", "password")
+        key = found.partition("account key: ")[2].strip()
+        assert key
+        assert key in made
+        bert.attach(url, key)
+
+    def update(self) -> None:
+        """Let the clients call now."""
+        url = projects.read(self.root).master_url
+        for client in self.clients:
+            client.command("--project", url, "update")
+
+    def end_of(self, process: subprocess.Popen[str]) -> tuple[str, str]:
+        """Wait for the end of a master; return what it says and complains of.
+
+        After a failed task clients would not call for a minute or two: they are made to.
+        """
+        for _ in range(12):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=7)
+            self.update()
+        process.kill()
+        pytest.fail(f"the batch does not end\n{self.log()}")
+
+    def holder(self, result: str) -> StockClient:
+        """Return the client that executes *result*, as soon as one does."""
+        found: list[StockClient] = []
+
+        def look() -> bool:
+            found[:] = [client for client in self.clients if client.running(result)]
+            return bool(found)
+
+        wait_for(f"{result} is executed", look, log=self.log)
+        return found[0]
+
+
+@pytest.fixture(scope="module")
+def lab(
+    tmp_path_factory: pytest.TempPathFactory, require: Callable[[str, str | None, str], Path]
+) -> Iterator[Lab]:
+    program = str(require("the BOINC client", stock_client.find(), "apt-get install boinc-client"))
+    path = tmp_path_factory.mktemp("lab")
+    root = path / "project"
+    server = Process(root, "--listen", f"127.0.0.1:{served.free_port()}")
+    server.start()
+    server.end(signal.SIGTERM)
+    served.edit_config(root, min_sendwork_interval=0, next_rpc_delay=3)
+    server.start()
+    clients = [StockClient(program, path / name, served.free_port()) for name in ("anna", "bert")]
+    lab = Lab(path, root, server, clients)
+    try:
+        for client in clients:
+            client.start()
+        yield lab
+    finally:
+        for client in clients:
+            client.close()
+        server.close()
+
+
+def test_batches_of_all_kinds(lab: Lab) -> None:
+    """Several masters at once, one of them killed; every result is computed on two hosts."""
+    squares = Master(lab, "squares", "pyboinc_return_output(pyboinc_get_input() ** 2)", count=4)
+    raises = Master(lab, "raises", "1 / pyboinc_get_input()")
+    exits = Master(lab, "exits", "import sys\nprint('no', file=sys.stderr)\nsys.exit(3)", max_error_results=1)
+    altered = Master(lab, "altered", "pyboinc_return_output('harmless')", max_error_results=1)
+    alter_program(lab.root, altered.batch())
+    squares.batch()
+    squares.close()
+    lab.attach()
+    squares.start()
+
+    assert sorted(squares.outcomes(), key=str) == [0, 1, 4, 9]
+    (raised,) = raises.outcomes()
+    assert isinstance(raised, dict)
+    assert "ZeroDivisionError" in raised["error"]
+    assert 'File "slave.py", line 1' in raised["remote"]
+    (exited,) = exits.outcomes()
+    assert isinstance(exited, dict)
+    assert [status for status, _ in exited["results"]] == [3, 3]
+    assert all("no" in stderr for _, stderr in exited["results"])
+    (refused,) = altered.outcomes()
+    assert isinstance(refused, dict)
+    assert len(refused["results"]) == 2
+    for status, stderr in refused["results"]:
+        assert status not in {0, 3}
+        assert "the program was altered: slave.py" in stderr
+
+    with sqlite3.connect(lab.root / "project.sqlite") as database:
+        hosts = database.execute(
+            "SELECT COUNT(DISTINCT hostid) FROM result WHERE outcome = 1 GROUP BY workunitid"
+        ).fetchall()
+    assert hosts == [(2,)] * 5
+    # The client takes everything that it is told, and what it can check, it has checked.
+    assert "SCHEDULER_REPLY::parse" not in lab.log()
+    assert "Signature verification" not in lab.log()
+
+
+def test_suspended_and_resumed(lab: Lab) -> None:
+    master = Master(lab, "suspended", STEPS, quorum=1)
+    result = master.result()
+    lab.update()
+    client = lab.holder(result)
+    url = projects.read(lab.root).master_url
+    client.command("--task", url, result, "suspend")
+    wait_for("suspended", lambda: not client.running(result), log=lab.log)
+    client.command("--task", url, result, "resume")
+    assert master.outcomes() == [[40, 1]]
+
+
+def test_the_client_is_killed_and_the_slave_goes_on_from_its_checkpoint(lab: Lab) -> None:
+    master = Master(lab, "killed_client", STEPS, quorum=1)
+    result = master.result()
+    lab.update()
+    client = lab.holder(result)
+    wait_for(
+        "half done", lambda: float(client.tasks()[result].get("fraction done", 0)) > 0.2, log=lab.log, seconds=20
+    )
+    client.kill()
+    client.start()
+    assert master.outcomes() == [[40, 2]]
+
+
+def test_the_server_is_killed(lab: Lab) -> None:
+    master = Master(lab, "killed_server", STEPS, quorum=2)
+    batch = master.batch()
+    lab.update()
+    lab.holder(f"pyboinc_{batch}_0_0")
+    lab.server.end(signal.SIGKILL)
+    wait_for("the job is over", lambda: not any(_busy(client, batch) for client in lab.clients), log=lab.log)
+    lab.server.start()
+    for client in lab.clients:
+        client.command("--network_available")
+    lab.update()
+    assert master.outcomes() == [[40, 1]]
+
+
+def alter_program(root: Path, batch: int) -> None:
+    """Put another slave into the program of a batch, with all that BOINC checks."""
+    project = projects.read(root)
+    with sqlite3.connect(root / "project.sqlite") as database:
+        ((document,),) = database.execute("SELECT xml_doc FROM workunit WHERE batch = ?", (batch,))
+        name = document.decode().partition("<name>")[2].partition("</name>")[0]
+        path = project.download_path(name)
+        before = path.read_bytes()
+        altered = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(before)) as old, zipfile.ZipFile(altered, "w") as new:
+            for member in old.infolist():
+                data = old.read(member)
+                new.writestr(member, data.replace(b"harmless", b"harmful!"))
+        after = altered.getvalue()
+        path.write_bytes(after)
+        for old_value, new_value in (
+            (hashlib.md5(before).hexdigest(), hashlib.md5(after).hexdigest()),
+            (f"<nbytes>{len(before)}</nbytes>", f"<nbytes>{len(after)}</nbytes>"),
+        ):
+            document = document.replace(old_value.encode(), new_value.encode())
+        database.execute("UPDATE workunit SET xml_doc = ? WHERE batch = ?", (document, batch))
+
+
+def _busy(client: StockClient, batch: int) -> bool:
+    return any(name.startswith(f"pyboinc_{batch}_") and client.running(name) for name in client.tasks())
