@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
@@ -46,5 +45,6 @@ class Behind:
             await self._wait()
         elif self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.exception()  # seen: the caller's takes precedence

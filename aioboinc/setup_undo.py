@@ -36,8 +36,9 @@ async def undo(
     """Take out what `setup_project.setup` has put into the project in *root*, and tell *say* each step.
 
     Refused while our daemons run, and while batches are unfinished unless *force* aborts them. As long as the
-    database has jobs of ours, finished ones, the application stays, out of use, and so does its output template,
-    without which BOINC's transitioner would stop. A *dry_run* changes nothing. Raises `errors.UsageError`.
+    database has jobs of ours, finished ones, the output template stays: BOINC's transitioner would stop without it.
+    The application stays too, out of use; and for good if hosts have got versions of it, for their numbers must not
+    come again with other files. A *dry_run* changes nothing. Raises `errors.UsageError`.
     """
     read = project.read(root)
     if read.embedded:
@@ -80,11 +81,13 @@ class _Undo:
             if self._site.step(f"batch {batch.id} of {batch.directory}", "aborted"):
                 await self._batches.abort(batch.token)
         jobs = await self._store.jobs(app.id) if app else 0
-        if jobs:
-            assert app is not None
+        hosts = await self._store.hosts(app.id) if app else 0
+        if app and (jobs or hosts):
             await self._retire(app)
         else:
             await self._remove(app)
+        if not jobs:
+            self._remove_job_files()
         for name in setup_daemons.LAUNCHERS:
             self._delete(self._root / "bin" / name)
             # bin/stop sends signals to the processes that these name, whatever they are by then.
@@ -98,10 +101,10 @@ class _Undo:
             await self._store.drop_table()
         for name in (keys.PROGRAM_PUBLIC, keys.PROGRAM_PRIVATE):
             self._delete(self._key_dir / name)
-        self._conclude(jobs)
+        self._conclude(jobs, hosts)
 
     async def _remove(self, app: applications.Application | None) -> None:
-        """Remove the application, and what only its jobs have needed."""
+        """Remove the application, and the platforms that it alone was for."""
         if app and self._site.step(f"app {_APP} with its versions", "removed"):
             await self._store.remove(app.id)
             self._site.reread()
@@ -110,6 +113,9 @@ class _Undo:
             if name != _APP and self._site.step(f"platform {name}", "removed"):
                 await self._store.remove_platform(name)
         self._take_out("project.xml", self._project, elements)
+
+    def _remove_job_files(self) -> None:
+        """Remove what only jobs need; there are none."""
         self._delete(self._root / project.OUTPUT_TEMPLATE)
         files = [path for path in self._download_dir.rglob("pyboinc_*") if _JOB_FILE.fullmatch(path.name)]
         if files and self._site.step(f"{len(files)} input files of jobs that BOINC has forgotten", "removed"):
@@ -142,20 +148,25 @@ class _Undo:
             else:
                 path.unlink()
 
-    def _conclude(self, jobs: int) -> None:
+    def _conclude(self, jobs: int, hosts: int) -> None:
         if self._site.dry_run:
             self._site.say("nothing was changed: this was a dry run")
             return
         if not setup_daemons.running(self._root, ["feeder", "feeder.log"]):
             (self._root / "reread_db").unlink(missing_ok=True)  # it reads all when it is started
         if jobs:
-            self._site.say(
-                f"{self._root}: the database still has {jobs} finished jobs; for their sake the application, out "
-                f"of use, and {project.OUTPUT_TEMPLATE} stay; undo setup again when BOINC's db_purge has removed "
-                "the jobs"
+            left = (
+                f"the database still has {jobs} finished jobs; for their sake {project.OUTPUT_TEMPLATE} stays, and the "
+                "application, out of use; undo setup again when BOINC's db_purge has removed them"
+            )
+        elif hosts:
+            left = (
+                f"{hosts} hosts have got versions of the application; it stays, out of use, so that the numbers of "
+                "these versions never come again"
             )
         else:
-            self._site.say(f"{self._root}: nothing of aioboinc is left; start the project again with bin/start")
+            left = "nothing of aioboinc is left"
+        self._site.say(f"{self._root}: {left}")
 
 
 def _refusal(root: Path, unfinished: Sequence[applications.UnfinishedBatch]) -> str:

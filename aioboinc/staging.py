@@ -12,85 +12,15 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from aioboinc import durable, errors, keys, program, results, service
+from aioboinc import durable, errors, jobs, keys, program, results, service
 from aioboinc.project import Project, fanout_directory
 
-if TYPE_CHECKING:
-    from aioboinc.submission import Call
-
-__all__ = ["MAX_INLINE", "Chunk", "Identity", "Job", "Options", "Stager", "check_inline_inputs", "identity"]
+__all__ = ["MAX_INLINE", "Identity", "Stager", "check_inline_inputs", "identity"]
 
 MAX_INLINE = 4096
 """Bytes of an input that fit a command line everywhere: on Windows the launcher's has 8191 characters, base64."""
-_DAY = 86400
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a call may ask of the project. The names and most defaults are BOINC's ``create_work``'s."""
-
-    quorum: int | None = None
-    """Results that must agree (``min_quorum``); None: 1 on an embedded project, 2 on a BOINC project."""
-    target_nresults: int | None = None
-    """Results made at first; None: as many as the quorum."""
-    max_error_results: int = 3
-    """The job fails when more results than this have failed."""
-    max_total_results: int = 10
-    """The job fails when it would take more results than this."""
-    max_success_results: int = 6
-    """The job fails when this many outputs have come back and no quorum agrees."""
-    priority: int = 0
-    """Jobs of higher priority are sent first."""
-    delay_bound: int = 7 * _DAY
-    """Seconds until a result sent to a host counts as lost."""
-    rsc_fpops_est: float = 3600e9
-    """Estimate of the job's size in floating-point operations."""
-    rsc_fpops_bound: float = 86400e9
-    """Operations after which the result is aborted; on an embedded project 1e9 of them count as a second."""
-    rsc_memory_bound: float = 5e8
-    """Bytes of memory that a result may use."""
-    rsc_disk_bound: float = 1e9
-    """Bytes of disk that a result may use."""
-
-    def __post_init__(self) -> None:
-        for name in (
-            "quorum",
-            "target_nresults",
-            "max_error_results",
-            "max_total_results",
-            "max_success_results",
-        ):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and 1 <= value <= 1000):
-                raise errors.UsageError(f"pyboinc_call: {name}={value!r}: must be a whole number from 1 to 1000")
-        for name in ("delay_bound", "rsc_fpops_est", "rsc_fpops_bound", "rsc_memory_bound", "rsc_disk_bound"):
-            if not getattr(self, name) > 0:
-                raise errors.UsageError(f"pyboinc_call: {name}={getattr(self, name)!r}: must be positive")
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One workunit to be."""
-
-    name: str
-    xml_doc: str
-    options: Options
-    """With nothing left open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Jobs that are committed together; their input files are in place and durable."""
-
-    first: int
-    """Number of the first job's call."""
-    jobs: Sequence[Job]
-    digest: str
-    """The running digest after the last of them."""
-    template: results.Template | None
-    """For the first results, which go with the jobs; None if only BOINC's transitioner can make them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +87,11 @@ class Stager:
         self._inline_inputs = inline_inputs
         self._key: keys.PrivateKey | None = None
         self._programs: dict[str, _Program] = {}
-        self._completed: dict[Options, Options] = {}
+        self._completed: dict[jobs.Options, jobs.Options] = {}
         self._quorum = 1 if project.embedded else 2
         self._template = None if project.upload_certificates else results.read_template(project)
 
-    async def stage(self, batch: int, first: int, calls: Sequence[Call], digest: str) -> Chunk:
+    async def stage(self, batch: int, first: int, calls: Sequence[jobs.Call], digest: str) -> jobs.Chunk:
         """Write the input files of *calls*, the first of which has the number *first*; return their jobs.
 
         *digest* is the running digest after the last of them. The files are durable on return. Raises
@@ -174,17 +104,17 @@ class Stager:
         file = self._programs.get(sources.fingerprint)
         return file.sha256 if file else hashlib.sha256(await service.in_thread(self._build, sources)).digest()
 
-    def _stage(self, batch: int, first: int, calls: Sequence[Call], digest: str) -> Chunk:
+    def _stage(self, batch: int, first: int, calls: Sequence[jobs.Call], digest: str) -> jobs.Chunk:
         try:
             with _Downloads(self._project) as downloads:
-                jobs = [self._job(downloads, batch, first + offset, call) for offset, call in enumerate(calls)]
+                made = [self._job(downloads, batch, first + offset, call) for offset, call in enumerate(calls)]
         except OSError as error:
             raise errors.ProjectError(
                 f"download hierarchy of {self._project.root}: {error}; submitting needs write access to it"
             ) from None
-        return Chunk(first, jobs, digest, self._template)
+        return jobs.Chunk(first, made, digest, self._template)
 
-    def _job(self, downloads: _Downloads, batch: int, number: int, call: Call) -> Job:
+    def _job(self, downloads: _Downloads, batch: int, number: int, call: jobs.Call) -> jobs.Job:
         name = f"pyboinc_{batch}_{number}"
         program_file = self._program(downloads, call.sources)
         if len(call.input) <= self._inline_inputs:
@@ -200,19 +130,19 @@ class Stager:
                 f"{program_file.info}{info}<workunit>\n"
                 f"{program_file.reference}{_file_ref(file_name, 'pyboinc_input')}</workunit>"
             )
-        return Job(name, document, self._complete(call.options))
+        return jobs.Job(name, document, self._complete(call.options))
 
-    def _complete(self, options: Options) -> Options:
+    def _complete(self, options: jobs.Options) -> jobs.Options:
         """Return *options* with nothing left open; the same object for the same options."""
         if options not in self._completed:
             self._completed[options] = self._completion(options)
         return self._completed[options]
 
-    def _completion(self, options: Options) -> Options:
+    def _completion(self, options: jobs.Options) -> jobs.Options:
         quorum = options.quorum or self._quorum
         target = max(options.target_nresults or quorum, quorum)
-        values = {name: getattr(options, name) for name in Options.__slots__}
-        return Options(
+        values = {name: getattr(options, name) for name in jobs.Options.__slots__}
+        return jobs.Options(
             **{
                 **values,
                 "quorum": quorum,

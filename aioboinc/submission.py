@@ -18,15 +18,14 @@ import hashlib
 import inspect
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aioboinc import codec, errors, program, staging
+from aioboinc import codec, errors, jobs, program, staging
 from aioboinc import store as stores
 from aioboinc.store import batches
 
-__all__ = ["Call", "CallQueue", "Submission", "make", "pyboinc_call"]
+__all__ = ["CallQueue", "Submission", "make", "pyboinc_call"]
 
 QUEUE_CALLS = 4000
 """Calls that wait at most, unless ``make_calls`` does not await them."""
@@ -40,22 +39,6 @@ _BREATH = 0.005
 _current: contextvars.ContextVar[CallQueue] = contextvars.ContextVar("aioboinc.calls")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call, ready to be written."""
-
-    sources: program.Sources
-    """The slave and the modules it imports."""
-    input: bytes
-    """The encoded input."""
-    input_sha256: bytes
-    """SHA-256 of ``input``, 32 bytes."""
-    options: staging.Options
-    """What the call asks of the project."""
-    record: bytes
-    """What the running digest takes in: 96 bytes that tell this call from any other."""
-
-
 class CallQueue:
     """The calls of one batch that are not written yet; calls come from the event loop or from one thread."""
 
@@ -63,7 +46,7 @@ class CallQueue:
         self._folder = folder
         self._loop = asyncio.get_running_loop()
         self._condition = threading.Condition()
-        self._calls: list[Call] = []
+        self._calls: list[jobs.Call] = []
         self._bytes = 0
         self._closed = False
         self._abandoned = False
@@ -71,7 +54,7 @@ class CallQueue:
         self._writable = asyncio.Event()
         self._breath = self._loop.time()
         self._sources: dict[tuple[str, tuple[str, ...]], tuple[program.Sources, codec.Registry]] = {}
-        self._options: dict[tuple[tuple[str, Any], ...], tuple[staging.Options, bytes]] = {}
+        self._options: dict[tuple[tuple[str, Any], ...], tuple[jobs.Options, bytes]] = {}
 
     def add(self, slave: str | Path, input: object, include: Sequence[str | Path], **options: Any) -> None:
         """Encode one call and put it at the end; does not block."""
@@ -83,7 +66,7 @@ class CallQueue:
         given, given_sha256 = self._given(options)
         sha256 = hashlib.sha256(data).digest()
         record = bytes.fromhex(sources.fingerprint) + sha256 + given_sha256
-        call = Call(sources, data, sha256, given, record)
+        call = jobs.Call(sources, data, sha256, given, record)
         with self._condition:
             if self._abandoned:
                 raise asyncio.CancelledError("the master has stopped")
@@ -104,11 +87,11 @@ class CallQueue:
             self._sources[key] = (sources, program.registry(sources))
         return self._sources[key]
 
-    def _given(self, options: dict[str, Any]) -> tuple[staging.Options, bytes]:
+    def _given(self, options: dict[str, Any]) -> tuple[jobs.Options, bytes]:
         """Return the options of a call, and the SHA-256 of those that it names: new ones may get defaults."""
         key = tuple(sorted(options.items()))
         if key not in self._options:
-            self._options[key] = (staging.Options(**options), hashlib.sha256(repr(key).encode()).digest())
+            self._options[key] = (jobs.Options(**options), hashlib.sha256(repr(key).encode()).digest())
         return self._options[key]
 
     def _full(self) -> bool:
@@ -166,7 +149,7 @@ class CallQueue:
             await self._readable.wait()
         return bool(self._calls)
 
-    async def take(self) -> list[Call]:
+    async def take(self) -> list[jobs.Call]:
         """Remove and return the next calls, at least one; none at the end."""
         await self.ready()
         with self._condition:
@@ -201,7 +184,7 @@ def pyboinc_call(
 
     *slave_filename* is relative to the folder of the file that defines ``make_calls``. The modules it imports
     from its own folder go with it; *include* names more files or folders of that folder that it needs.
-    *options* are the fields of `staging.Options`: ``quorum``, ``priority``, ``delay_bound`` and so on.
+    *options* are the fields of `jobs.Options`: ``quorum``, ``priority``, ``delay_bound`` and so on.
 
     The result may be awaited: that waits while too many calls are queued. In a ``make_calls`` that is a plain
     function, the call itself waits.
@@ -311,7 +294,7 @@ class Submission:
         Raises `errors.SubmissionMismatch` when the calls are not those that were committed before.
         """
         rest = await self._skip_committed()
-        chunks: asyncio.Queue[asyncio.Task[staging.Chunk] | None] = asyncio.Queue(maxsize=1)
+        chunks: asyncio.Queue[asyncio.Task[jobs.Chunk] | None] = asyncio.Queue(maxsize=1)
         with errors.sole():
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._stage(rest, chunks, tasks))
@@ -324,8 +307,8 @@ class Submission:
 
     async def _stage(
         self,
-        calls: list[Call],
-        chunks: asyncio.Queue[asyncio.Task[staging.Chunk] | None],
+        calls: list[jobs.Call],
+        chunks: asyncio.Queue[asyncio.Task[jobs.Chunk] | None],
         tasks: asyncio.TaskGroup,
     ) -> None:
         """Begin to stage one chunk after the other: the next is written while those before it go to the disk."""
@@ -343,15 +326,15 @@ class Submission:
             calls = await self._queue.take()
         await chunks.put(None)
 
-    def _take_in(self, calls: Sequence[Call]) -> None:
+    def _take_in(self, calls: Sequence[jobs.Call]) -> None:
         for call in calls:
             self._digest = hashlib.sha256(self._digest + call.record).digest()
         self._ncalls += len(calls)
 
-    async def _skip_committed(self) -> list[Call]:
+    async def _skip_committed(self) -> list[jobs.Call]:
         """Compare the calls that are committed already; return those of the last chunk that are not."""
         seen = _Seen()
-        calls: list[Call] = []
+        calls: list[jobs.Call] = []
         while self._ncalls < self._batch.njobs:
             calls = await self._queue.take()
             if not calls:
@@ -394,7 +377,7 @@ class _Seen:
         self.sources: list[program.Sources] = []
         self._inputs = bytearray()
 
-    def extend(self, calls: Sequence[Call]) -> None:
+    def extend(self, calls: Sequence[jobs.Call]) -> None:
         for call in calls:
             self.sources.append(call.sources)
             self._inputs += call.input_sha256[:8]

@@ -29,7 +29,7 @@ _STAGES: dict[str, Callable[[environment.Environment], Awaitable[measuring.Stage
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what *arguments* ask for, and print it; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("stage", choices=(*_STAGES, "all", "walk"), help="walk is a part of scale")
+    parser.add_argument("stages", nargs="+", choices=(*_STAGES, "all", "walk"), help="walk is a part of scale")
     parser.add_argument("--jobs", type=int, default=10_000, help="jobs in each round (default: 10000)")
     parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite")
     parser.add_argument("--beside", type=Path, metavar="PROJECT_DIR", help="a BOINC project whose tools run too")
@@ -46,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = environment.Settings(options.jobs, options.database, options.rounds, beside, options.directory)
     try:
         with environment.Environment(settings) as place, _runner() as runner:
-            if options.stage == "walk":
+            if options.stages == ["walk"]:
                 print(json.dumps(runner.run(scale.walk(place))))
                 return 0
-            names = list(_STAGES) if options.stage == "all" else [options.stage]
+            names = list(_STAGES) if "all" in options.stages else options.stages
             machine = environment.machine(place)
             stages: list[measuring.Stage] = []
             for name in names:

@@ -51,18 +51,12 @@ async def run(environment: Environment) -> measuring.Stage:
         await asyncio.to_thread(_pool, cores, settings.jobs)
         return time.perf_counter() - start
 
-    async def pool_of_one_shots() -> float:
-        start = time.perf_counter()
-        await asyncio.to_thread(_pool, cores, settings.jobs, max_tasks_per_child=1)
-        return time.perf_counter() - start
-
     async def dask() -> float:
         return await asyncio.to_thread(_dask, cores, settings.jobs)
 
     contenders = [
         Contender("aioboinc, embedded project, a process a job", Kind.OURS, ours),
         Contender("ProcessPoolExecutor, nothing is kept", Kind.BESIDE, pool),
-        Contender("ProcessPoolExecutor, a process a job", Kind.BESIDE, pool_of_one_shots),
     ]
     with contextlib.suppress(ImportError):
         importlib.import_module("distributed")
@@ -79,8 +73,8 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _pool(cores: int, count: int, max_tasks_per_child: int | None = None) -> None:
-    with concurrent.futures.ProcessPoolExecutor(cores, max_tasks_per_child=max_tasks_per_child) as executor:
+def _pool(cores: int, count: int) -> None:
+    with concurrent.futures.ProcessPoolExecutor(cores) as executor:
         assert sum(1 for _ in executor.map(_same, map(jobs.value, range(count)))) == count
 
 

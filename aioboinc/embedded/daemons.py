@@ -9,8 +9,10 @@ from collections.abc import Collection
 from aioboinc import assimilation, deletion, project, service, transition, validation
 from aioboinc.store import Store
 
-__all__ = ["Daemons"]
+__all__ = ["POLL", "Daemons"]
 
+POLL = (1.0, 5.0)
+"""Shortest and longest delay, in seconds, before a pass that nobody has asked for."""
 _GRACE = 0.5
 """Seconds that what is under way gets to its end."""
 
@@ -65,7 +67,10 @@ class Daemons:
             (assimilation_pass, self._assimilations),
             (deletion_pass, self._deletions),
         ):
-            self._tasks.append(tasks.create_task(service.run(one_pass, stop=self._stop, wake=wake)))
+            backoff = service.Backoff(*POLL)
+            self._tasks.append(
+                tasks.create_task(service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff))
+            )
 
     async def end(self) -> None:
         """Stop all, at a point where nothing is half done."""

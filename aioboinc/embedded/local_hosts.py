@@ -1,6 +1,6 @@
 """This machine's cores as hosts of an embedded project: what they are given, and what they report.
 
-A host gets some results ahead, so that it never waits for the database: as many as it does in a fraction of a second.
+A host gets some results ahead, so that it never waits for the database: what it does in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from aioboinc import durable, models, service
 from aioboinc import project as projects
-from aioboinc.embedded import local_host, local_jobs
+from aioboinc.embedded import daemons, local_host, local_jobs
 from aioboinc.embedded.local_host_messages import Report
 from aioboinc.store import applications, scheduling
 
@@ -36,10 +36,8 @@ _AHEAD = 0.2
 _MOST_AHEAD = 256
 """Results that a host has ahead at most."""
 
-_GATHER = 0.002
-"""Seconds to wait for more reports, for each in the last group."""
-_LONGEST_GATHER = 0.1
-"""Seconds to wait for more reports at most."""
+_GATHER = 0.1
+"""Seconds between two groups of reports while the hosts are busy."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,8 +61,8 @@ class Pace:
 class LocalHosts:
     """The hosts of this machine, *count* of them.
 
-    *runtime* is the directory with what their processes import, *checkpoints* has files from which workunits go on, by
-    the workunit's name. *on_reported* is set when there is something for the transitioner.
+    *runtime* is the directory with what their processes import. *checkpoints* has the files from which workunits go
+    on, by name. *on_reported* is set when there is something for the transitioner.
     """
 
     def __init__(
@@ -80,11 +78,13 @@ class LocalHosts:
         self.wanted = asyncio.Event()
         """To be set when there may be unsent results."""
         self._has_reports = asyncio.Event()
+        self._idle = asyncio.Event()
         self._project = project
         self._checkpoints = checkpoints
         self._on_reported = on_reported
         self._clock = clock
         self._hosts = [local_host.LocalHost(number, project, runtime, self) for number in range(1, count + 1)]
+        self._tasks: list[asyncio.Task[None]] = []
         self._pace = Pace()
         self._reports: dict[int, list[scheduling.Report]] = {}
         self._returned: dict[int, list[str]] = {}
@@ -110,10 +110,11 @@ class LocalHosts:
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Give and take results from now on, in *tasks*."""
-        self._tasks = [
-            tasks.create_task(service.run(self.dispatch, stop=self._stop, wake=self.wanted)),
-            tasks.create_task(service.run(self.collect, stop=self._stop, wake=self._has_reports)),
-        ]
+        for one_pass, wake in ((self.dispatch, self.wanted), (self.collect, self._has_reports)):
+            backoff = service.Backoff(*daemons.POLL)
+            self._tasks.append(
+                tasks.create_task(service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff))
+            )
 
     def end(self) -> None:
         """End that at once; what is not written down is done again next time."""
@@ -141,7 +142,7 @@ class LocalHosts:
     async def collect(self) -> int:
         """Write down what the hosts have reported; return the number of reports.
 
-        Where many come, they are let gather: a group costs the daemons hardly more than one.
+        While the hosts are busy they are let gather: a group costs the daemons hardly more than one.
         """
         reports, self._reports = self._reports, {}
         count = sum(map(len, reports.values()))
@@ -149,7 +150,9 @@ class LocalHosts:
             await service.in_thread(durable.sync, self._project.upload_dir)
             await self._scheduling.report(reports, now=self._now())
             self._on_reported.set()
-            await service.wait(min(_GATHER * count, _LONGEST_GATHER), self._stop)
+            if any(host.given for host in self._hosts):
+                self._idle.clear()
+                await service.wait(_GATHER, self._stop, self._idle)
         return count
 
     def ready(self, host: local_host.LocalHost) -> None:
@@ -174,6 +177,8 @@ class LocalHosts:
             )
         )
         self._has_reports.set()
+        if not any(host.given for host in self._hosts):
+            self._idle.set()
         if len(host.given) <= self._pace.depth() // 2:
             self.wanted.set()
 

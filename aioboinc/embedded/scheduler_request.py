@@ -214,9 +214,9 @@ def _file_info(element: ElementTree.Element) -> str:
 
 
 def _clipped(text: str) -> str:
-    """Return the end of *text*, as much as fits a blob."""
+    """Return the end of *text*, as much as fits a blob, without control characters."""
     data = text.translate(_CONTROLS).encode()
-    return text if len(data) <= _MAX_BLOB else data[-_MAX_BLOB:].decode("utf-8", "ignore")
+    return data[-_MAX_BLOB:].decode("utf-8", "ignore")
 
 
 def _escaped(text: str) -> str:

@@ -83,9 +83,9 @@ WHERE appid = :appid AND (state = :open OR nassimilated < njobs) ORDER BY id
 -- jobs: how many workunits an application has
 SELECT COUNT(*) AS n FROM workunit WHERE appid = :appid
 
--- remove_host_versions: what is known of hosts with the versions of an application
-DELETE FROM host_app_version
-WHERE app_version_id IN (SELECT id FROM app_version WHERE appid = :appid)
+-- hosts: how many hosts have got a version of an application
+SELECT COUNT(DISTINCT h.host_id) AS n FROM app_version v JOIN host_app_version h ON h.app_version_id = v.id
+WHERE v.appid = :appid
 
 -- remove_versions: all versions of an application
 DELETE FROM app_version WHERE appid = :appid

@@ -185,6 +185,11 @@ class Applications:
         rows = await self._fetch("jobs", appid=appid)
         return int(rows[0]["n"])
 
+    async def hosts(self, appid: int) -> int:
+        """Return how many hosts have got a version of an application."""
+        rows = await self._fetch("hosts", appid=appid)
+        return int(rows[0]["n"])
+
     async def retire(self, appid: int) -> None:
         """Take an application with all its versions out of use; nobody may submit to it any more."""
 
@@ -196,11 +201,11 @@ class Applications:
         await self._connector.run(work)
 
     async def remove(self, appid: int) -> None:
-        """Remove an application that has no workunits, and all rows that are about it."""
+        """Remove an application that has neither workunits nor hosts, and all rows that are about it."""
 
         async def work(tx: connectors.Transaction) -> None:
             await self._forbid(tx, appid)
-            for query in ("remove_host_versions", "remove_versions", "remove_batches", "remove"):
+            for query in ("remove_versions", "remove_batches", "remove"):
                 await tx.execute(self._sql[query], {"appid": appid})
 
         await self._connector.run(work)

@@ -140,8 +140,8 @@ class Scheduling:
     async def report(self, reports: Mapping[int, Sequence[Report]], *, now: int) -> set[str]:
         """Record that executions are over, by the IDs of their hosts; return the names of those still expected.
 
-        The transitioner gets to see their workunits. Reports of results that the host hasn't got are ignored. A power
-        cut may undo it: the results are executed again then.
+        The transitioner gets to see their workunits. Reports of results that the host hasn't got are ignored.
+        After a power cut the last results may be in progress again.
         """
 
         async def work(tx: connectors.Transaction) -> set[str]:

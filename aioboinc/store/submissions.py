@@ -6,12 +6,9 @@ import itertools
 import operator
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aioboinc import connectors, errors, models, results, sql
-
-if TYPE_CHECKING:
-    from aioboinc import staging
+from aioboinc import connectors, errors, jobs, models, results, sql
 
 __all__ = ["Submissions"]
 
@@ -26,7 +23,7 @@ class Submissions:
         self._sql = sql.load("submissions", connector.dialect)
         self._clock = clock
 
-    async def commit(self, batch: int, appid: int, chunk: staging.Chunk) -> None:
+    async def commit(self, batch: int, appid: int, chunk: jobs.Chunk) -> None:
         """Insert the workunits of *chunk* and advance the batch's count and digest, in one transaction.
 
         With an output template their first results are inserted too, as BOINC's transitioner would on its
@@ -55,11 +52,11 @@ class Submissions:
             newest = await tx.fetch_one(self._sql["newest"], {"batch": batch})
             assert newest is not None
             columns = await tx.columns("workunit")
-            for options, jobs in itertools.groupby(chunk.jobs, key=operator.attrgetter("options")):
+            for options, alike in itertools.groupby(chunk.jobs, key=operator.attrgetter("options")):
                 constants = _workunit(options, batch, appid, now, first_pass=chunk.template is None)
                 await tx.execute_many(
                     _insert("workunit", columns, constants, ("name", "xml_doc")),
-                    [{"name": job.name, "xml_doc": job.xml_doc.encode()} for job in jobs],
+                    [{"name": job.name, "xml_doc": job.xml_doc.encode()} for job in alike],
                 )
             if chunk.template is not None:
                 for number in range(max(job.options.target_nresults or 1 for job in chunk.jobs)):
@@ -78,7 +75,7 @@ class Submissions:
 
 
 def _workunit(
-    options: staging.Options, batch: int, appid: int, now: int, *, first_pass: bool
+    options: jobs.Options, batch: int, appid: int, now: int, *, first_pass: bool
 ) -> dict[str, int | float | str]:
     """Return what the workunits of *options* have in common."""
     return {

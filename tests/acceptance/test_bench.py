@@ -54,7 +54,7 @@ def test_scale():
 
 def test_end_to_end():
     text = bench("end-to-end", "--jobs", 8, "--rounds", 1)
-    assert "aioboinc, embedded project, a process a job  :  ProcessPoolExecutor, a process a job" in text
+    assert "aioboinc, embedded project, a process a job  :  ProcessPoolExecutor, nothing is kept" in text
     assert "first handle_result" in text
 
 

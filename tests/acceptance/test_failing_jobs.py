@@ -91,7 +91,7 @@ def test_the_remote_traceback(program):
 def test_a_slave_that(program, slave, options, reason):
     """fails on every try: three errors are allowed, the fourth is one too many."""
     slave = (
-        f"value = pyboinc_get_input()\nif value:\n    pyboinc_return_output(value)\nelse:\n    "
+        "value = pyboinc_get_input()\nif value:\n    pyboinc_return_output(value)\nelse:\n    "
         + slave.replace("\n", "\n    ")
     )
     output = run(program, slave, f"max_error_results=1, {options}")

@@ -78,6 +78,18 @@ async def test_undo_with_jobs_in_the_database(world):
     assert world.state() == before
 
 
+async def test_undo_after_hosts_have_got_a_version(world):
+    """A client that knows a version by its number takes no other files for it."""
+    await world.setup()
+    version = world.execute("SELECT MIN(id) FROM app_version")[0][0]
+    world.insert("host_app_version", {"host_id": 1, "app_version_id": version})
+    assert "1 hosts have got versions" in await world.undo()
+    assert world.versions() == []
+    assert {name for name in world.files() if "pyboinc" in name} == {"project.xml.before_pyboinc"}
+    await world.setup()
+    assert world.versions() == [(102, 6)]
+
+
 async def test_undo_removes_what_jobs_have_left(world):
     before = world.state()
     await world.setup()

@@ -11,10 +11,10 @@ from aioboinc import (
     connectors,
     deletion,
     envelope,
+    jobs,
     models,
     project,
     results,
-    staging,
     store,
     transition,
     validation,
@@ -111,11 +111,9 @@ class World:
     ) -> list[str]:
         """Submit jobs to a batch, with their first results if they are *made*; return their names."""
         names = [f"pyboinc_{batch}_{number}" for number in range(first, first + count)]
-        asked = staging.Options(**{"quorum": 1, "target_nresults": options.get("quorum", 1), **options})
+        asked = jobs.Options(**{"quorum": 1, "target_nresults": options.get("quorum", 1), **options})
         template = results.read_template(self.project) if made else None
-        chunk = staging.Chunk(
-            first, [staging.Job(name, document(name), asked) for name in names], "0" * 64, template
-        )
+        chunk = jobs.Chunk(first, [jobs.Job(name, document(name), asked) for name in names], "0" * 64, template)
         await self.submissions.commit(batch, APPID, chunk)
         if last:
             await self.store.batches.submitted(batch, first + count)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from aioboinc import errors, models, results, staging, store
+from aioboinc import errors, jobs, models, results, store
 from aioboinc.store import batches
 
 NOW = 1_800_000_000
@@ -15,7 +15,7 @@ TEMPLATE = results.parse_template(
     "<output_template><file_info><name><OUTFILE_0/></name><url><UPLOAD_URL/></url></file_info></output_template>",
     "http://127.0.0.1/upload",
 )
-OPTIONS = staging.Options(quorum=2, target_nresults=2)
+OPTIONS = jobs.Options(quorum=2, target_nresults=2)
 
 
 @pytest.fixture
@@ -44,11 +44,11 @@ async def rows(connector, query, **params):
 
 
 def chunk(batch, first, count, *, template=TEMPLATE, options=OPTIONS):
-    jobs = [
-        staging.Job(f"pyboinc_{batch.id}_{n}", f"<workunit>{n}</workunit>", options)
+    made = [
+        jobs.Job(f"pyboinc_{batch.id}_{n}", f"<workunit>{n}</workunit>", options)
         for n in range(first, first + count)
     ]
-    return staging.Chunk(first, jobs, hashlib.sha256(f"{first + count}".encode()).hexdigest(), template)
+    return jobs.Chunk(first, made, hashlib.sha256(f"{first + count}".encode()).hexdigest(), template)
 
 
 async def test_app(db, connector):
@@ -131,11 +131,11 @@ async def test_a_chunk_is_all_or_nothing(db, batch, connector):
 
 async def test_calls_with_different_options_in_one_chunk(db, batch, connector):
     mixed = chunk(batch, 0, 4)
-    jobs = [
+    made = [
         dataclasses.replace(job, options=dataclasses.replace(OPTIONS, priority=n % 2, rsc_fpops_est=1e12 + n))
         for n, job in enumerate(mixed.jobs)
     ]
-    await db.submissions.commit(batch.id, 1, dataclasses.replace(mixed, jobs=jobs))
+    await db.submissions.commit(batch.id, 1, dataclasses.replace(mixed, jobs=made))
     stored = await rows(connector, "SELECT priority, rsc_fpops_est FROM workunit ORDER BY name")
     assert [(row["priority"], row["rsc_fpops_est"]) for row in stored] == [(n % 2, 1e12 + n) for n in range(4)]
     assert {row["priority"] for row in await rows(connector, "SELECT priority FROM result")} == {0, 1}

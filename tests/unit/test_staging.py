@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from aioboinc import codec, errors, keys, program, project, staging, submission
+from aioboinc import codec, errors, jobs, keys, program, project, staging
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def call(tmp_path):
 
     def call(size, **options):
         data = bytes(index % 256 for index in range(size))
-        return submission.Call(sources, data, hashlib.sha256(data).digest(), staging.Options(**options), b"")
+        return jobs.Call(sources, data, hashlib.sha256(data).digest(), jobs.Options(**options), b"")
 
     return call
 

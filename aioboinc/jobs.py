@@ -1,0 +1,94 @@
+"""What a call becomes on its way to the database: a call, a job, a chunk of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aioboinc import errors, program, results
+
+__all__ = ["Call", "Chunk", "Job", "Options"]
+
+_DAY = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a call may ask of the project. The names and most defaults are BOINC's ``create_work``'s."""
+
+    quorum: int | None = None
+    """Results that must agree (``min_quorum``); None: 1 on an embedded project, 2 on a BOINC project."""
+    target_nresults: int | None = None
+    """Results made at first; None: as many as the quorum."""
+    max_error_results: int = 3
+    """The job fails when more results than this have failed."""
+    max_total_results: int = 10
+    """The job fails when it would take more results than this."""
+    max_success_results: int = 6
+    """The job fails when this many outputs have come back and no quorum agrees."""
+    priority: int = 0
+    """Jobs of higher priority are sent first."""
+    delay_bound: int = 7 * _DAY
+    """Seconds until a result sent to a host counts as lost."""
+    rsc_fpops_est: float = 3600e9
+    """Estimate of the job's size in floating-point operations."""
+    rsc_fpops_bound: float = 86400e9
+    """Operations after which the result is aborted; on an embedded project 1e9 of them count as a second."""
+    rsc_memory_bound: float = 5e8
+    """Bytes of memory that a result may use."""
+    rsc_disk_bound: float = 1e9
+    """Bytes of disk that a result may use."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "quorum",
+            "target_nresults",
+            "max_error_results",
+            "max_total_results",
+            "max_success_results",
+        ):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int) and 1 <= value <= 1000):
+                raise errors.UsageError(f"pyboinc_call: {name}={value!r}: must be a whole number from 1 to 1000")
+        for name in ("delay_bound", "rsc_fpops_est", "rsc_fpops_bound", "rsc_memory_bound", "rsc_disk_bound"):
+            if not getattr(self, name) > 0:
+                raise errors.UsageError(f"pyboinc_call: {name}={getattr(self, name)!r}: must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, ready to be written."""
+
+    sources: program.Sources
+    """The slave and the modules it imports."""
+    input: bytes
+    """The encoded input."""
+    input_sha256: bytes
+    """SHA-256 of ``input``, 32 bytes."""
+    options: Options
+    """What the call asks of the project."""
+    record: bytes
+    """What the running digest takes in: 96 bytes that tell this call from any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One workunit to be."""
+
+    name: str
+    xml_doc: str
+    options: Options
+    """With nothing left open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Jobs that are committed together; their input files are in place and durable."""
+
+    first: int
+    """Number of the first job's call."""
+    jobs: Sequence[Job]
+    digest: str
+    """The running digest after the last of them."""
+    template: results.Template | None
+    """For the first results, which go with the jobs; None if only BOINC's transitioner can make them."""

@@ -1,0 +1,292 @@
+"""The scheduler RPC: what is read from requests, what is written in replies, and what is chosen."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree
+from pathlib import Path
+
+import pytest
+
+from aioboinc import keys, models
+from aioboinc.embedded import durations, scheduler, scheduler_reply, scheduler_request
+from aioboinc.store import clients, dispatch
+
+REQUEST = (Path(__file__).parents[1] / "data" / "scheduler_request.xml").read_bytes()
+"""A request of the stock client 7.20.5, which asks for work and reports three results."""
+
+
+def changed(old: str, new: str, request: bytes = REQUEST) -> bytes:
+    assert old.encode() in request
+    return request.replace(old.encode(), new.encode(), 1)
+
+
+def test_a_request_of_the_stock_client() -> None:
+    request = scheduler_request.parse(REQUEST)
+    assert request.account_key == "a7fde1787c68836fa0adc2bdfd9fbf7f"
+    assert (request.hostid, request.rpc_seqno) == (1, 8)
+    assert request.platforms == ("x86_64-pc-linux-gnu",)
+    assert request.code_sign_key.startswith("1024\nc602f152")
+    assert request.code_sign_key.endswith("10001\n.")
+    assert (request.cpu_seconds, request.cpu_instances) == (3454.999986, 1.0)
+    assert not request.shares_machine
+    assert request.host_cpid == "1f52ba5b281f2cec579c8a4a1f4b8bb1"
+    assert request.host["p_ncpus"] == 2
+    assert request.host["p_vendor"] == "AuthenticAMD"
+    assert request.host["p_fpops"] == 1e9
+    assert request.host["m_nbytes"] == 25276510208.0
+    assert request.host["on_frac"] == 0.999986
+    assert request.host["n_bwup"] == 402380.153948
+    assert request.host["d_boinc_max"] == request.disk_share == 23622320128.0
+    assert request.host["misc"] == '{"client_version": "7.20.5"}'
+    assert (request.ncpus_fraction, request.memory_fraction) == (1.0, 0.9)
+    assert request.in_progress == frozenset({"nofinish_job_1"})
+    assert not request.has_messages
+
+
+def test_reports() -> None:
+    aborted, good, failed = scheduler_request.parse(REQUEST).reports
+    assert (aborted.name, aborted.client_state, aborted.exit_status) == (
+        "nofinish_job_1",
+        models.ClientState.ABORTED,
+        203,
+    )
+    assert aborted.outcome == models.Outcome.CLIENT_ERROR
+    assert aborted.stderr_out.startswith("<core_client_version>7.20.5</core_client_version>\n<![CDATA[\n<message>")
+    assert aborted.stderr_out.endswith("</stderr_txt>\n]]>")
+    assert good.outcome == models.Outcome.SUCCESS
+    assert (good.elapsed_time, good.peak_working_set_size, good.app_version_num) == (7.036907, 12132352.0, 101)
+    assert good.xml_doc_out == (
+        "<file_info><name>second_job_0_r1935915990_0</name><nbytes>9.000000</nbytes>"
+        "<max_nbytes>5000000.000000</max_nbytes><md5_cksum>fb3a832d7b7439c3e95013e86ce93cf3</md5_cksum>"
+        "<upload_url>http://127.0.0.1/demo_cgi/file_upload_handler</upload_url></file_info>"
+    )
+    assert (failed.exit_status, failed.outcome) == (3, models.Outcome.CLIENT_ERROR)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "</stderr_out>",
+        "<b>&unknown; & </b>",
+        "]]>",
+        "</result></scheduler_request>",
+        "\x00\x1b[31m\x7f",
+        "\udcff",
+        "\N{GRINNING FACE}",
+        "]]></stderr_out>",
+    ],
+)
+def test_a_program_may_say_what_it_likes(said: str) -> None:
+    body = REQUEST.replace(b"nonzero exit", said.encode("utf-8", "surrogateescape"))
+    *_, failed = scheduler_request.parse(body).reports
+    assert failed.name == "rtw_job_2"
+    visible = said.replace("\x00", "").replace("\x1b", "").replace("\udcff", "\N{REPLACEMENT CHARACTER}")
+    assert f"<stderr_txt>\n{visible}\n" in failed.stderr_out
+
+
+def test_long_output_keeps_its_end() -> None:
+    *_, failed = scheduler_request.parse(changed("nonzero exit", "é" * 100_000 + "the end")).reports
+    assert len(failed.stderr_out.encode()) <= 65_535
+    assert "the end\n\n</stderr_txt>" in failed.stderr_out
+
+
+def test_what_is_missing_or_odd() -> None:
+    request = scheduler_request.parse(b"<scheduler_request>\n</scheduler_request>\n")
+    assert (request.account_key, request.hostid, request.platforms, request.reports) == ("", 0, (), ())
+    assert request.in_progress is None
+    assert request.host["p_ncpus"] == 1
+    assert (request.ncpus_fraction, request.memory_fraction) == (1.0, 1.0)
+    body = changed("<p_fpops>1000000000.000000", "<p_fpops>inf")
+    body = changed("<rpc_seqno>8", "<rpc_seqno>1e300", body)
+    body = changed("<max_ncpus_pct>100.000000", "<max_ncpus_pct>-5", body)
+    body = changed("<state>5", "<state>99", body)
+    body = changed("<dont_send_work>0", "<dont_send_work>1", body)
+    body = changed("<domain_name>vm", "<domain_name>" + "x" * 1000, body)
+    request = scheduler_request.parse(body)
+    assert request.host["p_fpops"] == 0
+    assert request.rpc_seqno == 2**31 - 1
+    assert request.ncpus_fraction == 1
+    assert request.reports[1].client_state == models.ClientState.COMPUTE_ERROR
+    assert request.cpu_seconds == request.cpu_instances == 0
+    assert request.host["domain_name"] == "x" * 254
+
+
+def test_a_result_that_is_reported_twice_counts_once() -> None:
+    body = changed("<name>second_job_0<", "<name>rtw_job_2<")
+    assert [report.name for report in scheduler_request.parse(body).reports] == ["nofinish_job_1", "rtw_job_2"]
+
+
+def test_other_platforms() -> None:
+    platforms = "".join(
+        f"<alt_platform><name>{name}</name></alt_platform>" for name in ("b", "x86_64-pc-linux-gnu", "c")
+    )
+    body = changed("<code_sign_key>", f"{platforms}<code_sign_key>")
+    assert scheduler_request.parse(body).platforms == ("x86_64-pc-linux-gnu", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "not well-formed"),
+        (b"<scheduler_request>", "not well-formed"),
+        (b"<html></html>", "no start tag"),
+        (b"<scheduler_request><result><stderr_out>x</result></scheduler_request>", "no end tag of stderr_out"),
+        (b"<!DOCTYPE a><scheduler_request></scheduler_request>", "not allowed"),
+        (b'<!DOCTYPE a [<!ENTITY b "c">]><scheduler_request>&b;</scheduler_request>', "not allowed"),
+        (b"<scheduler_request>" + b"<a>" * 100, "too many elements"),
+        (b"<scheduler_request>" + b"<a/>" * 200_000 + b"</scheduler_request>", "too many elements"),
+    ],
+)
+def test_what_is_no_request(body: bytes, reason: str) -> None:
+    with pytest.raises(scheduler_request.BadRequest, match=reason):
+        scheduler_request.parse(body)
+
+
+def test_the_account_key_is_at_the_start() -> None:
+    assert scheduler_request.peek_account_key(REQUEST[:200]) == "a7fde1787c68836fa0adc2bdfd9fbf7f"
+    assert scheduler_request.peek_account_key(b"<scheduler_request><authenticator>") == ""
+
+
+SITE = scheduler_reply.Site("Anna & Bert's <project>", "http://lab.example.org/")
+ACCOUNT = clients.Account(3, 1_700_000_000, "anna@example.org", "Anna <3", "0" * 32, 12.5, 1.25, "1" * 32, "")
+
+
+def reply_tree(reply: scheduler_reply.Reply) -> xml.etree.ElementTree.Element:
+    return xml.etree.ElementTree.fromstring(scheduler_reply.render(reply, SITE))
+
+
+def test_a_refusal_tells_nothing() -> None:
+    refused = scheduler_reply.Reply(
+        request_delay=3600, messages=[scheduler_reply.Message("Go <away>", notice=True)], acknowledged=["x"]
+    )
+    root = reply_tree(refused)
+    assert [element.tag for element in root] == [
+        "scheduler_version",
+        "dont_use_dcf",
+        "master_url",
+        "request_delay",
+        "message",
+        "project_name",
+    ]
+    message = root.find("message")
+    assert message is not None
+    assert (message.get("priority"), message.text) == ("notice", "Go <away>")
+    assert root.findtext("project_name") == SITE.name
+
+
+def test_a_reply_with_work() -> None:
+    assignment = dispatch.Assignment(
+        name="pyboinc_1_0_0",
+        batch=1,
+        xml_doc_in=(
+            "<file_info>\n    <name>out</name>\n    <url>http://lab.example.org/file_upload_handler</url>\n</file_info>\n"
+            "<result>\n    <file_ref>\n        <file_name>out</file_name>\n        <open_name>pyboinc_output</open_name>\n"
+            "    </file_ref>\n</result>"
+        ),
+        workunit_name="pyboinc_1_0",
+        xml_doc="<file_info>\n    <name>in</name>\n</file_info>\n<workunit>\n<command_line>\n-n 3\n</command_line>\n</workunit>",
+        rsc_fpops_est=1e12,
+        rsc_fpops_bound=1e15,
+        rsc_memory_bound=1e8,
+        rsc_disk_bound=1e9,
+        report_deadline=1_800_000_000,
+    )
+    version = "<file_info>\n    <name>app</name>\n</file_info>\n<app_version>\n    <app_name>pyboinc</app_name>\n</app_version>\n"
+    reply = scheduler_reply.Reply(
+        account=ACCOUNT,
+        new_hostid=7,
+        now=1_750_000_000,
+        next_rpc_delay=30,
+        code_sign_key="1024\n00\n.",
+        acknowledged=["a", "b"],
+        aborts=["c"],
+        aborts_if_not_started=["d"],
+        app=scheduler_reply.App("pyboinc", "Python programs"),
+        version=scheduler_reply.AppVersion(5, "x86_64-pc-linux-gnu", 101, version),
+        flops=2e9,
+        assignments=[assignment],
+        message_ack=True,
+    )
+    root = reply_tree(reply)
+    assert root.findtext("hostid") == "7"
+    assert root.findtext("user_name") == "Anna <3"
+    assert (
+        root.findtext("email_hash") == "a90484ea7bd6a7fb4d41a6cbb9a6c4e8"
+        or len(root.findtext("email_hash", "")) == 32
+    )
+    assert root.findtext("next_rpc_delay") == "30.000000"
+    assert [element.findtext("name") for element in root.iterfind("result_ack")] == ["a", "b"]
+    assert root.findtext("result_abort/name") == "c"
+    assert root.findtext("result_abort_if_not_started/name") == "d"
+    assert root.findtext("app/name") == "pyboinc"
+    assert root.findtext("app_version/platform") == "x86_64-pc-linux-gnu"
+    assert root.findtext("app_version/flops") == "2000000000.000000"
+    assert root.findtext("workunit/name") == "pyboinc_1_0"
+    assert root.findtext("workunit/app_name") == "pyboinc"
+    assert root.findtext("workunit/rsc_fpops_est") == "1000000000000.000000"
+    assert root.findtext("workunit/command_line") == "\n-n 3\n"
+    assert root.findtext("result/wu_name") == "pyboinc_1_0"
+    assert root.findtext("result/name") == "pyboinc_1_0_0"
+    assert root.findtext("result/report_deadline") == "1800000000"
+    assert root.findtext("result/file_ref/open_name") == "pyboinc_output"
+    assert root.findtext("result/version_num") == "101"
+    assert [info.findtext("name") for info in root.iterfind("file_info")] == ["app", "in", "out"]
+    assert root.findtext("code_sign_key") == "\n1024\n00\n.\n"
+    assert root.find("message_ack") is not None
+
+
+class NoDispatch:
+    """A store in which there is nothing to learn."""
+
+    async def durations(self, batch: int, limit: int) -> list[tuple[float, float]]:
+        return []
+
+
+def candidates(*batches: int, estimate: float = 100e9, delay_bound: int = 86400) -> list[dispatch.Candidate]:
+    return [
+        dispatch.Candidate(number, number, batch, estimate, delay_bound) for number, batch in enumerate(batches)
+    ]
+
+
+def test_choosing_by_estimates() -> None:
+    known = durations.Durations(NoDispatch())  # type: ignore[arg-type]
+    offer = candidates(*[1] * 10)
+    for seconds, instances, expected in (
+        (0, 0, 0),
+        (1, 0, 1),
+        (100, 0, 1),
+        (101, 0, 2),
+        (0, 3, 3),
+        (250, 1, 3),
+        (1e9, 0, 10),
+    ):
+        wish = scheduler.Wish(seconds, instances, 1e9)
+        assert len(scheduler.choose(offer, wish, known)) == expected, (seconds, instances)
+    late = candidates(1, 1, delay_bound=50)
+    assert scheduler.choose(late + offer, scheduler.Wish(1, 0, 1e9), known) == offer[:1]
+
+
+def test_choosing_by_what_was_learned() -> None:
+    known = durations.Durations(NoDispatch())  # type: ignore[arg-type]
+    for _ in range(3):
+        known.add(1, 10.0, 2e9)
+    wish = scheduler.Wish(100, 0, 1e9)
+    assert len(scheduler.choose(candidates(*[1] * 10), wish, known)) == 5  # of 20 seconds each
+    assert len(scheduler.choose(candidates(*[2] * 10), wish, known)) == 1
+    # No job takes less than a client's second.
+    known.add(3, 0.0, 1e9)
+    assert known.operations(3, 1.0, 1e9) == 1e9
+
+
+def test_code_signing_keys_that_have_changed(tmp_path: Path) -> None:
+    from aioboinc.embedded import served_project
+
+    root = tmp_path / "project"
+    project = served_project.create(root, listen="127.0.0.1:8416", url=None, database=None)
+    keys.create_code_sign_keys(project.key_dir)
+    (project.key_dir / "old_key_0").write_text("1024\n00\n.\n")
+    (project.key_dir / "signature_stripped_0").write_text("ab\n.\n")
+    (project.key_dir / "old_key_1").write_text("1024\n01\n.\n")
+    read = served_project.code_sign_keys(project)
+    assert read.current == (project.key_dir / "code_sign_public").read_text().strip()
+    assert read.signatures == {"1024\n00\n.": "ab\n."}
