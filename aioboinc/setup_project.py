@@ -124,10 +124,13 @@ class _Setup:
         for name, module in setup_daemons.LAUNCHERS.items():
             self._file(self._root / "bin" / name, setup_daemons.launcher(module), 0o755)
         app = await self._app()
-        await self._versions.make(app.id if app else None, key)
+        await self._versions.make(app, key)
+        if app and app.deprecated and self._site.step(f"app {project.APP_NAME}", "taken into use again"):
+            await store.set_deprecated(app.id, False)
+            self._site.reread()
         await self._submitter(app, user)
-        daemons = self._daemons()
-        self._site.say(self._conclusion(daemons))
+        self._daemons()
+        self._conclude()
 
     def _key(self) -> keys.PrivateKey | None:
         private, public = (self._key_dir / name for name in (keys.PROGRAM_PRIVATE, keys.PROGRAM_PUBLIC))
@@ -156,13 +159,6 @@ class _Setup:
         if go:
             await self._xadd(lacking)
         app = await store.find(project.APP_NAME)
-        if (
-            app is not None
-            and app.deprecated
-            and self._site.step(f"app {project.APP_NAME}", "taken into use again")
-        ):
-            await store.set_deprecated(app.id, False)
-            self._site.reread()
         level = self._options.homogeneous_redundancy
         if level is not None:
             same = (app.homogeneous_redundancy if app else 0) == level
@@ -205,24 +201,23 @@ class _Setup:
         if self._site.step(f"batches of {user.name} <{user.email}>", None if in_place else "permitted") and app:
             await store.permit(app.id, user.id)
 
-    def _daemons(self) -> bool:
-        """Put the daemons into config.xml; tell whether they were missing."""
+    def _daemons(self) -> None:
+        """Put the daemons into config.xml."""
         document = self._site.document("config.xml")
         assert document is not None  # it was read before
         changed = setup_daemons.add(document, self._options.validator)
         if self._site.step("daemons in config.xml", None if changed == document else "written"):
             self._site.edit("config.xml", changed, pristine=not setup_daemons.find(document))
-        return changed != document
 
-    def _conclusion(self, new_daemons: bool) -> str:
-        if not self._site.changes:
-            return f"{self._root} is set up"
+    def _conclude(self) -> None:
+        conclusion = f"{self._root} is set up"
         if self._site.dry_run:
-            return "nothing was changed: this was a dry run"
-        start = f"cd {self._root} && bin/start"
-        if setup_daemons.running(self._root):
-            start = f"cd {self._root} && bin/stop, and some seconds later bin/start"
-        return f"{self._root} is set up; (re)start its daemons now: {start}"
+            conclusion = "nothing was changed: this was a dry run"
+        elif self._site.changes and setup_daemons.running(self._root):
+            conclusion += f"; restart its daemons: cd {self._root}, bin/stop, and some seconds later bin/start"
+        elif self._site.changes:
+            conclusion += f"; start its daemons: cd {self._root}, bin/start"
+        self._site.say(conclusion)
 
 
 def own_elements(document: bytes) -> list[config_file.Element]:

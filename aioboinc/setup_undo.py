@@ -161,8 +161,8 @@ class _Undo:
             )
         elif hosts:
             left = (
-                f"{hosts} hosts have got versions of the application; it stays, out of use, so that the numbers of "
-                "these versions never come again"
+                f"hosts have got versions of the application ({hosts} so far); it stays, out of use, so that the "
+                "numbers of these versions never come again"
             )
         else:
             left = "nothing of aioboinc is left"

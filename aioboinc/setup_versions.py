@@ -53,15 +53,23 @@ class Versions:
             raise errors.ProjectError(f"{key_dir}: code_sign_public does not belong to code_sign_private")
         site.check_writable(self._apps / _APP, site.project.download_dir)
 
-    async def make(self, appid: int | None, key: keys.PrivateKey | None) -> None:
-        """Make what is missing. *appid* and *key* may be None, for not there, in a dry run only."""
-        versions = await self._site.applications.versions(appid) if appid is not None else []
-        newest = {version.platform: version for version in versions if not version.deprecated}
+    async def make(self, app: applications.Application | None, key: keys.PrivateKey | None) -> None:
+        """Make what is missing. *app* and *key* may be None, for not there, in a dry run only.
+
+        Where the administrator has deprecated the newest version for a platform, it is left at that.
+        """
+        versions = await self._site.applications.versions(app.id) if app else []
+        newest = {version.platform: version for version in versions}
         public_key = app_versions.public_key(key, self._site.project.master_url) if key else b""
         missing = []
         for platform in app_versions.PLATFORMS.values():
             version = newest.get(platform.name)
             bundle = self._bundles.get(platform.name)
+            if app and version and version.deprecated:
+                if not app.deprecated and not bundle:
+                    self._site.say(f"app version for {platform.name}: deprecated, and left so")
+                    continue
+                version = None
             if version and not bundle and self._keep_bundles:
                 bundle = app_versions.kept_bundle(version.xml_doc, platform, self._site.project.download_dir)
             plan = _Plan(
@@ -75,8 +83,8 @@ class Versions:
         if missing:
             number = _next_number(versions, {plan.platform for plan in missing})
             go = [self._site.step(plan.title(number), "added") for plan in missing]
-            if appid is not None and all(go):
-                await self._publish(appid, number, missing)
+            if app and all(go):
+                await self._publish(app.id, number, missing)
 
     def _restore(self, files: Sequence[app_versions.File]) -> None:
         """Write files again that have gone from the download directory."""

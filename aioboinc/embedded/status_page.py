@@ -21,7 +21,7 @@ __all__ = ["StatusPage"]
 
 _SHOWN = 50
 """Batches and hosts on the page."""
-_FAILURES = 20
+_FAILURES = 10
 """Errors kept."""
 _STDERR = 2000
 """Characters of it shown."""

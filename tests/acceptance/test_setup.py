@@ -244,6 +244,25 @@ async def test_files_that_have_gone_are_written_again(world):
     assert world.files() == before
 
 
+async def test_versions_that_the_administrator_has_deprecated(world, monkeypatch):
+    await world.setup()
+    world.execute(
+        "UPDATE app_version SET deprecated = 1"
+        " WHERE platformid = (SELECT id FROM platform WHERE name = 'windows_arm64')"
+    )
+    before = world.state()
+    assert "app version for windows_arm64: deprecated, and left so" in await world.setup()
+    assert world.state() == before
+    renew(monkeypatch, 2, b"new")
+    await world.setup()
+    assert world.versions() == [(101, 5), (102, 5)]
+
+
+async def test_two_at_once(world):
+    with setup_site.alone(world.root), pytest.raises(errors.ProjectError, match="another setup is running"):
+        await world.setup()
+
+
 async def test_options(world):
     said = await world.setup(validator="pyboinc", user="bob@example.org", homogeneous_redundancy=2)
     assert "homogeneous redundancy 2: set" in said

@@ -83,7 +83,7 @@ async def test_undo_after_hosts_have_got_a_version(world):
     await world.setup()
     version = world.execute("SELECT MIN(id) FROM app_version")[0][0]
     world.insert("host_app_version", {"host_id": 1, "app_version_id": version})
-    assert "1 hosts have got versions" in await world.undo()
+    assert "hosts have got versions of the application (1 so far)" in await world.undo()
     assert world.versions() == []
     assert {name for name in world.files() if "pyboinc" in name} == {"project.xml.before_pyboinc"}
     await world.setup()

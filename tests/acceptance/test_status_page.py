@@ -81,7 +81,7 @@ async def test_the_page_shows_what_there_is_and_refreshes_itself(
     assert page.count("<img") == 0
     assert f"{tasks[0].name} exit status 3 on host {client.hostid}, just now" in text
     assert f"boinccmd --project_attach {site.url} {site.key}" in text
-    assert "1 active hosts of 1" in text
+    assert "1 of 1 host active" in text
 
 
 async def test_an_empty_page_says_how_to_begin(site: Site, tmp_path: Path) -> None:
