@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from aioboinc import errors
-from bench import end_to_end, environment, handling, idle, measuring, passes, report, scale, submission
+from bench import end_to_end, environment, handling, idle, measuring, passes, report, scale, serve, submission
 
 __all__ = ["main"]
 
@@ -22,6 +22,7 @@ _STAGES: dict[str, Callable[[environment.Environment], Awaitable[measuring.Stage
     "handling": handling.run,
     "end-to-end": end_to_end.run,
     "idle": idle.run,
+    "serve": serve.run,
     "scale": scale.run,
 }
 

@@ -24,7 +24,9 @@ def value(number: int) -> dict[str, object]:
     }
 
 
-async def submit(place: Place, opened: Opened, count: int, *, results: bool = True, inline: int = 0) -> None:
+async def submit(
+    place: Place, opened: Opened, count: int, *, results: bool = True, inline: int = 0, quorum: int = 1
+) -> None:
     """Make *count* calls and submit them, as a master does; without *results*, the transitioner makes them."""
     # Where results need certificates, only the transitioner can make them.
     project = dataclasses.replace(place.project, upload_certificates=not results)
@@ -34,7 +36,7 @@ async def submit(place: Place, opened: Opened, count: int, *, results: bool = Tr
 
     async def make_calls() -> None:
         for number in range(count):
-            await submission.pyboinc_call(SLAVE, value(number), quorum=1)
+            await submission.pyboinc_call(SLAVE, value(number), quorum=quorum)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(submission.make(make_calls, queue))

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -395,16 +396,21 @@ def test_no_code_signing_key(world):
     assert world.rows() == before[1]
 
 
+@pytest.fixture
+def open_world(mariadb: mariadb_module.MariaDB, monkeypatch: pytest.MonkeyPatch) -> Iterator[setup_world.World]:
+    """A project in a directory that everybody can read, as pytest's are not."""
+    monkeypatch.setenv("MYSQL_UNIX_PORT", str(mariadb.socket))
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield setup_world.make(Path(folder) / "project", mariadb)
+
+
 @contextlib.contextmanager
 def nobody(world: setup_world.World) -> Iterator[None]:
     """Be a user for whom file modes count: root goes on as nobody."""
     if os.geteuid() != 0:
         yield
         return
-    for folder in world.root.parents:
-        if folder.stat().st_mode & 0o001:
-            break  # the directory for everybody's temporary files
-        folder.chmod(0o755)
     for path in (world.root, *world.root.rglob("*")):
         os.chown(path, 65534, 65534)
     os.seteuid(65534)
@@ -415,7 +421,8 @@ def nobody(world: setup_world.World) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", [".", "apps", "bin", "download", "keys", "templates"])
-async def test_no_write_access(world, name):
+async def test_no_write_access(open_world, name):
+    world = open_world
     await world.setup(dry_run=True)  # imports what nobody may not be able to read
     before = world.rows()
     with nobody(world):
@@ -444,7 +451,8 @@ print(os.getresuid(), os.getresgid())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can go on as another user")
-def test_root_goes_on_as_the_owner(world):
+def test_root_goes_on_as_the_owner(open_world):
+    world = open_world
     os.chown(world.root, 65534, 65533)
     hidden = world.root / "python"
     for executable, lines in (("/bin/sh", 2), (hidden, 3)):
@@ -461,7 +469,8 @@ def test_root_goes_on_as_the_owner(world):
     assert "can't run it" in said[1]
 
 
-async def test_somebody_elses_project(world):
+async def test_somebody_elses_project(open_world):
+    world = open_world
     if os.geteuid() == 0:
         with nobody(world):
             os.seteuid(0)
