@@ -136,6 +136,9 @@ class BatchDirectory:
             try:
                 for name in names:
                     os.rename(name, name, src_dir_fd=source_descriptor, dst_dir_fd=target_descriptor)
+                    with contextlib.suppress(FileNotFoundError):
+                        # A rename between two links of one file leaves both.
+                        os.unlink(name, dir_fd=source_descriptor)
             finally:
                 os.close(target_descriptor)
         finally:

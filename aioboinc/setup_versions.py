@@ -47,6 +47,11 @@ class Versions:
         self._keep_bundles = keep_bundles
         self._apps = site.root / "apps"
         key_dir = site.project.key_dir
+        for name in ("code_sign_private", "code_sign_public"):
+            if not (key_dir / name).exists():
+                raise errors.ProjectError(
+                    f"{key_dir / name}: the project's code signing key is not there; put it there while setup runs"
+                )
         self._private = keys.load_code_sign_private(key_dir / "code_sign_private")
         self._public = keys.load_code_sign_public(key_dir / "code_sign_public")
         if self._private.modulus != self._public.modulus:

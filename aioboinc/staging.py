@@ -157,7 +157,8 @@ class Stager:
             data = self._build(sources)
             digest = hashlib.sha256(data).digest()
             name = f"pyboinc_program_{digest.hex()}.zip"
-            info = downloads.write(name, data)
+            # BOINC's file deleter takes the input files of a finished workunit; this one is shared.
+            info = downloads.write(name, data).replace("</file_info>", "    <no_delete/>\n</file_info>")
             self._programs[sources.fingerprint] = _Program(digest, info, _file_ref(name, "pyboinc_program"))
         return self._programs[sources.fingerprint]
 

@@ -84,7 +84,7 @@ async def _served(environment: Environment) -> AsyncIterator[tuple[Place, int]]:
         listen = f"127.0.0.1:{probe.getsockname()[1]}"
     database = None
     if environment.settings.database != "sqlite":
-        database = environment.server.url(environment.server.server.new_database())
+        database = environment.server.server.url(environment.server.server.new_database())
     project = served_project.create(root, listen=listen, url=None, database=database)
     config = (root / "config.xml").read_text()
     interval = "<min_sendwork_interval>{}</min_sendwork_interval>"

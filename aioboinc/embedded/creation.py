@@ -60,7 +60,7 @@ _TEMPLATE = """\
 </output_template>
 """
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_HOST_MODULES = ("messages", "slot", "execution", "process")
+_HOST_MODULES = ("messages", "slot", "execution", "rehearsal", "process")
 
 
 def create(root: Path) -> projects.Project:
@@ -81,7 +81,7 @@ def create(root: Path) -> projects.Project:
 
 
 def unpack_runtime(root: Path) -> Path:
-    """Return the directory with what the processes of local hosts import: the runtime of all hosts, and their own part.
+    """Return the directory with what local hosts' processes import: the runtime of all hosts, and their own part.
 
     Raises `errors.ProjectError`.
     """

@@ -126,7 +126,7 @@ class LocalHost:
                     stderr=log,
                     env=variables,
                     pass_fds=(connection.fileno(),),
-                    start_new_session=True,  # ^C and the end of the terminal are for the master, which ends this one
+                    start_new_session=True,  # ^C and the end of the terminal are for the master, which ends this
                 )
         except OSError as error:
             raise errors.ProjectError(f"a local host can't be started: {error}") from None

@@ -135,17 +135,17 @@ class Execution:
         if status:
             return COMPUTE_ERROR, status, f"process exited with code {status} ({status:#x}, {status - 256})", ""
         try:
-            with open(self.job["output"], "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > self.job["max_nbytes"]:
-                    slot.remove(self.job["output"])
-                    return UPLOAD_FAILED, FILE_TOO_BIG, f"output of {size} bytes is too big", ""
-                digest = hashlib.md5(usedforsecurity=False)
-                while block := file.read(1 << 20):
-                    digest.update(block)
+            file = os.open(self.job["output"], os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return COMPUTE_ERROR, failures.NO_OUTPUT, "output file is absent", ""
-        return FILES_UPLOADED, 0, "", _xml_doc_out(self.job, size, digest.hexdigest(), configuration["upload_url"])
+        try:
+            size = os.fstat(file).st_size
+            if size > self.job["max_nbytes"]:
+                slot.remove(self.job["output"])
+                return UPLOAD_FAILED, FILE_TOO_BIG, f"output of {size} bytes is too big", ""
+            return FILES_UPLOADED, 0, "", _xml_doc_out(self.job, size, _md5(file), configuration["upload_url"])
+        finally:
+            os.close(file)
 
     def _abort(self, status: int, message: str) -> None:
         self._aborted = status, message
@@ -240,6 +240,13 @@ def _proportional(pid: int) -> int:
 
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def _md5(file: int) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while block := os.read(file, SMALL):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _xml_doc_out(job: Job, size: int, md5: str, upload_url: str) -> str:

@@ -1,8 +1,9 @@
 """The process of a local host: does one job after the other, each in a process forked for it.
 
-It is a program of its own that imports only what every host gets, and it stands where the BOINC client does on other
-hosts: it fills the slot directory, starts the slave, enforces the workunit's bounds, and reports. What it does it
-is told in lines of JSON on a socket; when the other end of the socket is gone, it ends.
+It is a program of its own that imports only what every host gets, and it stands where the BOINC client does on
+other hosts: it fills the slot directory, starts the slave, enforces the workunit's bounds, and reports. What it does
+it is told in lines of JSON on a socket; when the other end of the socket is gone, it ends. What it imports is little,
+and the modules are chosen with care: every page of memory that it has makes a fork slower.
 
 - In: jobs (`local_host_messages.Job`).
 - Out: ``{"ready": pid}`` at the start; ``{"report": …}`` for a job that is over (`local_host_messages.Report`);
@@ -20,12 +21,12 @@ import resource
 import select
 import shutil
 import signal
-import socket
 import sys
 from typing import Any
 
 from aioboinc.embedded.local_host_execution import Execution
 from aioboinc.embedded.local_host_messages import Configuration, Job
+from aioboinc.embedded.local_host_rehearsal import rehearse
 from aioboinc.embedded.local_host_slot import Slot
 from aioboinc.slave_runtime import processes_unix, program_file, signature, slave
 
@@ -40,8 +41,8 @@ PROGRAMS_KEPT = 16
 class Host:
     """The jobs that wait, and the one that runs."""
 
-    def __init__(self, connection: socket.socket, configuration: Configuration) -> None:
-        self._connection = connection
+    def __init__(self, configuration: Configuration) -> None:
+        self._connection = configuration["socket"]
         self._received = b""
         self._waiting: collections.deque[Job] = collections.deque()
         self._running: Execution | None = None
@@ -53,10 +54,8 @@ class Host:
             os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        self._private = (connection.fileno(), self._wakeup, write_end, self._slot.lock)
-        self._tree = (
-            processes_unix.ProcessTree()
-        )  # from now on orphans among the slaves' processes become our children
+        self._private = (self._connection, self._wakeup, write_end, self._slot.lock)
+        self._tree = processes_unix.ProcessTree()  # orphans among slaves' processes become children of this one
 
     def serve(self) -> None:
         """Do jobs until the other end of the connection is gone."""
@@ -81,7 +80,7 @@ class Host:
                 self._tree.kill()
 
     def _advance(self) -> None:
-        """Report the job that runs if it is over, start the next one if it can be, return those that can't soon."""
+        """Report the job that is over, start the next one if it can be, return those that can't soon."""
         if self._running is not None and self._running.is_over():
             over, self._running = self._running, None
             self._kill_strays()
@@ -114,10 +113,12 @@ class Host:
         self._tree.kill()
 
     def _send(self, message: dict[str, Any]) -> None:
-        self._connection.sendall(json.dumps(message).encode() + b"\n")
+        data = json.dumps(message).encode() + b"\n"
+        while data:
+            data = data[os.write(self._connection, data) :]
 
     def _receive(self) -> bool:
-        data = self._connection.recv(1 << 18)
+        data = os.read(self._connection, 1 << 18)
         *lines, self._received = (self._received + data).split(b"\n")
         self._waiting.extend(map(json.loads, lines))
         return bool(data)
@@ -133,6 +134,7 @@ class Programs:
         self._count = 0
         self._to_preload: set[str] = set()
         self._preloaded: set[str] = set()
+        self._rehearsed = False
         shutil.rmtree(directory, ignore_errors=True)
 
     def prepare(self, path: str) -> slave.Prepared:
@@ -150,6 +152,9 @@ class Programs:
         if path in self._to_preload:
             self._to_preload.discard(path)
             slave.preload(prepared)
+            if not self._rehearsed:
+                self._rehearsed = True
+                rehearse(os.path.join(self._directory, "rehearsal"))
             _freeze()
         return prepared
 
@@ -176,7 +181,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("500")  # where memory runs out, a slave goes before the master
-    host = Host(socket.socket(fileno=configuration["socket"]), configuration)
+    host = Host(configuration)
     gc.disable()
     _freeze()
     host.serve()

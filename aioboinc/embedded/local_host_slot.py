@@ -15,6 +15,7 @@ __all__ = ["Slot"]
 
 STDERR_BYTES = 63 * 1024
 """How much of the end of a job's stderr is reported, as by the BOINC client."""
+_IN_PLACE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Slot:
@@ -32,6 +33,11 @@ class Slot:
         os.makedirs(path, exist_ok=True)
         self.lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(self.lock, fcntl.LOCK_EX)  # an earlier process may still be about to end
+        self._init_data = _INIT_DATA.format(
+            project_dir=html.escape(project_dir, quote=False).replace("%", "%%"),
+            slot=os.path.basename(path),
+            client_pid=os.getpid(),
+        )
         self.stderr = os.open(
             os.path.join(path, slot.STDERR), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
         )
@@ -39,7 +45,7 @@ class Slot:
     def fill(self, job: Job) -> None:
         """Leave in the directory what *job* needs and nothing else."""
         files = {name: f"<soft_link>{path}</soft_link>\n" for name, path in job["links"].items()}
-        files[slot.INIT_DATA] = _init_data(job, self.path, self.project_dir)
+        files[slot.INIT_DATA] = self._init_data % job
         with os.scandir(self.path) as entries:
             unwanted = [entry.name for entry in entries if entry.name not in files and entry.name != slot.STDERR]
         for name in unwanted:
@@ -68,16 +74,17 @@ class Slot:
     def stderr_end(self) -> str:
         """Return the end of what the job has written to stderr."""
         size = os.fstat(self.stderr).st_size
+        if not size:
+            return ""
         return os.pread(self.stderr, STDERR_BYTES, max(0, size - STDERR_BYTES)).decode("utf-8", "replace")
 
     def _write(self, name: str, content: bytes) -> None:
-        path = os.path.join(self.path, name)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        path = f"{self.path}/{name}"
         try:
-            file = os.open(path, flags, 0o644)
+            file = os.open(path, _IN_PLACE, 0o644)
         except OSError:
             self._remove(name)  # the last slave has put something else there
-            file = os.open(path, flags, 0o644)
+            file = os.open(path, _IN_PLACE, 0o644)
         os.write(file, content)
         os.ftruncate(file, len(content))
         os.close(file)
@@ -90,29 +97,28 @@ class Slot:
             slot.remove(path)
 
 
-def _init_data(job: Job, slot_dir: str, project_dir: str) -> str:
-    """Return the parts of the client's ``init_data.xml`` that mean something here."""
-    values = {
-        "major_version": 7,
-        "minor_version": 20,
-        "release": 5,
-        "hostid": job["hostid"],
-        "app_name": "pyboinc",
-        "project_dir": project_dir,
-        "wu_name": job["workunit"],
-        "result_name": job["name"],
-        "shm_key": -1,
-        "slot": os.path.basename(slot_dir),
-        "client_pid": os.getpid(),
-        "wu_cpu_time": 0.0,
-        "checkpoint_period": 60.0,
-        "fraction_done_start": 0.0,
-        "fraction_done_end": 1.0,
-        "ncpus": 1.0,
-        "rsc_fpops_est": job["fpops_est"],
-        "rsc_fpops_bound": job["fpops_bound"],
-        "rsc_memory_bound": job["memory_bound"],
-        "rsc_disk_bound": job["disk_bound"],
-    }
-    lines = (f"<{name}>{html.escape(str(value), quote=False)}</{name}>\n" for name, value in values.items())
-    return "<app_init_data>\n" + "".join(lines) + "</app_init_data>\n"
+_INIT_DATA = """\
+<app_init_data>
+<major_version>7</major_version>
+<minor_version>20</minor_version>
+<release>5</release>
+<hostid>%(hostid)d</hostid>
+<app_name>pyboinc</app_name>
+<project_dir>{project_dir}</project_dir>
+<wu_name>%(workunit)s</wu_name>
+<result_name>%(name)s</result_name>
+<shm_key>-1</shm_key>
+<slot>{slot}</slot>
+<client_pid>{client_pid}</client_pid>
+<wu_cpu_time>0.000000</wu_cpu_time>
+<checkpoint_period>60.000000</checkpoint_period>
+<fraction_done_start>0.000000</fraction_done_start>
+<fraction_done_end>1.000000</fraction_done_end>
+<ncpus>1.000000</ncpus>
+<rsc_fpops_est>%(fpops_est)f</rsc_fpops_est>
+<rsc_fpops_bound>%(fpops_bound)f</rsc_fpops_bound>
+<rsc_memory_bound>%(memory_bound)f</rsc_memory_bound>
+<rsc_disk_bound>%(disk_bound)f</rsc_disk_bound>
+</app_init_data>
+"""
+"""What means something here of the client's ``init_data.xml``."""

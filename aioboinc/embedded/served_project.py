@@ -283,7 +283,7 @@ async def set_up(project: projects.Project, connector: connectors.Connector, *, 
         assert app is not None
     site = setup_site.Site(project, rows, dry_run=False, say=lambda line: None)
     with setup_site.clear_errors(project.root):
-        await setup_versions.Versions(site, {}, keep_bundles=True).make(app.id, key)
+        await setup_versions.Versions(site, {}, keep_bundles=True).make(app, key)
     versions = {
         version.platform: scheduler_reply.AppVersion(
             version.id, version.platform, version.version_num, version.xml_doc

@@ -11,7 +11,8 @@ SELECT id, njobs, digest, state, nassimilated, nerrors FROM pyboinc_batch WHERE 
 SELECT id, njobs, digest, state, nassimilated, nerrors FROM pyboinc_batch WHERE id = :id
 
 -- submitter: whose batches those of an application are
-SELECT COALESCE((SELECT MIN(user_id) FROM user_submit_app WHERE app_id = :appid), (SELECT MIN(id) FROM user), 0)
+SELECT COALESCE((SELECT user_id FROM user_submit_app WHERE app_id = :appid ORDER BY manage, user_id LIMIT 1),
+    (SELECT MIN(id) FROM user), 0)
     AS user_id
 
 -- create_batch: BOINC's row of a new batch

@@ -77,7 +77,7 @@ UPDATE workunit SET transition_time = :now WHERE id IN (:ids)
 
 -- sent: results that a host has, or may still report because their deadline alone ended them
 SELECT id, name, workunitid, batch, app_version_id, sent_time FROM result
-WHERE name IN (:names) AND hostid = :hostid
+WHERE name IN (:names) AND +hostid = :hostid
     AND (server_state = :in_progress OR server_state = :over AND outcome = :no_reply AND received_time = 0)
 
 -- report: the end of an execution

@@ -4,14 +4,14 @@ SELECT hostid, name FROM result WHERE server_state = :in_progress
 -- known: what has become of results that a host says it has
 SELECT r.name, r.server_state, r.outcome, w.error_mask, w.assimilate_state
 FROM result r JOIN workunit w ON w.id = r.workunitid
-WHERE r.name IN (:names) AND r.hostid = :hostid
+WHERE r.name IN (:names) AND +r.hostid = :hostid
 
 -- lost: results that a host should have, with what it takes to send them again
 SELECT r.id, r.name, r.workunitid, r.batch, r.sent_time, r.report_deadline, r.xml_doc_in, w.name AS workunit_name,
     w.xml_doc, w.rsc_fpops_est, w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.delay_bound, w.error_mask,
     w.canonical_resultid
 FROM result r JOIN workunit w ON w.id = r.workunitid
-WHERE r.name IN (:names) AND r.hostid = :hostid AND r.server_state = :in_progress
+WHERE r.name IN (:names) AND +r.hostid = :hostid AND +r.server_state = :in_progress
 ORDER BY r.id
 
 -- renew: a result that is sent again has more time, or ends now
@@ -54,10 +54,10 @@ WHERE outcome = :success AND elapsed_time > 0
 -- top_priority: the highest priority of an unsent result below another one
 SELECT MAX(priority) AS priority FROM result WHERE server_state = :unsent AND priority < :below
 
--- send: results that go to a host
+-- send: results that go to a host; the plus signs here and above keep SQLite off the indexes of all that is unsent
 UPDATE result SET server_state = :in_progress, hostid = :hostid, userid = :userid, sent_time = :now,
     report_deadline = :deadline, app_version_id = :app_version_id, flops_estimate = :flops
-WHERE id IN (:ids) AND server_state = :unsent
+WHERE id IN (:ids) AND +server_state = :unsent
 
 -- expect: the transitioner looks at workunits when a result of them is due, at the latest
 UPDATE workunit SET transition_time = :deadline WHERE id IN (:ids) AND transition_time > :deadline

@@ -27,13 +27,13 @@ WHERE r.server_state = :unsent AND r.priority = :priority AND r.id > :after
         AND (o.server_state = :in_progress OR o.outcome IN (:counted)))
 ORDER BY r.id LIMIT :limit
 
--- send: results that go to a host
+-- send: results that go to a host; the plus signs here and below keep SQLite off the indexes of all that is unsent
 UPDATE result SET server_state = :in_progress, hostid = :hostid, userid = :userid, sent_time = :now,
     report_deadline = :never, app_version_id = :app_version_id, flops_estimate = :flops
-WHERE id IN (:ids) AND server_state = :unsent
+WHERE id IN (:ids) AND +server_state = :unsent
 
 -- sent: results that hosts have, by their names
-SELECT id, name, workunitid, hostid FROM result WHERE name IN (:names) AND server_state = :in_progress
+SELECT id, name, workunitid, hostid FROM result WHERE name IN (:names) AND +server_state = :in_progress
 
 -- report: the end of an execution
 UPDATE result SET server_state = :over, outcome = :outcome, validate_state = :validate_state,
@@ -48,7 +48,7 @@ UPDATE workunit SET transition_time = :now WHERE id IN (:ids)
 
 -- take_back: results that a host had and no longer has
 UPDATE result SET server_state = :unsent, hostid = 0, userid = 0, sent_time = 0, report_deadline = 0
-WHERE name IN (:names) AND hostid = :hostid AND server_state = :in_progress
+WHERE name IN (:names) AND +hostid = :hostid AND +server_state = :in_progress
 
 -- take_back_all: results of hosts that are gone
 UPDATE result SET server_state = :unsent, hostid = 0, userid = 0, sent_time = 0, report_deadline = 0

@@ -59,10 +59,8 @@ class Submissions:
                     [{"name": job.name, "xml_doc": job.xml_doc.encode()} for job in alike],
                 )
             if chunk.template is not None:
-                for number in range(max(job.options.target_nresults or 1 for job in chunk.jobs)):
-                    await results.insert_first(
-                        tx, number, chunk.template, batch=batch, after=newest["id"], now=now
-                    )
+                most = max(job.options.target_nresults or 1 for job in chunk.jobs)
+                await results.insert_first(tx, chunk.template, most=most, batch=batch, after=newest["id"], now=now)
 
         await self._connector.run(work)
 

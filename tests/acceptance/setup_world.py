@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from aioboinc import keys, setup_project, setup_undo
 from database import mariadb as mariadb_module
 
-__all__ = ["World", "make"]
+__all__ = ["World", "command", "make"]
 
 CONFIG = """<?xml version="1.0" ?>
 <boinc>
@@ -127,3 +129,10 @@ def make(root: Path, mariadb: mariadb_module.MariaDB) -> World:
     for name in ("ada", "bob"):
         world.insert("user", {"email_addr": f"{name}@example.org", "name": name, "authenticator": name})
     return world
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run ``aioboinc setup`` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "aioboinc", "setup", *arguments], capture_output=True, text=True, check=False
+    )

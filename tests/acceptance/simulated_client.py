@@ -124,7 +124,7 @@ class Client:
         }
         for name, value in values.items():
             replacement = f"<{name}>{value}</{name}>" if value != "\n\n" else ""
-            text = re.sub(f"<{name}>[^<]*</{name}>", lambda _, new=replacement: new, text)
+            text = re.sub(f"<{name}>[^<]*</{name}>", replacement.replace("\\", r"\\"), text)
         return text
 
     async def call(

@@ -120,7 +120,7 @@ def test_a_directory_that_is_not_writable(sum_of_squares):
         setpriv = shutil.which("setpriv")
         if setpriv is None:
             pytest.skip("needs setpriv (Debian: util-linux)")
-        for path in (folder, *folder.parents[:3]):
+        for path in (folder, *folder.parents[:2]):  # those of the test run alone
             path.chmod(0o755)
         sum_of_squares.prefix = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"]
     else:

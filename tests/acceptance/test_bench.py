@@ -67,7 +67,11 @@ def test_plot(tmp_path):
 @pytest.mark.parametrize("options", [("--jobs", "0"), ("--beside", "/nowhere"), ("--database", "oracle")])
 def test_options_that_do_not_work(options):
     finished = subprocess.run(
-        [sys.executable, "-m", "bench", "handling", *options], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "bench", "handling", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert finished.returncode == 2
     assert "Traceback" not in finished.stderr

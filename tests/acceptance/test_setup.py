@@ -7,14 +7,11 @@ fresh BOINC project that nothing else uses, the last test takes that.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import subprocess
-import sys
-import tempfile
 import xml.etree.ElementTree
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -259,11 +256,6 @@ async def test_versions_that_the_administrator_has_deprecated(world, monkeypatch
     assert world.versions() == [(101, 5), (102, 5)]
 
 
-async def test_two_at_once(world):
-    with setup_site.alone(world.root), pytest.raises(errors.ProjectError, match="another setup is running"):
-        await world.setup()
-
-
 async def test_options(world):
     said = await world.setup(validator="pyboinc", user="bob@example.org", homogeneous_redundancy=2)
     assert "homogeneous redundancy 2: set" in said
@@ -329,160 +321,16 @@ async def test_update_versions_would_do_more_than_wanted(world, obstacle):
     assert world.versions() == [(101, 6)]
 
 
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "aioboinc", "setup", *arguments], capture_output=True, text=True, check=False
-    )
-
-
-def refused(*arguments: str | Path) -> str:
-    """Run the command, which must refuse in one line; return that."""
-    process = command(*arguments)
-    assert process.returncode == 2
-    assert process.stderr.startswith("aioboinc: ")
-    assert process.stderr.count("\n") == 1
-    return process.stderr
-
-
 def test_command(world):
     before = world.state()
-    assert command(world.root, "--dry-run").returncode == 0
+    assert setup_world.command(world.root, "--dry-run").returncode == 0
     assert world.state() == before
-    process = command(world.root)
+    process = setup_world.command(world.root)
     assert (process.returncode, process.stderr) == (0, "")
     assert "app pyboinc: added" in process.stdout
     assert world.versions() == [(101, 6)]
-    assert command(world.root, "--undo").returncode == 0
+    assert setup_world.command(world.root, "--undo").returncode == 0
     assert world.state() == before
-
-
-def test_bad_input(world, tmp_path):
-    before = world.state()
-    assert "no such" in refused(tmp_path / "none")
-    assert "no config.xml" in refused(tmp_path)
-    assert "no account eve@example.org" in refused(world.root, "--user", "eve@example.org")
-    assert "neither bin/python3 nor python.exe" in refused(world.root, "--python", tmp_path)
-    assert "--undo takes no option" in refused(world.root, "--undo", "--user", "ada@example.org")
-    assert "--force is for --undo" in refused(world.root, "--force")
-    assert world.state() == before
-
-
-def edited(path: Path, old: str, new: str) -> None:
-    path.write_text(path.read_text().replace(old, new))
-
-
-def test_damaged_files(world):
-    edited(world.root / "project.xml", "</boinc>", "")
-    assert "project.xml: not well-formed" in refused(world.root)
-    (world.root / "project.xml").unlink()
-    edited(world.root / "config.xml", "</daemons>", "</demons>")
-    assert "config.xml: not well-formed" in refused(world.root)
-
-
-def test_database_refused(world):
-    edited(world.root / "config.xml", "<db_passwd>", "<db_passwd>wrong")
-    before = world.state()
-    assert "db_passwd" in refused(world.root)
-    assert world.state() == before
-
-
-def test_no_code_signing_key(world):
-    before = world.state()
-    (world.root / "keys/code_sign_private").rename(world.root / "elsewhere")
-    assert "code_sign_private" in refused(world.root)
-    keys.create_code_sign_keys(world.root / "elsewhere_keys")
-    (world.root / "elsewhere_keys/code_sign_private").rename(world.root / "keys/code_sign_private")
-    assert "does not belong" in refused(world.root)
-    assert world.rows() == before[1]
-
-
-@pytest.fixture
-def open_world(mariadb: mariadb_module.MariaDB, monkeypatch: pytest.MonkeyPatch) -> Iterator[setup_world.World]:
-    """A project in a directory that everybody can read, as pytest's are not."""
-    monkeypatch.setenv("MYSQL_UNIX_PORT", str(mariadb.socket))
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        yield setup_world.make(Path(folder) / "project", mariadb)
-
-
-@contextlib.contextmanager
-def nobody(world: setup_world.World) -> Iterator[None]:
-    """Be a user for whom file modes count: root goes on as nobody."""
-    if os.geteuid() != 0:
-        yield
-        return
-    for path in (world.root, *world.root.rglob("*")):
-        os.chown(path, 65534, 65534)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.mark.parametrize("name", [".", "apps", "bin", "download", "keys", "templates"])
-async def test_no_write_access(open_world, name):
-    world = open_world
-    await world.setup(dry_run=True)  # imports what nobody may not be able to read
-    before = world.rows()
-    with nobody(world):
-        folder = world.root / name
-        folder.chmod(0o555)
-        try:
-            for attempt in (world.setup, world.undo):
-                with pytest.raises(errors.ProjectError, match=f"{folder.resolve()}: .* no write access"):
-                    await attempt()
-        finally:
-            folder.chmod(0o755)
-    assert world.rows() == before
-    assert not list(world.root.glob("*/pyboinc_*"))
-
-
-BECOME_OWNER = """
-import os, pathlib, sys
-from aioboinc import errors, setup_site
-sys.executable = sys.argv[2]
-try:
-    setup_site.become_owner(pathlib.Path(sys.argv[1]), print)
-except errors.ProjectError as error:
-    print(error)
-print(os.getresuid(), os.getresgid())
-"""
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can go on as another user")
-def test_root_goes_on_as_the_owner(open_world):
-    world = open_world
-    os.chown(world.root, 65534, 65533)
-    hidden = world.root / "python"
-    for executable, lines in (("/bin/sh", 2), (hidden, 3)):
-        process = subprocess.run(
-            [sys.executable, "-c", BECOME_OWNER, world.root, executable],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        said = process.stdout.splitlines()
-        assert said[-1] == "(65534, 65534, 65534) (65533, 65533, 65533)"
-        assert len(said) == lines
-    assert f"{hidden}: " in said[1]
-    assert "can't run it" in said[1]
-
-
-async def test_somebody_elses_project(open_world):
-    world = open_world
-    if os.geteuid() == 0:
-        with nobody(world):
-            os.seteuid(0)
-            os.chown(world.root, 0, 0)
-            os.seteuid(65534)
-            with pytest.raises(
-                errors.ProjectError, match=f"belongs to root; .*: sudo -u root .* setup {world.root}"
-            ):
-                await world.setup()
-    else:
-        with pytest.raises(errors.ProjectError, match="belongs to root; "):
-            setup_site.become_owner(Path("/"), print)
 
 
 REAL = os.environ.get("AIOBOINC_TEST_PROJECT")
@@ -512,17 +360,17 @@ def dump(root: Path) -> tuple[dict[str, Any], str]:
 def test_a_real_project():
     root = Path(str(REAL))
     before = dump(root)
-    assert command(root, "--dry-run").returncode == 0
+    assert setup_world.command(root, "--dry-run").returncode == 0
     assert dump(root) == before
-    process = command(root)
+    process = setup_world.command(root)
     assert process.returncode == 0, process.stderr
     for platform in app_versions.PLATFORMS:
         assert f"app version 1.01 for {platform}: added" in process.stdout
     assert "without bin/update_versions" not in process.stdout
     after = dump(root)
-    process = command(root)
+    process = setup_world.command(root)
     assert process.returncode == 0
     assert process.stdout.splitlines()[-1] == f"{root} is set up"
     assert dump(root) == after
-    assert command(root, "--undo").returncode == 0
+    assert setup_world.command(root, "--undo").returncode == 0
     assert dump(root) == before

@@ -491,7 +491,7 @@ async def test_what_is_missing_is_named(connector: connectors.Connector, sql: st
         await connector.read(getting(sql))
 
 
-@pytest.mark.parametrize("value", [object(), {}, 1 + 1j, "\ud800"], ids=repr)
+@pytest.mark.parametrize("value", [object(), {}, 1 + 1j, "\ud800"], ids=["object", "dict", "complex", "surrogate"])
 async def test_value_that_no_database_has(connector: connectors.Connector, value: object) -> None:
     with pytest.raises((TypeError, sqlite3.Error, UnicodeEncodeError)):
         await connector.run(doing("UPDATE sample SET t = :t", t=value))

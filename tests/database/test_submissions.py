@@ -88,6 +88,9 @@ async def test_a_chunk_becomes_workunits_with_results(db, batch, connector):
     ids = {row["id"]: row["name"] for row in workunits}
     assert all(row["name"].startswith(ids[row["workunitid"]] + "_") for row in made)
     assert {row["server_state"] for row in made} == {models.ServerState.UNSENT}
+    in_a_row = [row["workunitid"] for row in sorted(made, key=lambda row: row["id"])]
+    assert in_a_row == sorted(in_a_row)  # BOINC's transitioner takes that for granted
+    assert len({row["random"] for row in made}) == len(made)
     files = [re.fullmatch(rb".*<name>(\w+_\d+)_r(\d+)_0</name>.*", row["xml_doc_in"]) for row in made]
     assert [file[1].decode() for file in files] == [row["name"] for row in made]
     assert len({int(file[2]) for file in files} | {row["random"] for row in made}) == 20

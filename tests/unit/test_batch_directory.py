@@ -72,6 +72,15 @@ def test_retire_replaces_what_is_there(directory):
     assert (directory.old / "a").read_text() == "again"
 
 
+def test_retire_of_an_output_that_was_published_twice(directory):
+    """The assimilator publishes hard links: both are the same file then."""
+    (directory.old / "a").write_text("a")
+    (directory.new / "a").hardlink_to(directory.old / "a")
+    directory.retire(["a"])
+    assert list(directory.new.iterdir()) == []
+    assert (directory.old / "a").read_text() == "a"
+
+
 def test_create_heals_a_missing_subdirectory(directory):
     directory.old.rmdir()
     directory.create()

@@ -60,6 +60,16 @@ async def test_outputs_go_to_the_handler_and_to_old(directory, master):
     assert len(os.listdir(directory.old)) == 1000
 
 
+@pytest.mark.parametrize("size", [0, 16 << 10, 100_000, 9 << 20])
+async def test_an_output_of_any_size(directory, master, size):
+    value = "x" * size
+    overhead = len(envelope.encode_output(f"pyboinc_{BATCH}_0", SHA, SHA, value, None)) - size
+    for call, length in enumerate((size, max(0, size - overhead))):  # the second file has exactly that size
+        publish(directory, call, value[:length])
+    await handle(directory, master.handle_result).drain(nothing)
+    assert sorted(map(len, master.outputs)) == [max(0, size - overhead), size]
+
+
 async def test_a_coroutine_function_is_awaited(directory, master):
     publish(directory, 0, "x")
 
