@@ -19,7 +19,7 @@ from pathlib import Path
 
 import aiofiles
 
-from aioboinc import durable, errors
+from aioboinc import durable, errors, service
 
 __all__ = ["EMBEDDED", "BatchDirectory", "Checkpoint"]
 
@@ -98,11 +98,14 @@ class BatchDirectory:
             ) from None
 
     async def write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Replace the checkpoint; it is durable on return."""
+        """Replace the checkpoint; it is durable on return. A write that was begun is finished."""
+        await service.in_thread(self._write_checkpoint, checkpoint)
+
+    def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
         temporary = self._checkpoint.with_name(self._checkpoint.name + ".tmp")
-        async with aiofiles.open(temporary, "w", encoding="utf-8") as file:
-            await file.write(json.dumps(dataclasses.asdict(checkpoint), indent=1) + "\n")
-            await file.flush()
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(json.dumps(dataclasses.asdict(checkpoint), indent=1) + "\n")
+            file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self._checkpoint)
         durable.sync_directory(self.path)
