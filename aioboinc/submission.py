@@ -27,13 +27,13 @@ from aioboinc.store import batches
 
 __all__ = ["CallQueue", "Submission", "make", "pyboinc_call"]
 
-QUEUE_CALLS = 4000
-"""Calls that wait at most, unless ``make_calls`` does not await them."""
 QUEUE_BYTES = 16 << 20
 """Bytes of encoded inputs that wait at most, likewise; one larger input passes alone."""
-CHUNK_CALLS = 2000
-"""Calls in one transaction at most."""
-_BREATH = 0.005
+FIRST_CHUNK_CALLS = 64
+"""Calls in the first transaction at most: hosts shall not wait. Each that follows may have twice as many."""
+CHUNK_CALLS = 2048
+"""Calls in any transaction at most. Those of two wait at most, unless ``make_calls`` does not await them."""
+_BREATH = 0.001
 """Seconds after which an ``await pyboinc_call(…)`` lets the event loop run."""
 
 _current: contextvars.ContextVar[CallQueue] = contextvars.ContextVar("aioboinc.calls")
@@ -48,6 +48,7 @@ class CallQueue:
         self._condition = threading.Condition()
         self._calls: list[jobs.Call] = []
         self._bytes = 0
+        self._chunk = FIRST_CHUNK_CALLS
         self._closed = False
         self._abandoned = False
         self._readable = asyncio.Event()
@@ -95,7 +96,7 @@ class CallQueue:
         return self._options[key]
 
     def _full(self) -> bool:
-        return len(self._calls) >= QUEUE_CALLS or self._bytes >= QUEUE_BYTES
+        return len(self._calls) >= 2 * self._chunk or self._bytes >= QUEUE_BYTES
 
     def _notify(self, event: asyncio.Event) -> None:
         """Set *event*, from whichever thread."""
@@ -153,8 +154,9 @@ class CallQueue:
         """Remove and return the next calls, at least one; none at the end."""
         await self.ready()
         with self._condition:
-            chunk = self._calls[:CHUNK_CALLS]
-            del self._calls[:CHUNK_CALLS]
+            chunk = self._calls[: self._chunk]
+            del self._calls[: self._chunk]
+            self._chunk = min(2 * self._chunk, CHUNK_CALLS)
             self._bytes -= sum(len(call.input) for call in chunk)
             self._condition.notify_all()
         self._writable.set()

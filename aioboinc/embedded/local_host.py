@@ -64,12 +64,18 @@ class LocalHost:
         self._configuration: Configuration = {
             "socket": -1,
             "slot": str(project.root / "slots" / str(number)),
+            "lock": str(project.root / "slots" / f"{number}.lock"),
             "programs": str(project.root / "programs" / str(number)),
             "key": str(project.key_dir / keys.PROGRAM_PUBLIC),
             "project_dir": str(project.root),
             "upload_url": project.upload_url,
             "version": _version.__version__,
         }
+
+    @property
+    def pid(self) -> int | None:
+        """ID of the process, None while there is none."""
+        return None if self._process is None else self._process.pid
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the process running until *stop* is set.
@@ -138,8 +144,10 @@ class LocalHost:
             self._transport = None
         if self._process is None:
             return 0
-        process, self._process = self._process, None
-        return await service.in_thread(_reap, process)
+        try:
+            return await service.in_thread(_reap, self._process)
+        finally:
+            self._process = None
 
     def _lose(self, status: int) -> None:
         """Say what becomes of the results that the process had when it ended."""

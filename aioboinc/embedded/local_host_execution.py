@@ -1,21 +1,18 @@
-"""One job on a local host: forked, kept within its bounds, reported."""
+"""One job on a local host: started, kept within its bounds, reported."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import gc
 import hashlib
 import os
 import signal
 import sys
 import time
-import traceback
-from typing import NoReturn
 
+from aioboinc.embedded import local_host_forker
 from aioboinc.embedded.local_host_messages import Configuration, Job, Report, stderr_out
 from aioboinc.embedded.local_host_slot import Slot
-from aioboinc.slave_runtime import failures, init_data, processes_unix, slave, slot
+from aioboinc.slave_runtime import failures, processes_unix, slot
 
 __all__ = ["Execution"]
 
@@ -25,8 +22,10 @@ GROWTH = 2e9
 """Bytes that a job allocates in a second at most, as far as we expect."""
 DISK_SECONDS = 1.0
 """The slot's size is looked at so often."""
-SMALL = 1 << 20
-"""Bytes; inputs below that are read before the fork."""
+SMALL = 1 << 16
+"""Bytes; an input below that is read for the slave, which reads a larger one itself."""
+KILL_SECONDS = 5.0
+"""What cannot be killed for so long is left."""
 
 # BOINC's numbers (lib/error_numbers.h, lib/common_defs.h).
 SIGNALLED = 193
@@ -41,48 +40,35 @@ UPLOAD_FAILED = 7
 
 
 class Execution:
-    """A job that runs: its process, its bounds, what it uses. The process closes the descriptors in *private*."""
+    """A job that runs: its bounds, what it uses, what becomes of it."""
 
-    def __init__(
-        self, job: Job, prepared: slave.Prepared | Exception, place: Slot, private: tuple[int, ...]
-    ) -> None:
+    def __init__(self, job: Job, place: Slot, forker: local_host_forker.Forker) -> None:
+        """Start *job* in the slot."""
         self.job = job
         self._slot = place
+        self._forker = forker
         self._aborted: tuple[int, str] | None = None
-        self._status = 0
-        self._cpu_time = 0.0
         self._peak_memory = 0
         self._peak_disk = 0
+        place.fill(job)
         self._started = time.monotonic()
         self._deadline = self._started + job["elapsed_bound"]
         self._next_look = self._started + min(LOOK_SECONDS, job["memory_bound"] / GROWTH)
         self._next_look_at_disk = self._started + DISK_SECONDS
-        # What can be done on this side is done here: a child copies each page of memory that it uses.
-        host = os.getpid()
-        init = init_data.InitData(
-            wu_name=job["workunit"], result_name=job["name"], project_dir=place.project_dir, client_pid=host
-        )
-        data = _input(job)
-        self._pid = os.fork()
-        if self._pid == 0:
-            _become_slave(prepared, place, init, data, private)
-        with contextlib.suppress(OSError):
-            os.setpgid(self._pid, self._pid)  # both processes do it: neither can rely on the other being first
+        forker.begin(local_host_forker.Request(job["program"], job["name"], job["workunit"], place.input(SMALL)))
 
     def elapsed(self) -> float:
         """Return the seconds since the start."""
         return time.monotonic() - self._started
 
-    def kill(self) -> None:
-        """Kill the process and its group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._pid, signal.SIGKILL)
-
     def watch(self) -> float:
         """Abort the job if it exceeds a bound; return in how many seconds to call this again."""
         now = time.monotonic()
         if self._aborted is not None:
-            self.kill()  # what was forked meanwhile
+            self._kill()  # what was forked meanwhile
+            if now >= self._deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._forker.pid, signal.SIGKILL)  # it hangs itself, importing packages for the job
             return LOOK_SECONDS
         if now >= self._deadline:
             self._abort(TIME_LIMIT_EXCEEDED, f"exceeded elapsed time limit {self.job['elapsed_bound']:.2f}")
@@ -93,22 +79,13 @@ class Execution:
                 self._look_at_disk()
         return max(0.0, min(self._next_look, self._deadline) - time.monotonic())
 
-    def is_over(self) -> bool:
-        """Tell whether the process has ended; its group is killed then."""
-        pid, status, usage = os.wait4(self._pid, os.WNOHANG)
-        if pid == 0:
-            return False
-        self.kill()
-        self._status = status
-        self._cpu_time = usage.ru_utime + usage.ru_stime
-        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        self._peak_memory = max(self._peak_memory, peak)
-        return True
-
-    def report(self, configuration: Configuration) -> Report:
+    def report(self, over: local_host_forker.Over, configuration: Configuration) -> Report:
         """Return what became of the job."""
         elapsed = self.elapsed()
-        client_state, exit_status, message, xml_doc_out = self._outcome(configuration)
+        if over.strays:
+            self._kill()
+        client_state, exit_status, message, xml_doc_out = self._outcome(over.status, configuration)
+        self._slot.end()
         stderr = self._slot.stderr_end()
         if exit_status == failures.NO_OUTPUT and not stderr:
             stderr = "pyboinc: slave returned no output: its process ended too early\n"
@@ -116,24 +93,23 @@ class Execution:
             "name": self.job["name"],
             "client_state": client_state,
             "exit_status": exit_status,
-            "cpu_time": self._cpu_time,
+            "cpu_time": over.cpu_time,
             "elapsed_time": elapsed,
             "xml_doc_out": xml_doc_out,
             "stderr_out": stderr_out(configuration["version"], message, stderr),
-            "peak_working_set_size": self._peak_memory,
+            "peak_working_set_size": max(self._peak_memory, over.peak_memory),
             "peak_disk_usage": self._peak_disk,
         }
 
-    def _outcome(self, configuration: Configuration) -> tuple[int, int, str, str]:
+    def _outcome(self, status: int, configuration: Configuration) -> tuple[int, int, str, str]:
         """Return the client state, the exit status, the client's message and the document of the output."""
         if self._aborted is not None:
             return ABORTED, *self._aborted, ""
-        if os.WIFSIGNALED(self._status):
-            number = os.WTERMSIG(self._status)
-            return COMPUTE_ERROR, SIGNALLED, f"process got signal {number}", ""
-        status = os.WEXITSTATUS(self._status)
-        if status:
-            return COMPUTE_ERROR, status, f"process exited with code {status} ({status:#x}, {status - 256})", ""
+        if os.WIFSIGNALED(status):
+            return COMPUTE_ERROR, SIGNALLED, f"process got signal {os.WTERMSIG(status)}", ""
+        code = os.WEXITSTATUS(status)
+        if code:
+            return COMPUTE_ERROR, code, f"process exited with code {code} ({code:#x}, {code - 256})", ""
         try:
             file = os.open(self.job["output"], os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -149,13 +125,30 @@ class Execution:
 
     def _abort(self, status: int, message: str) -> None:
         self._aborted = status, message
-        self.kill()
+        self._deadline = time.monotonic() + KILL_SECONDS
+        self._kill()
+
+    def _kill(self) -> None:
+        """Kill all processes of the job, those too that are forked meanwhile."""
+        deadline = time.monotonic() + KILL_SECONDS
+        while running := [process for process in self._processes() if process.state not in "ZX"]:
+            for process in running:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(process.pid, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.001)
+
+    def _processes(self) -> list[processes_unix.Process]:
+        table = processes_unix.ProcTable() if sys.platform == "linux" else processes_unix.PsTable()
+        found: list[processes_unix.Process] = table.descendants(self._forker.pid, 0)
+        return found
 
     def _look_at_memory(self) -> float:
         """Abort the job if it uses too much memory; return in how many seconds to look again."""
         if sys.platform != "linux":
             return LOOK_SECONDS
-        pids = [process.pid for process in processes_unix.ProcTable().descendants(os.getpid(), 0)]
+        pids = [process.pid for process in self._processes()]
         used = sum(map(_resident, pids))
         bound = self.job["memory_bound"]
         if used > bound and len(pids) > 1:
@@ -174,51 +167,6 @@ class Execution:
         self._peak_disk = max(self._peak_disk, used)
         if used > bound:
             self._abort(DISK_LIMIT_EXCEEDED, f"exceeded disk limit: {used / 1e6:.2f}MB > {bound / 1e6:.2f}MB")
-
-
-def _input(job: Job) -> bytes | None:
-    """Return the input unless it is large: the slave reads that itself."""
-    if job["input"] is not None:
-        return base64.b64decode(job["input"])
-    try:
-        file = os.open(job["links"][slot.INPUT], os.O_RDONLY | os.O_CLOEXEC)
-    except (KeyError, OSError):
-        return None  # the slave will say what is wrong with it
-    try:
-        data = os.read(file, SMALL)
-    finally:
-        os.close(file)
-    return data if len(data) < SMALL else None
-
-
-def _become_slave(
-    prepared: slave.Prepared | Exception,
-    place: Slot,
-    init: init_data.InitData,
-    data: bytes | None,
-    private: tuple[int, ...],
-) -> NoReturn:
-    """Run the job and end; the process is a child that was just forked."""
-    status = failures.CHILD_FAILED
-    try:
-        os.setpgid(0, 0)
-        processes_unix.die_with_parent(init.client_pid)
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.dup2(place.stderr, 1)
-        os.dup2(place.stderr, 2)
-        for descriptor in (*private, place.stderr):
-            os.close(descriptor)
-        gc.enable()
-        if isinstance(prepared, Exception):
-            failures.say(f"the program can't be started: {prepared}")
-            status = failures.INIT_FAILURE
-        else:
-            status = slave.run(prepared, place.path, init, data)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
 
 
 def _resident(pid: int) -> int:

@@ -14,6 +14,8 @@ class Configuration(TypedDict):
     """Descriptor of its end of the connection."""
     slot: str
     """Path of the slot directory; other paths are absolute, too."""
+    lock: str
+    """Path of the file that is there as long as a process has the slot directory."""
     programs: str
     """Path of the directory to unpack programs in."""
     key: str

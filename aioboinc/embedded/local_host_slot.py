@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import html
@@ -9,7 +10,7 @@ import os
 import shutil
 
 from aioboinc.embedded.local_host_messages import Job
-from aioboinc.slave_runtime import environment, processes_unix, slot
+from aioboinc.slave_runtime import slot
 
 __all__ = ["Slot"]
 
@@ -24,33 +25,34 @@ class Slot:
     Files that every job has are written in place: to make and remove them costs more than a fork.
     """
 
-    def __init__(self, path: str, project_dir: str) -> None:
+    def __init__(self, path: str, lock: str, project_dir: str) -> None:
+        """Take the directory *path*. The file *lock* is there as long as somebody has it."""
         self.path = path
-        self.project_dir = project_dir
+        self._lock = lock
         self._folders: set[str] = set()
-        if os.path.isdir(path):
-            processes_unix.kill_strays(environment.MARKER, path)
+        self._job: Job | None = None
         os.makedirs(path, exist_ok=True)
-        self.lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self.lock, fcntl.LOCK_EX)  # an earlier process may still be about to end
+        file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(file, fcntl.LOCK_EX)  # until this process ends; an earlier one may be about to
         self._init_data = _INIT_DATA.format(
             project_dir=html.escape(project_dir, quote=False).replace("%", "%%"),
             slot=os.path.basename(path),
             client_pid=os.getpid(),
         )
-        self.stderr = os.open(
+        self._stderr = os.open(
             os.path.join(path, slot.STDERR), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
         )
 
     def fill(self, job: Job) -> None:
         """Leave in the directory what *job* needs and nothing else."""
+        self._job = job
         files = {name: f"<soft_link>{path}</soft_link>\n" for name, path in job["links"].items()}
         files[slot.INIT_DATA] = self._init_data % job
         with os.scandir(self.path) as entries:
             unwanted = [entry.name for entry in entries if entry.name not in files and entry.name != slot.STDERR]
         for name in unwanted:
             self._remove(name)
-        os.ftruncate(self.stderr, 0)
+        os.ftruncate(self._stderr, 0)
         for name, content in files.items():
             self._write(name, content.encode())
         if job["checkpoint"]:
@@ -61,6 +63,29 @@ class Slot:
             os.makedirs(folder, exist_ok=True)
             self._folders.add(folder)
         slot.remove(job["output"])  # of an earlier execution of the same result; it would pass for this one's
+
+    def end(self) -> None:
+        """Note that the job is over: nothing is to go on from its checkpoint."""
+        slot.remove(os.path.join(self.path, slot.CHECKPOINT))
+
+    def leave(self) -> None:
+        """Note that nothing is left running here."""
+        slot.remove(self._lock)
+
+    def input(self, limit: int) -> bytes | None:
+        """Return the input of the job if it has less than *limit* bytes."""
+        assert self._job is not None
+        if self._job["input"] is not None:
+            return base64.b64decode(self._job["input"])
+        try:
+            file = os.open(self._job["links"][slot.INPUT], os.O_RDONLY | os.O_CLOEXEC)
+        except (KeyError, OSError):
+            return None  # the slave will say what is wrong with it
+        try:
+            data = os.read(file, limit)
+        finally:
+            os.close(file)
+        return data if len(data) < limit else None
 
     def size(self) -> int:
         """Return the number of bytes in the directory."""
@@ -73,10 +98,10 @@ class Slot:
 
     def stderr_end(self) -> str:
         """Return the end of what the job has written to stderr."""
-        size = os.fstat(self.stderr).st_size
+        size = os.fstat(self._stderr).st_size
         if not size:
             return ""
-        return os.pread(self.stderr, STDERR_BYTES, max(0, size - STDERR_BYTES)).decode("utf-8", "replace")
+        return os.pread(self._stderr, STDERR_BYTES, max(0, size - STDERR_BYTES)).decode("utf-8", "replace")
 
     def _write(self, name: str, content: bytes) -> None:
         path = f"{self.path}/{name}"

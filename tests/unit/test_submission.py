@@ -8,6 +8,8 @@ import pytest
 
 from aioboinc import errors, submission
 
+QUEUE_CALLS = 2 * submission.CHUNK_CALLS
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -70,19 +72,33 @@ async def test_all_kinds_of_make_calls(folder, make_calls):
     assert {call.sources.slave for call in calls} == {"app_slave.py"}
 
 
+async def test_the_first_calls_go_in_a_small_transaction(folder):
+    async def make():
+        for i in range(QUEUE_CALLS):
+            submission.pyboinc_call("app_slave.py", i)
+
+    queue = submission.CallQueue(folder)
+    await submission.make(make, queue)
+    lengths = []
+    while chunk := await queue.take():
+        lengths.append(len(chunk))
+    assert lengths[:2] == [submission.FIRST_CHUNK_CALLS, 2 * submission.FIRST_CHUNK_CALLS]
+    assert max(lengths) == submission.CHUNK_CALLS
+
+
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 async def test_back_pressure(folder, kind):
     made = 0
 
     def make_plainly():
         nonlocal made
-        for i in range(3 * submission.QUEUE_CALLS):
+        for i in range(3 * QUEUE_CALLS):
             submission.pyboinc_call("app_slave.py", i)
             made += 1
 
     async def make():
         nonlocal made
-        for i in range(3 * submission.QUEUE_CALLS):
+        for i in range(3 * QUEUE_CALLS):
             await submission.pyboinc_call("app_slave.py", i)
             made += 1
 
@@ -91,9 +107,9 @@ async def test_back_pressure(folder, kind):
     taken = 0
     while chunk := await queue.take():
         taken += len(chunk)
-        assert made <= taken + submission.QUEUE_CALLS + 1
+        assert made <= taken + QUEUE_CALLS + 1
     await making
-    assert made == taken == 3 * submission.QUEUE_CALLS
+    assert made == taken == 3 * QUEUE_CALLS
 
 
 async def test_large_inputs_fill_the_queue_by_their_bytes(folder):

@@ -1,0 +1,255 @@
+"""The process of a local host that forks the jobs, and does nothing else.
+
+After a fork each page of memory that either side touches costs a fault. So this process imports little and does little:
+`local_host_process`, which starts it, sees to all that is to be done before and after.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import marshal
+import os
+import shutil
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from aioboinc.embedded import local_host_rehearsal
+from aioboinc.slave_runtime import failures, init_data, program_file, signature, slave, slot
+
+__all__ = ["Forker", "Over", "Request", "start"]
+
+PROGRAMS_KEPT = 16
+"""Programs that are kept unpacked and compiled."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A job to start."""
+
+    program: str
+    """Path of the program."""
+    name: str
+    """Name of the result."""
+    workunit: str
+    """Name of the workunit."""
+    input: bytes | None
+    """The input; None: it is in the slot directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A job that is over."""
+
+    status: int
+    """As ``os.wait`` returns it."""
+    cpu_time: float
+    """Seconds."""
+    peak_memory: int
+    """Bytes."""
+    strays: bool
+    """It has left processes that still run."""
+
+
+class Forker:
+    """The other process's end: what it is told, and what it says."""
+
+    def __init__(self, pid: int, requests: int, answers: int) -> None:
+        self.pid = pid
+        self.answers = answers
+        """Descriptor that is readable when a job is over, and when the process has ended."""
+        self._requests = requests
+
+    def begin(self, request: Request) -> None:
+        """Start a job."""
+        _send(self._requests, (request.program, request.name, request.workunit, request.input))
+
+    def end(self) -> Over:
+        """Return what became of the job. Blocks until it is over; raises EOFError if the process has ended."""
+        return Over(*_receive(self.answers))
+
+
+def start(slot_dir: str, project_dir: str, programs_dir: str, key: str, close: int) -> Forker:
+    """Start the process, for jobs in *slot_dir*. The descriptor *close* is not for it.
+
+    It unpacks programs below *programs_dir* and checks them with the public key in the file *key*.
+    """
+    requests, answers = os.pipe(), os.pipe()
+    host = os.getpid()
+    pid = os.fork()
+    if pid:
+        os.close(requests[0])
+        os.close(answers[1])
+        return Forker(pid, requests[1], answers[0])
+    try:
+        os.setpgid(0, 0)
+        for descriptor in (requests[1], answers[0], close):
+            os.close(descriptor)
+        _die_with(host)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans among a job's processes become children of this one
+        _serve(requests[0], answers[1], slot_dir, project_dir, _Programs(programs_dir, key))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def _serve(requests: int, answers: int, slot_dir: str, project_dir: str, programs: _Programs) -> None:
+    """Do jobs until nobody asks for any more."""
+    stderr = os.path.join(slot_dir, slot.STDERR)
+    host = os.getpid()
+    gc.disable()
+    _freeze()
+    while True:
+        try:
+            program, name, workunit, data = _receive(requests)
+        except EOFError:
+            return
+        _reap()
+        prepared = programs.prepare(program)
+        # What can be done on this side is done here: a child has to copy each page of memory that it uses.
+        init = init_data.InitData(wu_name=workunit, result_name=name, project_dir=project_dir, client_pid=host)
+        pid = os.fork()
+        if pid == 0:
+            _become_slave(prepared, slot_dir, stderr, init, data, (requests, answers))
+        _, status, usage = os.wait4(pid, 0)
+        if status == 0:
+            programs.has_worked(program)
+        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        _send(answers, (status, usage.ru_utime + usage.ru_stime, peak, not _reap()))
+
+
+def _become_slave(
+    prepared: slave.Prepared | Exception,
+    slot_dir: str,
+    stderr: str,
+    init: init_data.InitData,
+    data: bytes | None,
+    close: tuple[int, ...],
+) -> NoReturn:
+    """Run the job and end; the process is a child that was just forked."""
+    status = failures.CHILD_FAILED
+    try:
+        os.setpgid(0, 0)
+        _die_with(init.client_pid)
+        for descriptor in close:
+            os.close(descriptor)
+        output = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        gc.enable()
+        if isinstance(prepared, Exception):
+            failures.say(f"the program can't be started: {prepared}")
+            status = failures.INIT_FAILURE
+        else:
+            status = slave.run(prepared, slot_dir, init, data)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+class _Programs:
+    """The programs of the last jobs, checked, unpacked below *directory* and compiled."""
+
+    def __init__(self, directory: str, key: str) -> None:
+        self._directory = directory
+        self._key = key
+        self._known: dict[str, slave.Prepared] = {}
+        self._count = 0
+        self._to_preload: set[str] = set()
+        self._preloaded: set[str] = set()
+        shutil.rmtree(directory, ignore_errors=True)
+
+    def prepare(self, path: str) -> slave.Prepared | Exception:
+        """Return the program in the file *path*, or what is wrong with it."""
+        prepared = self._known.pop(path, None)
+        if prepared is None:
+            self._count += 1
+            directory = os.path.join(self._directory, str(self._count))
+            try:
+                prepared = slave.prepare(path, signature.load(self._key), directory)
+            except (program_file.Refused, signature.BadKey, OSError) as error:
+                return error
+            _freeze()
+        self._known[path] = prepared  # last: the order is that of use
+        if len(self._known) > PROGRAMS_KEPT:
+            forgotten = self._known.pop(next(iter(self._known)))
+            shutil.rmtree(forgotten.program.root, ignore_errors=True)
+        if path in self._to_preload:
+            self._to_preload.discard(path)
+            slave.preload(prepared)
+            if len(self._preloaded) == 1:
+                local_host_rehearsal.rehearse(os.path.join(self._directory, "rehearsal"))
+            _freeze()
+        return prepared
+
+    def has_worked(self, path: str) -> None:
+        """Note that a job of the program went well.
+
+        If another job of it comes, the packages that it imports are imported here, once for all: a child has
+        survived that.
+        """
+        if path not in self._preloaded:
+            self._preloaded.add(path)
+            self._to_preload.add(path)
+
+
+def _reap() -> bool:
+    """Wait for those children that have ended; tell whether these were all."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return True
+    return False
+
+
+def _die_with(parent: int) -> None:
+    """Have this process killed when its parent ends (Linux)."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it has ended already
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        _libc.prctl(option, value, 0, 0, 0)
+
+
+_libc = ctypes.CDLL(None)
+
+
+def _freeze() -> None:
+    """Keep the garbage collector off what is there: a child that looked through it would copy it."""
+    gc.collect()
+    gc.freeze()
+
+
+def _send(descriptor: int, message: tuple[Any, ...]) -> None:
+    content = marshal.dumps(message)
+    data = len(content).to_bytes(4, "big") + content
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _receive(descriptor: int) -> tuple[Any, ...]:
+    message: tuple[Any, ...] = marshal.loads(_read(descriptor, int.from_bytes(_read(descriptor, 4), "big")))
+    return message
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        block = os.read(descriptor, size - len(data))
+        if not block:
+            raise EOFError
+        data += block
+    return data
