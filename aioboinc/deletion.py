@@ -5,6 +5,7 @@ Only files go that belong to one workunit alone; their names begin with its name
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -24,8 +25,6 @@ __all__ = ["delete", "one_pass"]
 _FILE_INFO = re.compile(r"<file_info>(.*?)</file_info>", re.DOTALL)
 _NAME = re.compile(r"<name>\s*([^<\s]+)\s*</name>")
 _KEPT = re.compile(r"<no_delete\s*/>|<no_delete>\s*1\s*</no_delete>")
-_COMPANIONS = (".md5", ".gz")
-"""What BOINC puts beside input files."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,16 +47,13 @@ async def one_pass(
     """
     count = 0
     state = models.FileDeleteState.ERROR if retry else models.FileDeleteState.READY
-    for kind, path_of, companions in (
-        (Kind.OUTPUTS, project.upload_path, ()),
-        (Kind.INPUTS, project.download_path, _COMPANIONS),
-    ):
+    for kind, path_of in ((Kind.OUTPUTS, project.upload_path), (Kind.INPUTS, project.download_path)):
         after = 0
         while not stop():
             items = await store.deletions.ready(kind, appid, limit=limit, state=state, after=after, share=share)
             if not items:
                 break
-            gone, failed = await service.in_thread(delete, items, path_of, companions, stop)
+            gone, failed = await service.in_thread(delete, items, path_of, stop)
             count += await store.deletions.record(kind, gone=gone, failed=failed, state=state)
             if len(items) < limit:
                 break
@@ -70,10 +66,9 @@ async def one_pass(
 def delete(
     items: Sequence[Deletable],
     path_of: Callable[[str], Path],
-    companions: Sequence[str] = (),
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[list[int], list[int]]:
-    """Delete the files of *items*, and those with *companions* added to their names; blocks.
+    """Delete the files of *items*; blocks.
 
     Returns the IDs of those whose files are gone, and of those of which some could not be deleted. Ends early once
     *stop* returns true.
@@ -85,9 +80,8 @@ def delete(
             break
         try:
             for name in _own_files(item):
-                path = path_of(name)
-                for file in (path, *(path.with_name(name + companion) for companion in companions)):
-                    file.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path_of(name))
         except OSError as error:
             _log.warning("[%s] file not deleted: %s", item.name, error)
             failed.append(item.id)

@@ -31,12 +31,12 @@ _CPID = "local:"
 _NAME = "aioboinc"
 _EMAIL = "aioboinc@localhost"
 """The account of the local hosts."""
-_AHEAD = 0.2
+_AHEAD = 0.5
 """Seconds of work that a host has ahead."""
 _MOST_AHEAD = 256
 """Results that a host has ahead at most."""
 
-_GATHER = 0.1
+_GATHER = 0.25
 """Seconds between two groups of reports while the hosts are busy."""
 
 _log = logging.getLogger(__name__)
