@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,27 @@ class BatchDirectory:
     def create(self) -> None:
         """Make the subdirectories that are missing."""
         for directory in (self.new, self.old, self.tmp):
-            directory.mkdir(exist_ok=True)
+            self._make(directory)
+
+    def _make(self, directory: Path) -> None:
+        """Make a subdirectory, unless it is there, in which others may do what they may in the batch directory.
+
+        The assimilator may be another user, who has access by a group.
+        """
+        directory.mkdir(0o700, exist_ok=True)
+        parent, status = self.path.stat(), directory.stat()
+        # Not the sticky bit: outputs are their publisher's, and are moved by the master.
+        mode = (status.st_mode | parent.st_mode) & ~stat.S_ISVTX
+        if status.st_uid == os.geteuid() and (mode, parent.st_gid) != (status.st_mode, status.st_gid):
+            with contextlib.suppress(PermissionError):
+                os.chown(directory, -1, parent.st_gid)
+            directory.chmod(stat.S_IMODE(mode))
+
+    def remove_empty(self) -> None:
+        """Remove the subdirectories that have nothing in them."""
+        for directory in (self.new, self.old, self.tmp):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
 
     def restore(self) -> None:
         """Bring all that was handled in former runs back to ``new/``: one rename where that is empty."""
@@ -124,24 +145,29 @@ class BatchDirectory:
                 raise
             self.move((entry.name for entry in os.scandir(self.old)), self.old, self.new)
         else:
-            self.old.mkdir()
+            self._make(self.old)
 
-    def retire(self, names: Iterable[str]) -> None:
-        """Move the handled files *names* from ``new/`` to ``old/``."""
-        self.move(names, self.new, self.old)
+    def retire(self, names: Iterable[str], *, linked: bool = True) -> None:
+        """Move the handled files *names* from ``new/`` to ``old/``; *linked* as in `move`."""
+        self.move(names, self.new, self.old, linked=linked)
 
     @staticmethod
-    def move(names: Iterable[str], source: Path, target: Path) -> None:
-        """Rename files from one directory to another, replacing those of the same name."""
+    def move(names: Iterable[str], source: Path, target: Path, *, linked: bool = True) -> None:
+        """Rename files from one directory to another, replacing those of the same name.
+
+        Unless they may be *linked*, one that is there as a link to the same file stays where it is, too: to rule
+        that out takes a quarter more time.
+        """
         source_descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
         try:
             target_descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 for name in names:
                     os.rename(name, name, src_dir_fd=source_descriptor, dst_dir_fd=target_descriptor)
-                    with contextlib.suppress(FileNotFoundError):
-                        # A rename between two links of one file leaves both.
-                        os.unlink(name, dir_fd=source_descriptor)
+                    if linked:
+                        with contextlib.suppress(FileNotFoundError):
+                            # A rename between two links of one file leaves both.
+                            os.unlink(name, dir_fd=source_descriptor)
             finally:
                 os.close(target_descriptor)
         finally:

@@ -28,7 +28,7 @@ CONTAINER = 16
 ALIKE = 100
 """How many keys may have the same hash: more make the building of a dict slow enough to be an attack."""
 
-_MANY = 16  # floats: from here on all at once is faster
+_MANY = 4  # floats: from here on all at once is faster
 _NAN = float("nan")
 _SMALL_INTS = [bytes((0x4B, number)) for number in range(256)]
 _SHORT_STR = [bytes((0x8C, size)) for size in range(256)]
@@ -171,7 +171,7 @@ def _items(encoder: Encoder, value: list[Any] | tuple[Any, ...], opening: bytes,
     encoder.put(opening)
     index = 0
     try:
-        if len(value) > _MANY and set(map(type, value)) == {float}:
+        if len(value) >= _MANY and set(map(type, value)) == {float}:
             floats = [item if item == item else _NAN for item in value]  # noqa: PLR0124
             encoder.put(b"G" + b"G".join(map(_float_bytes, floats)))
         else:

@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aioboinc import codec, envelope, errors, service
@@ -48,6 +48,15 @@ class _Published:
     error: errors.JobFailed | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """Files that were handled."""
+
+    names: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+    """Those whose jobs had been handled before."""
+
+
 class Handling:
     """Hands the outputs of one batch to its handlers, each job once."""
 
@@ -81,42 +90,44 @@ class Handling:
     async def drain(self, progressed: Callable[[], None]) -> int:
         """Handle all that is in ``new/`` now; return how many files that was.
 
-        While a group is being handled, the one before it moves to ``old/`` and the next one is read.
-        An exception of a handler propagates; its file stays in ``new/``.
+        While a group is being handled, the one before it moves to ``old/`` and the next one is read: by one thread,
+        since two would wait for each other at every file. An exception of a handler propagates; its file stays in
+        ``new/``.
         """
         names = self._published_names()
         count = 0
-        retiring: asyncio.Task[None] | None = None
+        done = _Done()
         group = await service.in_thread(self._load, names)
         try:
             while group:
-                loading = asyncio.ensure_future(service.in_thread(self._load, names))
+                advancing = asyncio.ensure_future(service.in_thread(self._advance, done, names))
+                done = _Done()
                 try:
-                    await self._handle(group)
-                    if retiring is not None:
-                        await retiring
-                    retiring = asyncio.ensure_future(
-                        service.in_thread(self._directory.retire, [item.name for item in group])
-                    )
+                    done = await self._handle(group)
                     count += len(group)
                     progressed()
                 finally:
-                    group = await loading
+                    group = await advancing
         finally:
-            if retiring is not None:
-                await retiring
+            if count:
+                await service.in_thread(self._retire, done)
         return count
 
-    async def _handle(self, group: Iterable[_Published]) -> None:
+    async def _handle(self, group: Iterable[_Published]) -> _Done:
         loop = asyncio.get_running_loop()
         breath = loop.time()
+        done = _Done()
         for item in group:
             if self._mark(item.call):
                 await self._deliver(item)
                 self.handled += 1
+                done.names.append(item.name)
+            else:
+                done.again.append(item.name)
             if loop.time() - breath > _SLICE:
                 await asyncio.sleep(0)
                 breath = loop.time()
+        return done
 
     async def _deliver(self, item: _Published) -> None:
         if item.error is None:
@@ -146,6 +157,17 @@ class Handling:
                 match = self._name.fullmatch(entry.name)
                 if match:
                     yield entry.name, match[1], int(match[2]), match[3] is not None
+
+    def _advance(self, done: _Done, names: Iterator[tuple[str, str, int, bool]]) -> Sequence[_Published]:
+        """Move the files that are *done* to ``old/``; read and decode the next ones."""
+        self._retire(done)
+        return self._load(names)
+
+    def _retire(self, done: _Done) -> None:
+        if done.names:
+            self._directory.retire(done.names, linked=False)
+        if done.again:
+            self._directory.retire(done.again)
 
     def _load(self, names: Iterator[tuple[str, str, int, bool]]) -> Sequence[_Published]:
         """Read and decode the next files."""

@@ -5,6 +5,7 @@ The form of the documents is that of BOINC's ``tools/process_input_template.cpp`
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -90,6 +91,7 @@ class Stager:
         self._completed: dict[jobs.Options, jobs.Options] = {}
         self._quorum = 1 if project.embedded else 2
         self._template = None if project.upload_certificates else results.read_template(project)
+        self._writing = asyncio.Lock()
 
     async def stage(self, batch: int, first: int, calls: Sequence[jobs.Call], digest: str) -> jobs.Chunk:
         """Write the input files of *calls*, the first of which has the number *first*; return their jobs.
@@ -97,22 +99,29 @@ class Stager:
         *digest* is the running digest after the last of them. The files are durable on return. Raises
         `errors.ProjectError` if the project can't take them.
         """
-        return await service.in_thread(self._stage, batch, first, calls, digest)
+        # One thread writes, as several would wait for each other at every file; meanwhile the disk takes in what
+        # those before have written.
+        try:
+            async with self._writing:
+                made, has_written = await service.in_thread(self._write, batch, first, calls)
+            if has_written:
+                await service.in_thread(durable.sync, self._project.download_dir)
+        except OSError as error:
+            raise errors.ProjectError(
+                f"download hierarchy of {self._project.root}: {error}; submitting needs write access to it"
+            ) from None
+        return jobs.Chunk(first, made, digest, self._template)
 
     async def program_sha256(self, sources: program.Sources) -> bytes:
         """Return the SHA-256 of the program file that *sources* make; it need not be staged."""
         file = self._programs.get(sources.fingerprint)
         return file.sha256 if file else hashlib.sha256(await service.in_thread(self._build, sources)).digest()
 
-    def _stage(self, batch: int, first: int, calls: Sequence[jobs.Call], digest: str) -> jobs.Chunk:
-        try:
-            with _Downloads(self._project) as downloads:
-                made = [self._job(downloads, batch, first + offset, call) for offset, call in enumerate(calls)]
-        except OSError as error:
-            raise errors.ProjectError(
-                f"download hierarchy of {self._project.root}: {error}; submitting needs write access to it"
-            ) from None
-        return jobs.Chunk(first, made, digest, self._template)
+    def _write(self, batch: int, first: int, calls: Sequence[jobs.Call]) -> tuple[list[jobs.Job], bool]:
+        """Return the jobs of *calls*, and whether files were written for them, which may not be durable yet."""
+        with _Downloads(self._project) as downloads:
+            made = [self._job(downloads, batch, number, call) for number, call in enumerate(calls, first)]
+        return made, downloads.has_written
 
     def _job(self, downloads: _Downloads, batch: int, number: int, call: jobs.Call) -> jobs.Job:
         name = f"pyboinc_{batch}_{number}"
@@ -171,12 +180,13 @@ class Stager:
 class _Downloads:
     """The download hierarchy, entered to write files: by paths relative to it, which takes half the time.
 
-    They are durable on leaving. The methods block, and raise OSError.
+    They are not durable yet on leaving. The methods block, and raise OSError.
     """
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._has_written = False
+        self.has_written = False
+        """There are new files."""
 
     def __enter__(self) -> Self:
         self._descriptor = os.open(self._project.download_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -184,8 +194,6 @@ class _Downloads:
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         os.close(self._descriptor)
-        if self._has_written and error is None:
-            durable.sync(self._project.download_dir)
 
     def write(self, name: str, data: bytes) -> str:
         """Write the file *name*; return its ``<file_info>``."""
@@ -203,7 +211,7 @@ class _Downloads:
                 written += os.write(descriptor, data[written:])
         finally:
             os.close(descriptor)
-        self._has_written = True
+        self.has_written = True
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         return (
             f"<file_info>\n    <name>{name}</name>\n    <url>{self._project.download_url}/{path}</url>\n"

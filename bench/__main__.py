@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of which the median is taken (default: 3)")
     parser.add_argument("--directory", type=Path, metavar="DIR", help="work in here, and clear nothing up")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as a table for a page")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it; needs matplotlib")
     options = parser.parse_args(arguments)
     if options.jobs < 1 or options.rounds < 1:
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(report.text(stages, machine), end="")
         if options.json is not None:
             options.json.write_text(report.to_json(stages, machine))
+        if options.markdown is not None:
+            options.markdown.write_text(report.markdown(stages, machine))
         if options.plot is not None:
             report.plot(stages, machine, options.plot)
     except errors.UsageError as error:

@@ -53,7 +53,7 @@ def _create_files(place: Place, _: Sequence[str], count: int) -> float:
     start = time.perf_counter()
     directory = os.open(place.project.download_dir, os.O_RDONLY)
     for number, content in enumerate(data):
-        path = f"{number % 1024:x}/file_{number}"
+        path = f"{number % place.project.fanout:x}/file_{number}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o664, dir_fd=directory)
         os.write(descriptor, content)
         os.close(descriptor)

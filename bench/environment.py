@@ -31,6 +31,8 @@ from database import mariadb
 __all__ = ["Environment", "Opened", "Place", "Settings", "connect", "machine"]
 
 _USER, _PASSWORD = "bench", "bench"
+_FANOUT = 1024
+"""Directories of a hierarchy, as ``make_project`` has it; no more than there are jobs."""
 
 _CONFIG = """\
 <?xml version="1.0" ?>
@@ -39,7 +41,7 @@ _CONFIG = """\
         <long_name>Benchmark</long_name>
         {database}
         <shmem_key>0x1111beec</shmem_key>
-        <uldl_dir_fanout>1024</uldl_dir_fanout>
+        <uldl_dir_fanout>{fanout}</uldl_dir_fanout>
         <dont_generate_upload_certificates>1</dont_generate_upload_certificates>
         <ignore_upload_certificates>1</ignore_upload_certificates>
         <master_url>http://127.0.0.1/bench/</master_url>
@@ -152,11 +154,12 @@ class Environment:
         root = directory / "project"
         for name in ("download", "upload", "keys", "apps", "log", "templates", "cgi-bin"):
             (root / name).mkdir(parents=True)
+        fanout = min(_FANOUT, self.settings.jobs)
         for tree in (root / "download", root / "upload"):
-            for number in range(1024):
+            for number in range(fanout):
                 (tree / f"{number:x}").mkdir()
         if self.settings.database == "sqlite":
-            database = "<database_url>sqlite:project.sqlite</database_url>"
+            database = "<database_url>sqlite:project.sqlite</database_url>\n        <served/>"
         else:
             name = self.new_database()
             database = (
@@ -164,7 +167,7 @@ class Environment:
                 f"        <db_passwd>{_PASSWORD}</db_passwd>\n"
                 f"        <db_host>127.0.0.1:{self.server.port}</db_host>"
             )
-        (root / "config.xml").write_text(_CONFIG.format(root=root, database=database))
+        (root / "config.xml").write_text(_CONFIG.format(root=root, database=database, fanout=fanout))
         (root / projects.OUTPUT_TEMPLATE).write_text(_OUTPUT_TEMPLATE)
         for path, content in self._keys.items():
             (root / "keys" / path).write_bytes(content)
@@ -281,6 +284,7 @@ def connect(project: projects.Project) -> Any:
         database=url.path.lstrip("/"),
         unix_socket=dict(urllib.parse.parse_qsl(url.query)).get("unix_socket"),
         local_infile=True,
+        ssl_disabled=True,
         charset="utf8mb4",
     )
 

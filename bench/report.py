@@ -11,7 +11,7 @@ from typing import Any
 from aioboinc import errors
 from bench.measuring import Kind, Series, Stage
 
-__all__ = ["plot", "text", "to_json"]
+__all__ = ["markdown", "plot", "text", "to_json"]
 
 _COLOURS = {Kind.OURS: "#1f77b4", Kind.BESIDE: "#ff7f0e", Kind.BOUND: "#c7c7c7"}
 _LABELS = {
@@ -24,7 +24,7 @@ _LABELS = {
 def text(stages: Sequence[Stage], machine: Mapping[str, str]) -> str:
     """Return the tables, ratios first, and the machine at the end."""
     blocks = ["\n".join(_table(stage)) for stage in stages]
-    blocks.append("\n".join(f"{name}: {value}" for name, value in machine.items()))
+    blocks.append("\n".join(_machine(machine)))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -41,6 +41,34 @@ def _table(stage: Stage) -> Iterator[str]:
         yield f"  {series.name:{width}}  {series.rate:10,.0f}/s   ({low:,.0f} to {high:,.0f})"
     for figure in stage.figures:
         yield f"  {figure.name}: {figure.value:,.3g} {figure.unit}"
+
+
+def markdown(stages: Sequence[Stage], machine: Mapping[str, str]) -> str:
+    """Return one table of all stages, ready for a page, and the machine below it.
+
+    Ratios are to what a user would take instead only; the bounds are there to be read beside the rates.
+    """
+    lines = ["| stage | | a second | times as fast as |", "|---|---|---|---|"]
+    for stage in stages:
+        name = stage.name
+        for series in stage.series:
+            low, high = min(series.rates), max(series.rates)
+            rate = f"{series.rate:,.0f} ({low:,.0f} to {high:,.0f})"
+            others = [other for other in stage.series if other.kind is Kind.BESIDE and series.is_comparable(other)]
+            ours = series.kind is Kind.OURS
+            ratios = "<br>".join(f"{series.ratio(other):.1f} × {other.name}" for other in others if ours)
+            lines.append(f"| {name} | {series.name} | {rate} | {ratios} |")
+            name = ""
+        for figure in stage.figures:
+            lines.append(f"| {name} | {figure.name} | {figure.value:,.3g} {figure.unit} | |")
+            name = ""
+    sizes = sorted({(stage.jobs, stage.database) for stage in stages})
+    jobs = " and ".join(f"{count:,} jobs, {database}" for count, database in sizes)
+    return "\n".join((*lines, "", f"{jobs}.", "", *_machine(machine))) + "\n"
+
+
+def _machine(machine: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {value}" for name, value in machine.items()]
 
 
 def to_json(stages: Sequence[Stage], machine: Mapping[str, str]) -> str:
@@ -84,7 +112,9 @@ def plot(stages: Sequence[Stage], machine: Mapping[str, str], path: Path) -> Non
             _bar(axis, place, series)
         axis.set_yticks(range(len(stage.series)), [series.name for series in stage.series])
         axis.invert_yaxis()
-        axis.set_title(f"{stage.name}: {stage.jobs:,} jobs, {stage.database}; a second", loc="left", fontsize=10)
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+        title = f"{stage.name}: jobs a second ({stage.jobs:,} jobs, {stage.database})"
+        axis.set_title(title, loc="left", fontsize=10, fontweight="bold")
         axis.margins(x=0.12)
         axis.spines[["top", "right"]].set_visible(False)
     kinds = {series.kind for stage in drawn for series in stage.series}

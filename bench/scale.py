@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bench import handling, jobs, measuring, passes, stand_in
-from bench.environment import Environment
+from bench.environment import Environment, Settings
 from bench.measuring import Figure, Kind, Series
 
 __all__ = ["run", "walk"]
@@ -26,7 +26,7 @@ async def run(environment: Environment) -> measuring.Stage:
     small = max(1, large // _PART)
     series: list[Series] = []
     figures: list[Figure] = []
-    walks = {count: await _in_process(settings.database, count) for count in (small, large)}
+    walks = {count: await _in_process(settings, count) for count in (small, large)}
     for stage, taken in walks[large].items():
         ratio = (taken["seconds"] / large) / (walks[small][stage]["seconds"] / small)
         series += [
@@ -53,6 +53,7 @@ async def walk(environment: Environment) -> dict[str, dict[str, float]]:
             seconds = time.perf_counter() - start
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             walked[stage] = {"seconds": seconds, "memory": memory}
+            print(f"  {count:,} jobs: {stage}: {count / seconds:,.0f}/s", file=sys.stderr, flush=True)
 
         await timed("submission", lambda: jobs.submit(place, opened, count))
         await stand_in.execute(place, opened)
@@ -63,9 +64,12 @@ async def walk(environment: Environment) -> dict[str, dict[str, float]]:
     return walked
 
 
-async def _in_process(database: str, count: int) -> dict[str, dict[str, float]]:
+async def _in_process(settings: Settings, count: int) -> dict[str, dict[str, float]]:
+    options = ["--jobs", str(count), "--database", settings.database]
+    if settings.directory is not None:
+        options += ["--directory", str(settings.directory)]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench", "walk", "--jobs", str(count), "--database", database),
+        *(sys.executable, "-m", "bench", "walk", *options),
         cwd=Path(__file__).parents[1],
         stdout=asyncio.subprocess.PIPE,
     )

@@ -49,8 +49,7 @@ class Submissions:
                 await self._check_done(tx, batch, njobs, chunk.digest)
                 return
             await tx.execute(self._sql["njobs"], {"batch": batch, "njobs": njobs})
-            newest = await tx.fetch_one(self._sql["newest"], {"batch": batch})
-            assert newest is not None
+            newest = None if chunk.template is None else await tx.fetch_one(self._sql["newest"], {"batch": batch})
             columns = await tx.columns("workunit")
             for options, alike in itertools.groupby(chunk.jobs, key=operator.attrgetter("options")):
                 constants = _workunit(options, batch, appid, now, first_pass=chunk.template is None)
@@ -58,7 +57,7 @@ class Submissions:
                     _insert("workunit", columns, constants, ("name", "xml_doc")),
                     [{"name": job.name, "xml_doc": job.xml_doc.encode()} for job in alike],
                 )
-            if chunk.template is not None:
+            if chunk.template is not None and newest is not None:
                 most = max(job.options.target_nresults or 1 for job in chunk.jobs)
                 await results.insert_first(tx, chunk.template, most=most, batch=batch, after=newest["id"], now=now)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+STAGES = ["submission", "transition", "validation", "assimilation", "handling"]
 
 
 def bench(*options):
@@ -31,19 +32,19 @@ def database(request):
     return request.param
 
 
-@pytest.mark.parametrize("stage", ["submission", "transition", "validation", "assimilation", "handling"])
-def test_stage(stage, database, tmp_path):
+def test_stages(database, tmp_path):
     report = tmp_path / "report.json"
-    text = bench(stage, "--jobs", 20, "--rounds", 2, "--database", database, "--json", report)
-    assert text.startswith(f"{stage}: 20 jobs, {database}, 2 rounds\n")
+    text = bench(*STAGES, "--jobs", 20, "--rounds", 2, "--database", database, "--json", report)
     document = json.loads(report.read_text())
-    (measured,) = document["stages"]
     assert document["machine"]["file system"]
-    assert measured["series"]
-    for series in measured["series"]:
-        assert series["name"] in text
-        assert len(series["seconds"]) == 2
-        assert series["median_rate"] > 0
+    assert [stage["name"] for stage in document["stages"]] == STAGES
+    for stage in document["stages"]:
+        assert f"{stage['name']}: 20 jobs, {database}, 2 rounds\n" in text
+        assert stage["series"]
+        for series in stage["series"]:
+            assert series["name"] in text
+            assert len(series["seconds"]) == 2
+            assert series["median_rate"] > 0
 
 
 def test_scale():
@@ -58,9 +59,15 @@ def test_end_to_end():
     assert "first handle_result" in text
 
 
-def test_plot(tmp_path):
+def test_markdown_and_plot(tmp_path):
     pytest.importorskip("matplotlib")
-    bench("handling", "--jobs", 5, "--rounds", 1, "--plot", tmp_path / "plot.png")
+    options = ("--jobs", 5, "--rounds", 1, "--markdown", tmp_path / "table.md", "--plot", tmp_path / "plot.png")
+    text = bench("handling", *options)
+    table = (tmp_path / "table.md").read_text()
+    assert table.startswith(
+        "| stage | | a second | times as fast as |\n|---|---|---|---|\n| handling | aioboinc, new/"
+    )
+    assert table.rpartition("\n\n")[2].strip() in text
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 

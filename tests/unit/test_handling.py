@@ -91,6 +91,17 @@ async def test_an_output_published_twice_is_handled_once(directory, master):
     assert os.listdir(directory.new) == []
 
 
+async def test_a_second_link_to_a_handled_output_goes_away(directory, master):
+    handled = handle(directory, master.handle_result)
+    publish(directory, 3, "x")
+    await handled.drain(nothing)
+    os.link(directory.old / f"pyboinc_{BATCH}_3", directory.new / f"pyboinc_{BATCH}_3")
+    assert await handled.drain(nothing) == 1
+    assert await handled.drain(nothing) == 0
+    assert master.outputs == ["x"]
+    assert os.listdir(directory.new) == []
+
+
 async def test_foreign_files_are_left_alone(directory, master):
     for name in (f"pyboinc_{BATCH + 1}_0", "notes.txt", f"pyboinc_{BATCH}_1.tmp", f"pyboinc_{BATCH}_٣"):
         (directory.new / name).write_bytes(b"")
