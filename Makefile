@@ -4,8 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What the tests run for real: Debian's MariaDB server, without a service of its own, and stock BOINC client.
-PACKAGES := mariadb-server-core mariadb-client-core boinc-client
+# What the tests run for real: Debian's MariaDB server, without a service of its own, stock BOINC client, and browser.
+PACKAGES := mariadb-server-core mariadb-client-core boinc-client chromium
 
 .PHONY: demo test lint packages clean
 

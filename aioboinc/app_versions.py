@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from aioboinc import errors, keys, project, python_bundle, runtime_archive
+from aioboinc import errors, keys, project, python_bundle, runtime_archive, windows_launcher
 
 __all__ = [
     "PLATFORMS",
@@ -25,12 +25,10 @@ __all__ = [
     "document",
     "files",
     "is_ours",
-    "is_placed",
     "is_signed",
     "kept_bundle",
     "label",
     "names",
-    "place",
     "public_key",
     "version_xml",
 ]
@@ -55,19 +53,27 @@ class Platform:
     friendly_name: str
     """As in the ``project.xml`` that BOINC's ``make_project`` writes."""
     launcher: str
-    """The launcher among `runtime_archive.files`."""
+    """The main program among `runtime_archive.files`."""
+
+    @property
+    def is_windows(self) -> bool:
+        return self.name.startswith("windows")
 
 
 PLATFORMS: Mapping[str, Platform] = MappingProxyType(
     {
-        name: Platform(name, friendly_name, "launcher.bat" if name.startswith("windows") else "launcher.sh")
-        for name, friendly_name in (
-            ("x86_64-pc-linux-gnu", "Linux running on an AMD x86_64 or Intel EM64T CPU"),
-            ("aarch64-unknown-linux-gnu", "Linux running on ARM64"),
-            ("x86_64-apple-darwin", "Intel 64-bit Mac OS 10.5 or later"),
-            ("arm64-apple-darwin", "Mac OS running on ARM"),
-            ("windows_x86_64", "Microsoft Windows running on an AMD x86_64 or Intel EM64T CPU"),
-            ("windows_arm64", "Microsoft Windows running on ARM 64-bit"),
+        name: Platform(name, friendly_name, launcher)
+        for name, launcher, friendly_name in (
+            ("x86_64-pc-linux-gnu", "launcher.sh", "Linux running on an AMD x86_64 or Intel EM64T CPU"),
+            ("aarch64-unknown-linux-gnu", "launcher.sh", "Linux running on ARM64"),
+            ("x86_64-apple-darwin", "launcher.sh", "Intel 64-bit Mac OS 10.5 or later"),
+            ("arm64-apple-darwin", "launcher.sh", "Mac OS running on ARM"),
+            (
+                "windows_x86_64",
+                "launcher_x86_64.exe",
+                "Microsoft Windows running on an AMD x86_64 or Intel EM64T CPU",
+            ),
+            ("windows_arm64", "launcher_arm64.exe", "Microsoft Windows running on ARM 64-bit"),
         )
     }
 )
@@ -84,6 +90,8 @@ class File:
     """In the slot directory; None for the main program."""
     data: bytes
     executable: bool = False
+    copied: bool = False
+    """It is copied into the slot directory; otherwise a text there says where it is."""
 
     @property
     def is_main_program(self) -> bool:
@@ -110,13 +118,18 @@ def files(platform: Platform, key: bytes, bundle: python_bundle.Bundle | None = 
     version = runtime_archive.VERSION
     launcher = runtime[platform.launcher]
     suffix = os.path.splitext(platform.launcher)[1]
+    launcher_name = f"pyboinc_launcher_{version}"
     found = [
-        File(_name(f"pyboinc_launcher_{version}", launcher, suffix), None, launcher, executable=True),
+        File(_name(launcher_name, launcher, suffix), None, launcher, executable=True),
         _file(f"{_RUNTIME}_{version}", _RUNTIME, runtime[runtime_archive.ARCHIVE], ".zip"),
         _file(_KEY, _KEY, key, ".json"),
     ]
+    if platform.is_windows:
+        batch_file = runtime["launcher.bat"]
+        name = _name(launcher_name, batch_file, ".bat")
+        found.append(File(name, windows_launcher.BATCH_FILE, batch_file, copied=True))
     if bundle is not None:
-        suffix = ".exe" if platform.name.startswith("windows") else ""
+        suffix = ".exe" if platform.is_windows else ""
         name = f"{_PYTHON}_{platform.name}"
         executable = File(_name(name, bundle.executable, suffix), _PYTHON, bundle.executable, executable=True)
         found += [executable, _file(name, _PYTHON_FILES, bundle.archive, ".tar.gz")]
@@ -138,6 +151,7 @@ def version_xml(files: Sequence[File]) -> str:
         f"        <physical_name>{file.name}</physical_name>\n"
         + ("        <main_program/>\n" if file.is_main_program else "")
         + (f"        <logical_name>{file.open_name}</logical_name>\n" if file.open_name else "")
+        + ("        <copy_file/>\n" if file.copied else "")
         + "    </file>\n"
         for file in files
     ]
@@ -161,6 +175,7 @@ def document(
     references = [
         f"<file_ref>\n    <file_name>{file.name}</file_name>\n"
         + (f"    <open_name>{file.open_name}</open_name>\n" if file.open_name else "")
+        + ("    <copy_file/>\n" if file.copied else "")
         + ("    <main_program/>\n" if file.is_main_program else "")
         + "</file_ref>\n"
         for file in files
@@ -173,7 +188,7 @@ def document(
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether a file in a download directory has a name that `files` gives, or `place` on the way there."""
+    """Tell whether a file in a download directory has a name that `files` gives, if only for a moment."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -221,25 +236,3 @@ def _signatures(xml_doc: str) -> dict[str, str]:
 
 def _md5(file: File) -> str:
     return hashlib.md5(file.data, usedforsecurity=False).hexdigest()
-
-
-def place(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file whole or not at all, unless it is there with this content. Blocks; raises OSError."""
-    if is_placed(path, data, mode):
-        return
-    temporary = path.with_name(f".{path.name}.new")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        os.fchmod(file.fileno(), mode)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def is_placed(path: Path, data: bytes, mode: int = 0o644) -> bool:
-    """Tell whether `place` has nothing to do. Blocks; raises OSError."""
-    try:
-        with open(path, "rb") as file:
-            return os.fstat(file.fileno()).st_mode & mode == mode and file.read() == data
-    except FileNotFoundError:
-        return False

@@ -9,7 +9,7 @@ from typing import Any
 from aioboinc import codec, models
 from aioboinc.store.assimilations import Execution
 
-__all__ = ["describe_exit", "report"]
+__all__ = ["describe_error", "describe_exit", "report", "written"]
 
 _STDERR_BYTES = 4096
 _CLIENT_MESSAGE = re.compile(r"<message>\s*(.*?)\s*</message>", re.DOTALL)
@@ -90,6 +90,23 @@ def describe_exit(exit_status: int) -> str:
     return f"exit status {exit_status}" + (f" ({words})" if words else "")
 
 
+def describe_error(exit_status: int, stderr_out: str) -> str:
+    """Return why an execution has failed: its exit status, and what the runtime or the client says of it."""
+    stderr = written(stderr_out)
+    said = [line[len(_OF_SLAVE) :] for line in stderr.splitlines() if line.startswith(_OF_SLAVE)]
+    said = said or [message[1] for message in _CLIENT_MESSAGE.finditer(stderr_out)]
+    words = describe_exit(exit_status)
+    return f"{words}: {said[-1]}" if said else words
+
+
+def written(stderr_out: str) -> str:
+    """Return the end of what the slave wrote to stderr; clients wrap that in XML."""
+    if "<![CDATA[" in stderr_out and "<stderr_txt>" not in stderr_out:
+        return ""
+    text = stderr_out.rpartition("<stderr_txt>")[2].partition("</stderr_txt>")[0]
+    return text.strip().encode()[-_STDERR_BYTES:].decode("utf-8", "ignore")
+
+
 def report(job: str, error_mask: int, executions: Iterable[Execution], reason: str = "") -> bytes:
     """Return the file that is published for the workunit *job*, which has failed.
 
@@ -119,29 +136,17 @@ def _reason(error_mask: int, results: Sequence[dict[str, Any]]) -> str:
 
 def _result(execution: Execution) -> dict[str, Any]:
     text = (execution.stderr or b"").decode("utf-8", "replace")
-    stderr = _tail(text)
     return {
         "name": execution.name,
-        "reason": _result_reason(execution, stderr, text),
+        "reason": _result_reason(execution, text),
         "exit_status": execution.exit_status,
-        "stderr": stderr,
+        "stderr": written(text),
     }
 
 
-def _result_reason(execution: Execution, stderr: str, text: str) -> str:
+def _result_reason(execution: Execution, stderr_out: str) -> str:
     if execution.outcome == models.Outcome.SUCCESS:
         return _VALIDATE_STATES.get(execution.validate_state, "")
     if execution.outcome != models.Outcome.CLIENT_ERROR:
         return _OUTCOMES.get(execution.outcome, f"outcome {execution.outcome}")
-    said = [line[len(_OF_SLAVE) :] for line in stderr.splitlines() if line.startswith(_OF_SLAVE)]
-    said = said or [message[1] for message in _CLIENT_MESSAGE.finditer(text)]
-    words = describe_exit(execution.exit_status)
-    return f"{words}: {said[-1]}" if said else words
-
-
-def _tail(text: str) -> str:
-    """Return the end of what the slave wrote; clients wrap that in XML."""
-    if "<![CDATA[" in text and "<stderr_txt>" not in text:
-        return ""
-    text = text.rpartition("<stderr_txt>")[2].partition("</stderr_txt>")[0]
-    return text.strip().encode()[-_STDERR_BYTES:].decode("utf-8", "ignore")
+    return describe_error(execution.exit_status, stderr_out)

@@ -14,7 +14,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
 
-from aioboinc import archive
+from aioboinc import archive, windows_launcher
 
 __all__ = ["ARCHIVE", "VERSION", "build", "digest", "files", "version_num"]
 
@@ -64,8 +64,13 @@ def build() -> bytes:
 
 @functools.cache
 def files() -> Mapping[str, bytes]:
-    """Return the files of an application version by name: archive and launchers. Blocks the first time."""
+    """Return the files of application versions by name: archive and launchers. Blocks the first time.
+
+    Raises `errors.UsageError` if a package is not installed as a whole.
+    """
     launchers = {file.name: _text(file) for file in _runtime().iterdir() if file.name.endswith(_LAUNCHERS)}
+    for processor in windows_launcher.STUBS:
+        launchers[f"launcher_{processor}.exe"] = windows_launcher.build(processor)
     return MappingProxyType({ARCHIVE: build(), **dict(sorted(launchers.items()))})
 
 

@@ -2,8 +2,9 @@
 rem Finds a Python for the job and runs the runtime with it (Windows). It is run in the slot directory, with the
 rem arguments of the workunit's command line; the runtime ignores others in front of them.
 rem
-rem The client can't start this file itself: it names the main program by a relative path with slashes, in which
-rem cmd.exe sees options. A main program that it can start is any .exe that runs "cmd /d /c" with this file.
+rem The client starts an executable, the app version's main program; that has cmd.exe run this file, with the path of
+rem the executable in front of the arguments. (The client can't start this file itself: it names the main program by a
+rem relative path with slashes, in which cmd.exe sees options.)
 rem
 rem Names in the slot: pyboinc_runtime, the runtime's archive. If the app version brings an interpreter along:
 rem pyboinc_python, its executable, and pyboinc_python_files, a tar or zip archive of what belongs to it.

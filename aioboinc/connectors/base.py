@@ -73,14 +73,16 @@ class Transient(Exception):
     """An error that ends a transaction and is no fault of it: it is rolled back and run again.
 
     ``final`` is what the caller gets if that still fails *patience* seconds after the first time; *lost* says that
-    the connection is gone. It never leaves the connectors; code inside a transaction must let it pass.
+    the connection is gone. That is logged, and with *warn* other errors too. It never leaves the connectors; code
+    inside a transaction must let it pass.
     """
 
-    def __init__(self, final: errors.DatabaseError, *, patience: float, lost: bool) -> None:
+    def __init__(self, final: errors.DatabaseError, *, patience: float, lost: bool, warn: bool = False) -> None:
         super().__init__(str(final))
         self.final = final
         self.patience = patience
         self.lost = lost
+        self.warn = warn or lost
 
 
 class Transaction(abc.ABC):
@@ -191,7 +193,9 @@ class Connector(abc.ABC):
     ) -> None:
         """Close all connections. What is still under way is rolled back."""
 
-    async def run(self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True) -> T:
+    async def run(
+        self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, brief: bool = False
+    ) -> T:
         """Await *work* in a transaction that may write, and commit; return what *work* returned.
 
         Exceptions and cancellation roll back. After a deadlock, a lock time-out, a busy file or a lost connection
@@ -200,15 +204,20 @@ class Connector(abc.ABC):
 
         If not *durable*, a power cut may undo it, but nothing that was durable and came before (SQLite only: with
         MySQL, that is a setting of the server). Raises `errors.DatabaseError` if trying again has not helped.
-        """
-        return await self._persist(functools.partial(self._write, work, durable))
 
-    async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        *brief* work awaits nothing but its statements, and uses nothing that may change meanwhile: it may run in
+        another thread. SQLite does all of it there in one go, for to change threads costs more than most statements.
+        """
+        write = self._write_brief if brief else self._write
+        return await self._persist(functools.partial(write, work, durable))
+
+    async def read(self, work: Callable[[Transaction], Awaitable[T]], *, brief: bool = False) -> T:
         """Await *work*, which may only read; return what it returned. It does not wait for writers.
 
-        Each statement sees what was committed when it began. After a lost connection *work* runs again.
+        Each statement sees what was committed when it began. After a lost connection *work* runs again. *brief* is
+        as for `run`.
         """
-        return await self._persist(functools.partial(self._read, work))
+        return await self._persist(functools.partial(self._read_brief if brief else self._read, work))
 
     async def script(self, statements: Sequence[str]) -> None:
         """Execute *statements* without parameters, such as those that make tables."""
@@ -230,6 +239,12 @@ class Connector(abc.ABC):
     @abc.abstractmethod
     async def _read(self, work: Callable[[Transaction], Awaitable[T]]) -> T: ...
 
+    async def _write_brief(self, work: Callable[[Transaction], Awaitable[T]], durable: bool) -> T:
+        return await self._write(work, durable)
+
+    async def _read_brief(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await self._read(work)
+
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Await *attempt* until it does not fail with `Transient`, or patience is at an end."""
         task = asyncio.current_task()
@@ -249,7 +264,7 @@ class Connector(abc.ABC):
                     since = now if since is None else since
                     if now - since >= error.patience:
                         raise error.final from error.__cause__
-                    if error.lost and not warned:
+                    if error.warn and not warned:
                         warned = True
                         _log.warning("%s - trying again for %d s", error, error.patience)
                 await self._timing.sleep(backoff.next())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import sqlite3
 import threading
@@ -92,17 +93,30 @@ class SQLiteConnector(base.Connector):
 
     async def _write(self, work: Callable[[base.Transaction], Awaitable[T]], durable: bool) -> T:
         async with self._transaction(self._writers) as transaction:
-            if durable != self._durable:
-                self._durable = durable
-                await transaction.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            await transaction.execute("BEGIN IMMEDIATE")
-            result = await work(transaction)
-            await transaction.execute("COMMIT")
+            return await self._committed(work, durable, transaction)
+
+    async def _committed(
+        self, work: Callable[[base.Transaction], Awaitable[T]], durable: bool, transaction: base.Transaction
+    ) -> T:
+        if durable != self._durable:
+            self._durable = durable
+            await transaction.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        await transaction.execute("BEGIN IMMEDIATE")
+        result = await work(transaction)
+        await transaction.execute("COMMIT")
         return result
 
     async def _read(self, work: Callable[[base.Transaction], Awaitable[T]]) -> T:
         async with self._transaction(self._readers) as transaction:
             return await work(transaction)
+
+    async def _write_brief(self, work: Callable[[base.Transaction], Awaitable[T]], durable: bool) -> T:
+        async with self._transaction(self._writers) as transaction:
+            return await transaction.at_once(functools.partial(self._committed, work, durable))
+
+    async def _read_brief(self, work: Callable[[base.Transaction], Awaitable[T]]) -> T:
+        async with self._transaction(self._readers) as transaction:
+            return await transaction.at_once(work)
 
     @contextlib.asynccontextmanager
     async def _transaction(self, free: _Connections) -> AsyncIterator[_Transaction]:
@@ -168,21 +182,56 @@ def _join(connection: aiosqlite.Connection) -> None:
     thread.join()
 
 
-class _Transaction(base.Transaction):
-    def __init__(self, connector: SQLiteConnector, connection: aiosqlite.Connection) -> None:
-        super().__init__(connector)
+class _Direct:
+    """What `_Transaction` wants of a connection, in the connection's own thread: nothing of it waits."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
+    async def execute(self, sql: str, params: Any) -> sqlite3.Cursor:
+        return self._connection.execute(sql, params)
+
+    async def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
+        return self._connection.executemany(sql, rows)
+
+    async def execute_fetchall(self, sql: str, params: Any) -> Iterable[Any]:
+        return self._connection.execute(sql, params).fetchall()
+
+
+def _run_through(work: Callable[[base.Transaction], Awaitable[T]], transaction: base.Transaction) -> T:
+    """Return what *work* returns, without an event loop."""
+    steps = work(transaction).__await__()
+    try:
+        next(steps)
+    except StopIteration as end:
+        return cast(T, end.value)
+    raise RuntimeError("brief work must await nothing but its statements")
+
+
+class _Transaction(base.Transaction):
+    def __init__(self, connector: SQLiteConnector, connection: aiosqlite.Connection | _Direct) -> None:
+        super().__init__(connector)
+        self._connection: Any = connection
+
+    async def at_once(self, work: Callable[[base.Transaction], Awaitable[T]]) -> T:
+        """Await *work*, which awaits nothing but its statements, in the connection's thread."""
+        direct = _Transaction(cast(SQLiteConnector, self._connector), _Direct(self._connection._conn))
+        try:
+            # aiosqlite has no other way to run a function in its thread.
+            return cast(T, await self._connection._execute(_run_through, work, direct))
+        finally:
+            direct.end()
+
     async def execute(self, sql: str, params: Mapping[str, Any] = {}) -> int:
-        cursor = await self._call(self._connection.execute, *_expanded(sql, params))
+        cursor: sqlite3.Cursor = await self._call(self._connection.execute, *_expanded(sql, params))
         return max(cursor.rowcount, 0)
 
     async def insert(self, sql: str, params: Mapping[str, Any] = {}) -> int:
-        cursor = await self._call(self._connection.execute, *_expanded(sql, params))
+        cursor: sqlite3.Cursor = await self._call(self._connection.execute, *_expanded(sql, params))
         return (cursor.lastrowid or 0) if cursor.rowcount > 0 else 0
 
     async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        cursor = await self._call(self._connection.executemany, sql, rows)
+        cursor: sqlite3.Cursor = await self._call(self._connection.executemany, sql, rows)
         return max(cursor.rowcount, 0)
 
     async def fetch_all(self, sql: str, params: Mapping[str, Any] = {}) -> list[base.Row]:

@@ -40,8 +40,12 @@ class Daemons:
         appid: int,
         policy: validation.Policy,
         on_transition: Collection[asyncio.Event] = (),
+        pace: service.Pace | None = None,
     ) -> None:
-        """Start all in *tasks*. The events *on_transition* are set when there may be new results to send."""
+        """Start all in *tasks*. The events *on_transition* are set when there may be new results to send.
+
+        With a *pace*, the passes of each are kept apart.
+        """
         held = assimilation.Held()
         stopped = self._stop.is_set
 
@@ -69,7 +73,7 @@ class Daemons:
         ):
             backoff = service.Backoff(*POLL)
             self._tasks.append(
-                tasks.create_task(service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff))
+                tasks.create_task(service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff, pace=pace))
             )
 
     async def end(self) -> None:

@@ -1,14 +1,14 @@
 """The scheduler RPC's request: from the bytes that a client sends to typed values, or to a refusal.
 
-What clients send is almost XML: some of their elements hold text as it is. Those are cut out first; a parser
-without entities and document types reads the rest, up to a depth and a number of elements.
+What clients send is almost XML: some of their elements hold text as it is. Those are cut out first, with those that do
+not matter; a parser without entities and document types reads the rest, up to a depth and a number of elements.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -27,10 +27,19 @@ _MAX_TEXT = 254
 """Characters of a column of text in BOINC's tables, and of a result's name with some room."""
 _MAX_BLOB = 65_535
 """Bytes of a blob in BOINC's tables."""
-_RAW = re.compile(r"<(stderr_out|msg_from_host|client_opaque|time_stats_log|job_log)>")
+_PREFERENCES = "working_global_preferences"
+_RAW = re.compile(
+    rf"<(stderr_out|{_PREFERENCES}|app_versions|msg_from_host|client_opaque|time_stats_log|job_log)>"
+)
+"""Elements whose content is text as it is, or of which little or nothing is read."""
+_SECTIONS = {"host_info", "time_stats", "net_stats", "disk_usage"}
+"""Elements whose children are values."""
 _BARE_AMPERSAND = re.compile(r"&(?!(?:lt|gt|amp|quot|apos|#\d{1,6}|#x[0-9a-fA-F]{1,5});)")
-_CONTROLS = dict.fromkeys({*range(32), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000)} - {9, 10, 13})
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _KEY = re.compile(rb"<authenticator>\s*([^<>\s]{1,254})\s*</authenticator>")
+
+
+Values = Mapping[str, str | None]
 
 
 class BadRequest(ValueError):
@@ -84,31 +93,32 @@ def peek_account_key(start: bytes) -> str:
 def parse(body: bytes) -> Request:
     """Read a request. Raises `BadRequest`."""
     text, raw = _cut_out(body.decode("utf-8", "replace"))
-    root = _parse(_BARE_AMPERSAND.sub("&amp;", text.translate(_CONTROLS)))
+    root = _parse(_BARE_AMPERSAND.sub("&amp;", _CONTROLS.sub("", text)))
     if root.tag != "scheduler_request":
         raise BadRequest("no start tag")
-    wants_work = not _flag(root, "dont_send_work")
+    values = _values(root)
+    wants_work = not _flag(values, "dont_send_work")
     others = root.find("other_results")
-    preferences = root.find("working_global_preferences/global_preferences")
+    preferences = _raw(raw, values, _PREFERENCES)
     return Request(
-        account_key=_text(root, "authenticator"),
-        hostid=_integer(root, "hostid"),
-        rpc_seqno=_integer(root, "rpc_seqno"),
-        platforms=_platforms(root),
-        code_sign_key=_text(root, "code_sign_key", 4096),
-        cpu_seconds=_number(root, "cpu_req_secs") if wants_work else 0.0,
-        cpu_instances=_number(root, "cpu_req_instances") if wants_work else 0.0,
-        shares_machine=_flag(root, "allow_multiple_clients"),
-        host_cpid=_text(root, "host_info/host_cpid"),
-        host=_host(root),
-        disk_share=_number(root, "disk_usage/d_project_share"),
+        account_key=_text(values, "authenticator"),
+        hostid=_integer(values, "hostid"),
+        rpc_seqno=_integer(values, "rpc_seqno"),
+        platforms=_platforms(root, values),
+        code_sign_key=_text(values, "code_sign_key", 4096),
+        cpu_seconds=_number(values, "cpu_req_secs") if wants_work else 0.0,
+        cpu_instances=_number(values, "cpu_req_instances") if wants_work else 0.0,
+        shares_machine=_flag(values, "allow_multiple_clients"),
+        host_cpid=_text(values, "host_info/host_cpid"),
+        host=_host(values),
+        disk_share=_number(values, "disk_usage/d_project_share"),
         ncpus_fraction=_fraction(preferences, "max_ncpus_pct"),
         memory_fraction=max(
             _fraction(preferences, "ram_max_used_busy_pct"), _fraction(preferences, "ram_max_used_idle_pct")
         ),
         reports=_reports(root, raw),
-        in_progress=None if others is None else frozenset(_text(other, "name") for other in others),
-        has_messages=root.find("msg_from_host") is not None,
+        in_progress=None if others is None else frozenset(_text(_children(other), "name") for other in others),
+        has_messages="msg_from_host" in values,
     )
 
 
@@ -171,9 +181,30 @@ def _parse(text: str) -> ElementTree.Element:
     return root
 
 
-def _platforms(root: ElementTree.Element) -> Sequence[str]:
-    others = (_text(platform, "name") for platform in root.iterfind("alt_platform"))
-    return tuple(dict.fromkeys(filter(None, (_text(root, "platform_name"), *others))))
+def _values(root: ElementTree.Element) -> Values:
+    """Return the texts of a request's elements by their names, those in sections as ``section/name``."""
+    values: dict[str, str | None] = {}
+    for child in root:
+        values.setdefault(child.tag, child.text)
+        if child.tag in _SECTIONS:
+            for value in child:
+                values.setdefault(f"{child.tag}/{value.tag}", value.text)
+    return values
+
+
+def _children(element: ElementTree.Element) -> Values:
+    return {child.tag: child.text for child in element}
+
+
+def _raw(raw: Sequence[str], values: Values, name: str) -> str:
+    """Return what was cut out of the element *name*."""
+    number = _text(values, name)
+    return raw[int(number)] if number.isdecimal() and int(number) < len(raw) else ""
+
+
+def _platforms(root: ElementTree.Element, values: Values) -> Sequence[str]:
+    others = (_text(_children(platform), "name") for platform in root.iterfind("alt_platform"))
+    return tuple(dict.fromkeys(filter(None, (_text(values, "platform_name"), *others))))
 
 
 def _reports(root: ElementTree.Element, raw: Sequence[str]) -> Sequence[scheduling.Report]:
@@ -183,19 +214,19 @@ def _reports(root: ElementTree.Element, raw: Sequence[str]) -> Sequence[scheduli
 
 
 def _report(result: ElementTree.Element, raw: Sequence[str]) -> scheduling.Report:
-    stderr = _text(result, "stderr_out")
+    values = _children(result)
     return scheduling.Report(
-        name=_text(result, "name"),
-        client_state=_client_state(_integer(result, "state")),
-        exit_status=_integer(result, "exit_status"),
-        cpu_time=_number(result, "final_cpu_time"),
-        elapsed_time=_number(result, "final_elapsed_time"),
-        app_version_num=_integer(result, "app_version_num"),
+        name=_text(values, "name"),
+        client_state=_client_state(_integer(values, "state")),
+        exit_status=_integer(values, "exit_status"),
+        cpu_time=_number(values, "final_cpu_time"),
+        elapsed_time=_number(values, "final_elapsed_time"),
+        app_version_num=_integer(values, "app_version_num"),
         xml_doc_out=_clipped("".join(map(_file_info, result.iterfind("file_info")))),
-        stderr_out=_clipped(raw[int(stderr)].strip()) if stderr.isdecimal() and int(stderr) < len(raw) else "",
-        peak_working_set_size=_number(result, "final_peak_working_set_size"),
-        peak_swap_size=_number(result, "final_peak_swap_size"),
-        peak_disk_usage=_number(result, "final_peak_disk_usage"),
+        stderr_out=_clipped(_raw(raw, values, "stderr_out").strip()),
+        peak_working_set_size=_number(values, "final_peak_working_set_size"),
+        peak_swap_size=_number(values, "final_peak_swap_size"),
+        peak_disk_usage=_number(values, "final_peak_disk_usage"),
     )
 
 
@@ -208,20 +239,22 @@ def _client_state(number: int) -> models.ClientState:
 
 def _file_info(element: ElementTree.Element) -> str:
     """Write a ``<file_info>`` as the client does."""
-    names = ("name", "nbytes", "max_nbytes", "md5_cksum", "upload_url")
-    values = ((name, _escaped(_text(element, name))) for name in names)
-    return f"<file_info>{''.join(f'<{name}>{value}</{name}>' for name, value in values if value)}</file_info>"
+    values = _children(element)
+    texts = ((name, _escaped(_text(values, name))) for name in _FILE_INFO)
+    return f"<file_info>{''.join(f'<{name}>{text}</{name}>' for name, text in texts if text)}</file_info>"
 
 
 def _clipped(text: str) -> str:
     """Return the end of *text*, as much as fits a blob, without control characters."""
-    data = text.translate(_CONTROLS).encode()
+    data = _CONTROLS.sub("", text).encode()
     return data[-_MAX_BLOB:].decode("utf-8", "ignore")
 
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
+
+_FILE_INFO = ("name", "nbytes", "max_nbytes", "md5_cksum", "upload_url")
 
 # Columns of the table host, and where in a request their values are.
 _HOST_TEXTS = {
@@ -256,45 +289,39 @@ _HOST_NUMBERS = {
 }
 
 
-def _host(root: ElementTree.Element) -> Mapping[str, int | float | str]:
-    host: dict[str, int | float | str] = {}
-    readers: tuple[tuple[Mapping[str, str], Callable[[ElementTree.Element, str], int | float | str]], ...] = (
-        (_HOST_TEXTS, _text),
-        (_HOST_INTEGERS, _integer),
-        (_HOST_NUMBERS, _number),
-    )
-    for columns, read in readers:
-        host.update((column, read(root, path)) for column, path in columns.items())
+def _host(values: Values) -> Mapping[str, int | float | str]:
+    host: dict[str, int | float | str] = {column: _text(values, path) for column, path in _HOST_TEXTS.items()}
+    host.update((column, _integer(values, path)) for column, path in _HOST_INTEGERS.items())
+    host.update((column, _number(values, path)) for column, path in _HOST_NUMBERS.items())
     host["p_ncpus"] = max(1, int(host["p_ncpus"]))
-    version = (_text(root, f"core_client_{part}") for part in ("major_version", "minor_version", "release"))
-    host["misc"] = f'{{"client_version": "{".".join(re.sub("[^0-9]", "", part) for part in version)}"}}'
+    version = (_integer(values, f"core_client_{part}") for part in ("major_version", "minor_version", "release"))
+    host["misc"] = f'{{"client_version": "{".".join(map(str, version))}"}}'
     return host
 
 
-def _text(element: ElementTree.Element, path: str, limit: int = _MAX_TEXT) -> str:
-    return (element.findtext(path) or "").strip()[:limit]
+def _text(values: Values, name: str, limit: int = _MAX_TEXT) -> str:
+    return (values.get(name) or "").strip()[:limit]
 
 
-def _integer(element: ElementTree.Element, path: str) -> int:
-    number = int(_number(element, path))
-    return max(-(2**31), min(number, 2**31 - 1))
+def _integer(values: Values, name: str) -> int:
+    return max(-(2**31), min(int(_number(values, name)), 2**31 - 1))
 
 
-def _number(element: ElementTree.Element, path: str) -> float:
+def _number(values: Values, name: str) -> float:
     try:
-        number = float(_text(element, path))
+        number = float(values.get(name) or 0)
     except ValueError:
         return 0.0
     return number if math.isfinite(number) else 0.0
 
 
-def _flag(element: ElementTree.Element, path: str) -> bool:
+def _flag(values: Values, name: str) -> bool:
     """Read a boolean as BOINC does: ``<name/>`` and any number but 0 are true."""
-    found = element.find(path)
-    return found is not None and (found.text or "").strip() != "0"
+    return name in values and (values[name] or "").strip() != "0"
 
 
-def _fraction(preferences: ElementTree.Element | None, name: str) -> float:
+def _fraction(preferences: str, name: str) -> float:
     """Read a preference in percent; 1 if it is not there, or out of range."""
-    percent = 0.0 if preferences is None else _number(preferences, name)
+    _, _, rest = preferences.partition(f"<{name}>")
+    percent = _number({name: rest.partition("<")[0]}, name)
     return percent / 100 if 0 < percent <= 100 else 1.0

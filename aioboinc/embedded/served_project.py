@@ -25,13 +25,13 @@ from aioboinc import (
     errors,
     keys,
     service,
-    setup_project,
-    setup_site,
-    setup_versions,
     sql,
 )
 from aioboinc import project as projects
 from aioboinc.embedded import accounts, scheduler, scheduler_reply
+from aioboinc.setup import site as sites
+from aioboinc.setup import steps
+from aioboinc.setup import versions as wanted
 from aioboinc.store import applications, clients
 
 __all__ = [
@@ -193,7 +193,7 @@ def _make_files(root: Path, listen: str, url: str, database: str) -> None:
         (root / name).mkdir(exist_ok=True)
         (root / name).chmod(mode)
     (root / _SQLITE).touch(0o600)
-    app_versions.place(root / projects.OUTPUT_TEMPLATE, setup_project.OUTPUT_TEMPLATE)
+    durable.place(root / projects.OUTPUT_TEMPLATE, steps.OUTPUT_TEMPLATE)
     text = _CONFIG.format(
         name=xml.sax.saxutils.escape(root.name),
         url=xml.sax.saxutils.escape(url),
@@ -201,7 +201,7 @@ def _make_files(root: Path, listen: str, url: str, database: str) -> None:
         database=xml.sax.saxutils.escape(database),
     )
     # The URL of a database has its password in it.
-    app_versions.place(root / "config.xml", text.encode(), 0o600 if "@" in database else 0o644)
+    durable.place(root / "config.xml", text.encode(), 0o600 if "@" in database else 0o644)
     durable.sync(root)
 
 
@@ -278,12 +278,12 @@ async def set_up(project: projects.Project, connector: connectors.Connector, *, 
             await rows.add_platform(platform.name, platform.friendly_name)
     app = await rows.find(projects.APP_NAME)
     if app is None:
-        await rows.add(projects.APP_NAME, setup_project.FRIENDLY_NAME)
+        await rows.add(projects.APP_NAME, steps.FRIENDLY_NAME)
         app = await rows.find(projects.APP_NAME)
         assert app is not None
-    site = setup_site.Site(project, rows, dry_run=False, say=lambda line: None)
-    with setup_site.clear_errors(project.root):
-        await setup_versions.Versions(site, {}, keep_bundles=True).make(app, key)
+    site = sites.Site(project, rows, dry_run=False, say=lambda line: None)
+    with sites.clear_errors(project.root):
+        await wanted.Versions(site, {}, keep_bundles=True).make(app, key)
     versions = {
         version.platform: scheduler_reply.AppVersion(
             version.id, version.platform, version.version_num, version.xml_doc
@@ -293,10 +293,8 @@ async def set_up(project: projects.Project, connector: connectors.Connector, *, 
     }
     account = await _first_account(clients.Clients(connector), now)
     await rows.permit(app.id, account.id)
-    await service.in_thread(
-        app_versions.place, project.root / _ACCOUNT_KEY, f"{account.key}\n".encode("ascii"), 0o600
-    )
-    app_row = scheduler_reply.App(projects.APP_NAME, setup_project.FRIENDLY_NAME)
+    await service.in_thread(durable.place, project.root / _ACCOUNT_KEY, f"{account.key}\n".encode("ascii"), 0o600)
+    app_row = scheduler_reply.App(projects.APP_NAME, steps.FRIENDLY_NAME)
     return Application(app.id, app_row, versions, account)
 
 
@@ -312,7 +310,7 @@ def status_key(project: projects.Project) -> str:
     """Return the secret by which the status page shows all; it is made if it isn't there. Blocks."""
     path = project.root / _STATUS_KEY
     if not path.exists():
-        app_versions.place(path, secrets.token_urlsafe(16).encode("ascii"), 0o600)
+        durable.place(path, secrets.token_urlsafe(16).encode("ascii"), 0o600)
     return path.read_text(encoding="ascii").strip()
 
 

@@ -35,7 +35,8 @@ _REQUEST_LIMIT = 32 << 20
 _LINGER_SECONDS = 10.0
 """How long the rest of a refused body is read, so that the client gets to the reply."""
 _SHUTDOWN_SECONDS = 0.5
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
+_NAME = re.compile(r"pyboinc_[A-Za-z0-9_.-]{1,246}")
+"""Of all files that hosts get."""
 _FILE_HEADERS = {
     # A name stands for the same bytes for ever.
     hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable",
@@ -175,9 +176,9 @@ class Server:
         if (
             not _NAME.fullmatch(name)
             or (directory is not None and directory != path.parent.name)
-            or not await asyncio.to_thread(path.is_file)
+            or not await asyncio.to_thread(path.is_file)  # not left to the response: 404 is not for ever
         ):
-            raise web.HTTPNotFound(text="")
+            raise web.HTTPNotFound
         return web.FileResponse(path, headers=_FILE_HEADERS)
 
     async def _project_config(self, request: web.Request) -> web.Response:

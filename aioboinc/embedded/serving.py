@@ -26,6 +26,10 @@ from aioboinc.embedded import (
 
 __all__ = ["Serving", "running"]
 
+_DAY = 86400.0
+_PACE = service.Pace(0.25, 1.0)
+"""Hosts wait for seconds at least: let work come together."""
+
 _POLICY = validation.Policy(credit=validation.Credit.RUN_TIME, hosts=True)
 """Hosts are other people's: they like to see what they have done."""
 
@@ -72,6 +76,7 @@ async def running(
             )
             stop = asyncio.Event()
             work = daemons.Daemons(stop)
+            outputs = uploads.Uploads(project, data.clients)
             answering = server.Server(
                 project,
                 site,
@@ -85,13 +90,14 @@ async def running(
                     on_failure=page.add_failure,
                 ),
                 data.clients.is_key,
-                uploads.Uploads(project, data.clients),
+                outputs,
                 accounts.Accounts(data.clients, site, list(application.versions), settings.accounts),
                 page,
             )
             with errors.sole():
                 async with asyncio.TaskGroup() as tasks:
-                    work.start(tasks, project, data, appid=application.id, policy=_POLICY)
+                    work.start(tasks, project, data, appid=application.id, policy=_POLICY, pace=_PACE)
+                    tasks.create_task(service.run(outputs.clear, stop=stop, backoff=service.Backoff(_DAY, _DAY)))
                     try:
                         async with server.running(answering, address.host, address.port) as port:
                             status_url = f"{project.master_url}?key={status_key}"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from aioboinc import failures
 from aioboinc.embedded import scheduler, scheduler_reply
 from aioboinc.store import status as statuses
 
@@ -117,6 +118,8 @@ def _failure(failure: scheduler.Failure, full: bool) -> dict[str, Any]:
         "time": failure.time,
         "result": failure.result,
         "host": failure.hostid,
-        "exit_status": failure.exit_status,
-        "stderr": failure.stderr[-_STDERR:] if full else None,
+        "reason": failures.describe_error(failure.exit_status, failure.stderr)
+        if full
+        else failures.describe_exit(failure.exit_status),
+        "stderr": failures.written(failure.stderr)[-_STDERR:] if full else None,
     }

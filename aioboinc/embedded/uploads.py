@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from aioboinc import project, service
 from aioboinc.store import clients
@@ -39,6 +40,8 @@ _PARTIAL_DAYS = 14
 _LEAST_FREE = 100 << 20
 """Bytes of disk below which no upload begins."""
 _BLOCK = 1 << 18
+_FRESH = 1.0
+"""Seconds for which a result that was in progress is taken to be so."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _RESULT = re.compile(r"(.+)_r\d+_\w+")
 _FILE_INFO = re.compile(r"<file_info>(.*?)</file_info>", re.DOTALL)
@@ -132,9 +135,9 @@ class Uploads:
         self._partial = project.upload_dir / _PARTIAL
         self._busy: set[str] = set()
 
-    async def clear(self) -> None:
-        """Remove incomplete files that nobody has gone on with for long."""
-        await service.in_thread(self._clear, time.time() - _PARTIAL_DAYS * 86400)
+    async def clear(self) -> int:
+        """Remove incomplete files that nobody has gone on with for long; return their number."""
+        return await service.in_thread(self._clear, time.time() - _PARTIAL_DAYS * 86400)
 
     async def size(self, name: str) -> int:
         """Return how many bytes of a file are there. Raises `Refusal`."""
@@ -154,17 +157,18 @@ class Uploads:
             raise Permanent("offset is beyond the end")
         with self._alone(name):
             position = header.offset
+            checked = time.monotonic()
             async for block in _blocks(data):
-                if position + len(block) > header.nbytes:
+                end = position + len(block)
+                if end > header.nbytes:
                     raise Permanent("more data than nbytes")
-                if not await service.in_thread(self._append, name, position, block):
+                if end == header.nbytes and time.monotonic() - checked > _FRESH:
+                    await self._limit(name)  # the result may be over by now
+                if not await service.in_thread(self._append, header, position, block):
                     return  # complete: the client has not heard of it
-                position += len(block)
+                position = end
             if position < header.nbytes:
                 raise Transient(f"incomplete: {position} of {header.nbytes} bytes")
-            await service.in_thread(self._check, header)
-            await self._limit(name)  # it may have been reported, or ended by its deadline
-            await service.in_thread(self._publish, name)
         _log.debug("%s: %d bytes", name, header.nbytes)
 
     async def _limit(self, name: str) -> int:
@@ -197,50 +201,34 @@ class Uploads:
                 return path.stat().st_size
         return 0
 
-    def _append(self, name: str, position: int, block: bytes) -> bool:
-        """Write a part of an incomplete file; return False if the file is complete."""
-        if os.path.exists(self._project.upload_path(name)):
+    def _append(self, header: Header, position: int, block: bytes) -> bool:
+        """Write a part of a file; with its last one the file takes its place. Return False if it was complete."""
+        path = self._project.upload_path(header.name)
+        partial = self._partial / header.name
+        if os.path.exists(path):
             return False
         self._check_room()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._partial.mkdir(exist_ok=True)
-            descriptor = os.open(self._partial / name, flags, 0o640)
-            try:
-                size = os.fstat(descriptor).st_size
-                if size < position:
-                    raise Transient(f"length of file {name} {size} bytes < offset {position} bytes")
-                os.truncate(descriptor, position)
-                os.lseek(descriptor, position, os.SEEK_SET)
-                view = memoryview(block)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-            finally:
-                os.close(descriptor)
+            size = _write(partial, position, block)
+            if size == header.nbytes:
+                if header.md5 and _md5(partial) != header.md5:
+                    partial.unlink()
+                    raise Transient(f"{header.name} has arrived damaged")
+                path.parent.mkdir(exist_ok=True)
+                os.rename(partial, path)
         except OSError as error:
-            raise Transient(f"can't write file {name}: {error.strerror}") from None
+            raise Transient(f"can't write file {header.name}: {error.strerror}") from None
         return True
 
-    def _check(self, header: Header) -> None:
-        """See whether a file has arrived undamaged."""
-        partial = self._partial / header.name
-        with partial.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if header.md5 and digest != header.md5:
-            partial.unlink()
-            raise Transient(f"{header.name} has arrived damaged")
-
-    def _publish(self, name: str) -> None:
-        """Move a complete file to its place."""
-        path = self._project.upload_path(name)
-        path.parent.mkdir(exist_ok=True)
-        os.rename(self._partial / name, path)
-
-    def _clear(self, before: float) -> None:
+    def _clear(self, before: float) -> int:
+        count = 0
         with contextlib.suppress(FileNotFoundError), os.scandir(self._partial) as entries:
             for entry in entries:
                 if entry.stat(follow_symlinks=False).st_mtime < before:
                     os.unlink(entry)
+                    count += 1
+        return count
 
 
 async def _blocks(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -254,6 +242,28 @@ async def _blocks(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield b"".join(pieces)
             pieces, size = [], 0
     yield b"".join(pieces)
+
+
+def _write(path: Path, position: int, block: bytes) -> int:
+    """Write *block* as the end of a file; return its size then. Raises `Transient` if something is missing before."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size < position:
+            raise Transient(f"length of file {path.name} {size} bytes < offset {position} bytes")
+        os.truncate(descriptor, position)
+        os.lseek(descriptor, position, os.SEEK_SET)
+        view = memoryview(block)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
+    return position + len(block)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _element(text: str, name: str) -> str | None:

@@ -107,7 +107,7 @@ class Clients:
                 return False
             return True
 
-        return await self.account_by_email(email_addr) if await self._connector.run(work) else None
+        return await self.account_by_email(email_addr) if await self._connector.run(work, brief=True) else None
 
     async def host(self, hostid: int) -> Host | None:
         """Return the host with this ID."""
@@ -127,7 +127,7 @@ class Clients:
         async def work(tx: connectors.Transaction) -> int:
             return await tx.insert(self._sql["create_host"], {**values, "userid": userid, "now": now})
 
-        return await self._connector.run(work)
+        return await self._connector.run(work, brief=True)
 
     async def active_hosts(self, since: int) -> int:
         """Return how many hosts have called since then."""
@@ -136,7 +136,7 @@ class Clients:
             row = await tx.fetch_one(self._sql["active_hosts"], {"since": since})
             return 0 if row is None else int(row["n"])
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def detach(self, hostid: int, *, now: int) -> int:
         """End the results of a host that no longer has them; others are made for them. Return their number."""
@@ -155,7 +155,7 @@ class Clients:
             await tx.execute(self._sql["due"], {"ids": [row["workunitid"] for row in held], "now": now})
             return await tx.execute(self._sql["detach"], {"hostid": hostid, "now": now, **states})
 
-        return await self._connector.run(work)
+        return await self._connector.run(work, brief=True)
 
     async def contact(
         self,
@@ -180,7 +180,7 @@ class Clients:
             )
             return await self._report(tx, hostid, int(values["p_ncpus"]), reports, quota, now) if reports else ()
 
-        return await self._connector.run(work, durable=bool(reports))
+        return await self._connector.run(work, durable=bool(reports), brief=True)
 
     async def output_of(self, result: str) -> str | None:
         """Return the document of a *result* that may upload its output files; None if there is none such."""
@@ -189,21 +189,21 @@ class Clients:
             row = await tx.fetch_one(self._sql["uploadable"], {"name": result, **_EXPECTED})
             return None if row is None else bytes(row["xml_doc_in"]).decode()
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def _account(self, query: str, value: str) -> Account | None:
         async def work(tx: connectors.Transaction) -> Account | None:
             row = await tx.fetch_one(self._sql[query], {"value": value})
             return None if row is None else _account(row)
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def _host(self, query: str, params: Mapping[str, int | float | str]) -> Host | None:
         async def work(tx: connectors.Transaction) -> Host | None:
             row = await tx.fetch_one(self._sql[query], params)
             return None if row is None else _host(row)
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def _report(
         self,

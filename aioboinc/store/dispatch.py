@@ -128,7 +128,7 @@ class Dispatch:
                 names.setdefault(row["hostid"], set()).add(row["name"])
             return names
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def excess(self, hostid: int, names: Collection[str]) -> Excess:
         """Return which of the results that a host has nobody needs."""
@@ -136,7 +136,7 @@ class Dispatch:
         async def work(tx: connectors.Transaction) -> list[connectors.Row]:
             return await tx.fetch_all(self._sql["known"], {"names": list(names), "hostid": hostid})
 
-        known = {row["name"]: row for row in await self._connector.read(work)}
+        known = {row["name"]: row for row in await self._connector.read(work, brief=True)}
         cancelled = {name for name, row in known.items() if row["error_mask"] & models.ErrorMask.CANCELLED}
         dispensable = {
             name
@@ -175,7 +175,7 @@ class Dispatch:
                     assignments.append(_assignment(row, deadline))
             return assignments, {row["name"] for row in rows}
 
-        return await self._connector.run(work, durable=False)
+        return await self._connector.run(work, durable=False, brief=True)
 
     async def send(
         self,
@@ -208,7 +208,7 @@ class Dispatch:
             await self._note_quota(tx, recipient, quota, len(chosen))
             return Sent(await self._assign(tx, recipient, chosen, now), position, at_end)
 
-        return await self._connector.run(work, durable=False)
+        return await self._connector.run(work, durable=False, brief=True)
 
     async def durations(self, batch: int, limit: int) -> Sequence[tuple[float, float]]:
         """Return the run times of the good ones of a batch's first *limit* results.
@@ -222,7 +222,7 @@ class Dispatch:
             )
             return [(row["elapsed_time"], row["flops_estimate"]) for row in rows]
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def _search(
         self,

@@ -62,9 +62,21 @@ class Batch:
     errors: list[aioboinc.JobFailed]
 
     async def done(self) -> aioboinc.Summary:
-        """Wait for the end."""
-        async with asyncio.timeout(30):
-            return await self.task
+        """Wait for the end, as long as jobs come back."""
+        await self._while_jobs_come_back(lambda: False)
+        return self.task.result()
+
+    async def reaches(self, count: int) -> None:
+        """Wait for so many outputs, as long as jobs come back."""
+        await self._while_jobs_come_back(lambda: len(self.outputs) >= count)
+
+    async def _while_jobs_come_back(self, is_enough: Callable[[], bool]) -> None:
+        """Wait until the master has ended or *is_enough*. Raises TimeoutError if half a minute brings nothing."""
+        while not (self.task.done() or is_enough()):
+            handled = len(self.outputs) + len(self.errors)
+            async with asyncio.timeout(30):
+                while len(self.outputs) + len(self.errors) == handled and not self.task.done():
+                    await asyncio.wait({self.task}, timeout=0.02)
 
 
 class Site:

@@ -136,11 +136,17 @@ class Client:
         others: Sequence[str] | None = None,
     ) -> Reply:
         """Send a request, and take in the reply."""
-        text = self.request(seconds, instances, reports, others=others)
+        return self.take_in(await self._send(self.request(seconds, instances, reports, others=others)))
+
+    async def lose_reply(self, seconds: float, instances: float, reports: Sequence[Finished] = ()) -> None:
+        """Send a request of which the reply never arrives."""
+        await self._send(self.request(seconds, instances, reports))
+
+    async def _send(self, request: str) -> str:
         self.rpc_seqno += 1
-        async with self.session.post(f"{self.url}scheduler", data=text.encode()) as response:
+        async with self.session.post(f"{self.url}scheduler", data=request.encode()) as response:
             assert response.status == 200
-            return self.take_in(await response.text())
+            return await response.text()
 
     def take_in(self, text: str) -> Reply:
         """Do what a reply says."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 import served
 from served import Site, compute_all, eventually
 from simulated_client import Finished
@@ -111,8 +112,8 @@ async def test_a_job_that_failed_on_a_host_goes_to_another(site: Site, tmp_path:
     assert batch.outputs == [0]
     status = await site.get_json(f"status.json?key={site.status_key}")
     (error,) = status["errors"]  # type: ignore[misc]
-    assert (error["result"], error["exit_status"]) == (task.name, 3)
-    assert "boom" in error["stderr"]
+    assert (error["result"], error["reason"]) == (task.name, "exit status 3")
+    assert error["stderr"] == "boom"
 
 
 async def test_the_only_host_gets_a_failed_job_again(site: Site, tmp_path: Path) -> None:
@@ -140,6 +141,35 @@ async def test_lost_results_are_sent_again(site: Site, tmp_path: Path) -> None:
         await compute_all([client])
         await batch.done()
     assert len(batch.outputs) == 3
+
+
+@pytest.mark.parametrize("shares_machine", [True, False])
+async def test_the_first_reply_was_lost(site: Site, tmp_path: Path, shares_machine: bool) -> None:
+    async with site.batch(tmp_path / "batch", 2, quorum=1) as batch:
+        client = site.client()
+        client.shares_machine = shares_machine
+        await client.lose_reply(1e9, 1)
+        await eventually(lambda: client.call(1e9, 1), lambda _: len(client.tasks) == 2)
+        await compute_all([client])
+        await batch.done()
+    status = await site.get_json("status.json")
+    assert status["hosts_total"] == 1
+
+
+async def test_the_reply_to_a_report_was_lost(site: Site, tmp_path: Path) -> None:
+    async with site.batch(tmp_path / "batch", 2, quorum=1) as batch:
+        client = site.client()
+        (task,) = (await client.call(1, 0)).tasks
+        report = await client.compute(task, served.double)
+        await client.lose_reply(1, 0, [report])
+        await batch.reaches(1)
+        reply = await client.call(1, 0, [report])
+        assert reply.names("result_ack") == [task.name]
+        assert reply.names("result_abort") == []
+        (other,) = client.tasks.values()  # what the lost reply brought
+        await client.call(0, 0, [await client.compute(other, served.double)])
+        await batch.done()
+    assert sorted(batch.outputs) == [0, 2]
 
 
 async def test_lost_results_are_sent_again_by_a_new_server(tmp_path: Path) -> None:

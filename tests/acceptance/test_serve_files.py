@@ -12,6 +12,8 @@ import pytest
 from served import Site, double
 from simulated_client import Client, Finished, Task
 
+from aioboinc.embedded import uploads
+
 ACCEPTED = "<status>0</status>"
 REFUSED = "<status>-1</status>"
 LATER = "<status>1</status>"
@@ -84,6 +86,7 @@ async def test_nothing_else_is_there(site: Site, job: tuple[Client, Task], path:
     writer.close()
     assert head.split()[1] in {b"404", b"405"}, head
     assert body == b""
+    assert b"cache-control" not in head.lower()
 
 
 async def test_an_upload(site: Site, job: tuple[Client, Task]) -> None:
@@ -184,6 +187,18 @@ async def test_uploads_that_nobody_expects(site: Site, job: tuple[Client, Task])
     assert REFUSED in await client.post(b"<file_upload>\n<name>x</name>\n<nbytes>1</nbytes>\n" + b" " * 10_000)
     assert uploaded(site).get(task.output) is None
     assert not (site.root / "download" / task.output).exists()
+
+
+async def test_incomplete_uploads_are_not_kept_for_ever(site: Site, job: tuple[Client, Task]) -> None:
+    client, task = job
+    await client.upload_file(task.output, b"begin", nbytes=10)
+    fresh = site.project.upload_dir / "partial" / task.output
+    old = fresh.with_name("pyboinc_9_9_9_r9_0")
+    old.write_bytes(b"begin")
+    os.utime(old, (0, 0))
+    assert await uploads.Uploads(site.project, None).clear() == 1  # type: ignore[arg-type]
+    assert fresh.exists()
+    assert not old.exists()
 
 
 async def test_no_upload_after_the_report(site: Site, job: tuple[Client, Task]) -> None:

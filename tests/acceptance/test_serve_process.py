@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import served
-from simulated_client import Client
+from simulated_client import Client, Finished
 
 from aioboinc import project as projects
 from aioboinc.embedded import served_project
@@ -170,29 +170,28 @@ async def test_the_server_is_killed_again_and_again(process: Process, root: Path
     process.start()
     async with aiohttp.ClientSession() as session:
         site = served.Site(root, session, projects.read(root), (root / "account_key").read_text().strip(), "")
-        async with site.batch(tmp_path / "batch", count) as batch:
-            clients = [site.client(name) for name in "ab"]
-            work = [asyncio.create_task(compute_stubbornly(client, batch)) for client in clients]
+        async with site.batch(tmp_path / "batch", count) as batch, asyncio.TaskGroup() as work:
+            for name in "ab":
+                work.create_task(compute_stubbornly(site.client(name), batch))
             for kills in range(5):
-                await served.eventually(
-                    lambda: asyncio.sleep(0), lambda _, kills=kills: len(batch.outputs) >= kills * 6
-                )
+                await batch.reaches(kills * 6)
                 await asyncio.to_thread(process.end, signal.SIGKILL)
                 await asyncio.to_thread(process.start)
             await batch.done()
-            for task in work:
-                task.cancel()
     assert sorted(batch.outputs) == [2 * number for number in range(count)]
     assert batch.errors == []
     assert process.end(signal.SIGTERM) == (143, "")
 
 
 async def compute_stubbornly(client: Client, batch: served.Batch) -> None:
-    """Compute a job at a time, and try again what fails, until the batch is done."""
+    """Compute a job at a time until the batch is done. As clients do, go on where the server was lost."""
+    finished: dict[str, Finished] = {}
     while not batch.task.done():
-        with contextlib.suppress(aiohttp.ClientError, AssertionError, OSError):
-            reports = [await client.compute(task, served.double) for task in list(client.tasks.values())]
-            await client.call(1, 0, reports)
+        with contextlib.suppress(aiohttp.ClientError):
+            for task in list(client.tasks.values()):
+                if task.name not in finished:
+                    finished[task.name] = await client.compute(task, served.double)
+            await client.call(1, 0, [finished[name] for name in client.tasks])
         await asyncio.sleep(0.01)
 
 

@@ -7,6 +7,7 @@ import html
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,18 @@ from simulated_client import Finished
 
 from aioboinc.embedded import status_page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 EVIL = "</script><img src=x onerror=alert(1)>"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: apt-get install chromium")
+
+@pytest.fixture
+def chromium(require: Callable[..., Path]) -> Path:
+    return require("Chromium", shutil.which("chromium"), "apt-get install chromium")
 
 
-async def page_at(url: str, profile: Path) -> str:
+async def page_at(chromium: Path, url: str, profile: Path) -> str:
     """Return the page at *url* as it is after twelve seconds, which pass as fast as they can."""
-    assert CHROMIUM is not None
     process = await asyncio.create_subprocess_exec(
-        CHROMIUM,
+        chromium,
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
@@ -53,7 +55,7 @@ def text_of(page: str) -> str:
 
 
 async def test_the_page_shows_what_there_is_and_refreshes_itself(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chromium: Path, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
     look = status_page.StatusPage.status
@@ -70,22 +72,22 @@ async def test_the_page_shows_what_there_is_and_refreshes_itself(
         await client.call(0, 0, [Finished(tasks[0].name, exit_status=3, state=3, stderr=EVIL)])
         await client.call(0, 0, [await client.compute(tasks[1], served.double)])
         await served.eventually(lambda: asyncio.sleep(0), lambda _: batch.outputs)
-        page = await page_at(f"{site.url}?key={site.status_key}", tmp_path / "profile")
+        page = await page_at(chromium, f"{site.url}?key={site.status_key}", tmp_path / "profile")
     text = text_of(page)
     assert looks >= 2
     assert "up to date at" in text
     assert "proteins" in text
     assert "1 / 4" in text
     assert "of 4 jobs" in page.replace('"', "")
-    assert EVIL in text  # as text, twice
+    assert text.count(EVIL) == 3  # as text: the host's name, twice, and what was written to stderr
     assert page.count("<img") == 0
-    assert f"{tasks[0].name} exit status 3 on host {client.hostid}, just now" in text
+    assert f"exit status 3 {tasks[0].name} on {EVIL}, just now" in text
     assert f"boinccmd --project_attach {site.url} {site.key}" in text
     assert "1 of 1 host active" in text
 
 
-async def test_an_empty_page_says_how_to_begin(site: Site, tmp_path: Path) -> None:
-    text = text_of(await page_at(site.url, tmp_path / "profile"))
+async def test_an_empty_page_says_how_to_begin(chromium: Path, site: Site, tmp_path: Path) -> None:
+    text = text_of(await page_at(chromium, site.url, tmp_path / "profile"))
     assert "No batch yet." in text
     assert "No computer is attached yet." in text
     assert "None since the server was started." in text

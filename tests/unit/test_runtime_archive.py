@@ -104,7 +104,8 @@ def test_digest_is_over_all_files():
 def test_files():
     files = runtime_archive.files()
     assert files[runtime_archive.ARCHIVE] == runtime_archive.build()
-    assert set(files) == {runtime_archive.ARCHIVE, "launcher.sh", "launcher.bat"}
+    launchers = {"launcher.sh", "launcher.bat", "launcher_x86_64.exe", "launcher_arm64.exe"}
+    assert set(files) == {runtime_archive.ARCHIVE, *launchers}
     assert files["launcher.sh"].startswith(b"#!/bin/sh\n")
     assert b"\r" not in files["launcher.sh"]
     assert files["launcher.bat"].count(b"\n") == files["launcher.bat"].count(b"\r\n")
