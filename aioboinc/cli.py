@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aioboinc
-from aioboinc import errors, master, master_program, progress, setup_daemons, setup_project, setup_undo, stopping
+from aioboinc import errors, master, master_program, progress, stopping
+from aioboinc.setup import daemons, steps, undo
 
 if TYPE_CHECKING:
     from aioboinc.embedded import serving
@@ -90,7 +91,7 @@ def _add_setup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     setup.add_argument(
         "--validator",
-        choices=tuple(setup_daemons.VALIDATORS),
+        choices=tuple(daemons.VALIDATORS),
         help="aioboinc's, or BOINC's own that compares bitwise (default: as it is; at first pyboinc)",
     )
     setup.add_argument(
@@ -125,21 +126,21 @@ def _complain(error: BaseException) -> int:
 
 def _setup(options: argparse.Namespace) -> int:
     root = Path(os.path.abspath(options.project))
-    chosen = setup_project.Options(
+    chosen = steps.Options(
         python=tuple(options.python),
         without_python=options.no_python,
         validator=options.validator,
         user=options.user,
         homogeneous_redundancy=options.homogeneous_redundancy,
     )
-    if options.undo and chosen != setup_project.Options():
+    if options.undo and chosen != steps.Options():
         raise errors.UsageError("setup --undo takes no option but --force and --dry-run")
     if options.force and not options.undo:
         raise errors.UsageError("setup --force is for --undo only")
     if options.undo:
-        work = setup_undo.undo(root, force=options.force, dry_run=options.dry_run)
+        work = undo.undo(root, force=options.force, dry_run=options.dry_run)
     else:
-        work = setup_project.setup(root, chosen, dry_run=options.dry_run)
+        work = steps.setup(root, chosen, dry_run=options.dry_run)
     try:
         asyncio.run(work)
     except KeyboardInterrupt:

@@ -7,7 +7,39 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["sync", "sync_directory"]
+__all__ = ["is_placed", "place", "sync", "sync_directory"]
+
+
+def place(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all, unless it is there with this content. Raises OSError.
+
+    Nobody whom *mode* excludes can read it at any time. Two at once must not write the same file.
+    """
+    if is_placed(path, data, mode):
+        return
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)  # of a process that was killed
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            os.fchmod(descriptor, mode)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def is_placed(path: Path, data: bytes, mode: int = 0o644) -> bool:
+    """Tell whether `place` has nothing to do. Raises OSError."""
+    try:
+        with open(path, "rb") as file:
+            return os.fstat(file.fileno()).st_mode & mode == mode and file.read() == data
+    except FileNotFoundError:
+        return False
 
 
 def sync(path: Path) -> None:

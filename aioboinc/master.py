@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aioboinc import connectors, embedded, errors, handling, service, staging, store, submission
+from aioboinc import connectors, embedded, errors, handling, preflight, service, staging, store, submission
 from aioboinc import project as project_module
 from aioboinc.batch_directory import EMBEDDED, BatchDirectory, Checkpoint
 from aioboinc.store import batches
@@ -76,6 +76,7 @@ async def pyboinc_master(
     inline_inputs: int = 0,
     workers: int | None = None,
     fresh: bool = False,
+    homogeneous_redundancy: int = 0,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Make the calls, and hand the output of each to *handle_result*; return when all are handled.
@@ -97,7 +98,10 @@ async def pyboinc_master(
     Inputs of up to *inline_inputs* bytes (4096 at most) become part of their workunits in place of files of their
     own: they are submitted faster, need no download, and are limited to what fits a command line.
 
-    *fresh* abandons the batch that is there and begins a new one. *progress* is called with a `Progress` now
+    *fresh* abandons the batch that is there and begins a new one. *homogeneous_redundancy* says that the results
+    of a job must come from equivalent hosts (1, fine) or similar ones (2, coarse), and refuses a project that does
+    not see to it: BOINC has it for all jobs of an application, by ``aioboinc setup --homogeneous-redundancy``.
+    *progress* is called with a `Progress` now
     and then.
 
     Raises `errors.BatchFailed` at the end if jobs failed and there is no *handle_error*;
@@ -109,6 +113,7 @@ async def pyboinc_master(
     directory = BatchDirectory(Path(batch_dir or settings.batch_dir or os.curdir))
     handlers = handling.Handlers(handle_result, handle_error)
     staging.check_inline_inputs(inline_inputs)
+    preflight.check_homogeneous_redundancy(homogeneous_redundancy)
     report = progress or settings.progress or (lambda _: None)
     with directory.lock():
         if fresh or settings.fresh:
@@ -127,15 +132,36 @@ async def pyboinc_master(
                     if root is None:
                         opened = embedded.running(directory.embedded_project, workers=workers or settings.workers)
                     else:
-                        opened = _connected(project_module.read(root))
+                        read = project_module.read(root)
+                        await service.in_thread(preflight.check_downloads, read)
+                        opened = _connected(read)
                     running = await stack.enter_async_context(opened)
+                    app = preflight.check_application(
+                        await running.store.batches.app(project_module.APP_NAME),
+                        running.project,
+                        homogeneous_redundancy=homogeneous_redundancy,
+                    )
+                    await service.in_thread(_prepare, directory, running.project, new=checkpoint is None)
                     if checkpoint is None:
                         name = EMBEDDED if root is None else running.project.master_url
                         checkpoint = Checkpoint(secrets.token_hex(16), name, None, "submitting")
-                        await service.in_thread(directory.create)
                         await directory.write_checkpoint(checkpoint)
-                    batch = _Batch(directory, running, calls, handlers, checkpoint, report)
+                    batch = _Batch(directory, running, app, calls, handlers, checkpoint, report)
                     return await batch.run(replay=replay, inline_inputs=inline_inputs)
+
+
+def _prepare(directory: BatchDirectory, project: project_module.Project, *, new: bool) -> None:
+    """Make the batch directory's subdirectories; look whether all can be submitted and published."""
+    if not project.embedded:
+        preflight.check_files(project)
+    directory.create()
+    if not project.embedded:
+        try:
+            preflight.check_batch_directory(project, directory)
+        except errors.UsageError:
+            if new:
+                directory.remove_empty()
+            raise
 
 
 def _path(path: str | os.PathLike[str] | None) -> Path | None:
@@ -194,6 +220,7 @@ class _Batch:
         self,
         directory: BatchDirectory,
         running: embedded.Running,
+        app: batches.App,
         calls: submission.CallQueue,
         handlers: handling.Handlers,
         checkpoint: Checkpoint,
@@ -201,6 +228,7 @@ class _Batch:
     ) -> None:
         self._directory = directory
         self._running = running
+        self._app = app
         self._calls = calls
         self._handlers = handlers
         self._checkpoint = checkpoint
@@ -233,15 +261,9 @@ class _Batch:
     async def _row(self) -> batches.Progress:
         """Find or make the batch's row."""
         store = self._running.store
-        app = await store.batches.app(project_module.APP_NAME)
-        if app is None or not app.versions:
-            root = self._running.project.root
-            what = "the application pyboinc" if app is None else "any version of the application pyboinc"
-            raise errors.ProjectError(f"{root} lacks {what}; run: python -m aioboinc setup {root}")
-        self._app = app
         batch = await store.batches.find_or_create(
             self._checkpoint.token,
-            appid=app.id,
+            appid=self._app.id,
             name=f"{self._directory.path.name} {self._checkpoint.token[:8]}",
             directory=str(self._directory.path),
             version=self._checkpoint.version,

@@ -47,6 +47,8 @@ class Project:
     """True for a project whose only hosts are this machine's cores, False for one that other hosts attach to."""
     upload_certificates: bool
     """Results need a signed upload certificate, which only BOINC's transitioner makes."""
+    served: bool = False
+    """True for a project that ``aioboinc serve`` has made."""
 
     def download_path(self, name: str) -> Path:
         """Return where the input file *name* lies in the download hierarchy."""
@@ -116,6 +118,7 @@ def _project(root: Path, values: dict[str, str]) -> Project:
         database_url=_database_url(root, values),
         embedded="database_url" in values and not _flag(values, "served"),
         upload_certificates=not _flag(values, "dont_generate_upload_certificates"),
+        served=_flag(values, "served"),
     )
 
 

@@ -11,12 +11,13 @@ import filecmp
 import itertools
 import os
 import shutil
+import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aioboinc import batch_directory, durable
+from aioboinc import access, batch_directory, durable
 
 __all__ = ["Item", "Outcome", "SourceMissing", "publish"]
 
@@ -76,9 +77,13 @@ def publish(items: Iterable[Item], stop: Callable[[], bool] = lambda: False) -> 
 
 def _publish(directory: Path, items: Iterable[Item], outcome: Outcome, stop: Callable[[], bool]) -> set[int]:
     """Publish files in one batch directory; return the keys of those that are published, if not durably yet."""
-    place = _Place(batch_directory.BatchDirectory(directory))
     published: set[int] = set()
     copied: set[int] = set()
+    try:
+        place = _Place(batch_directory.BatchDirectory(directory))
+    except OSError as error:
+        outcome.errors[str(directory)] = error
+        return published
     try:
         for item in items:
             if stop():
@@ -108,6 +113,10 @@ class _Place:
         self._old = str(directory.old)
         self._tmp = str(directory.tmp)
         self._copies: list[tuple[str, str]] = []
+        owner = os.stat(self._new).st_uid
+        self._is_foreign = owner != os.geteuid()
+        """The master is another user, who must be able to read what is published."""
+        self._reader = access.User.of(owner) if self._is_foreign else None
 
     def link(self, item: Item) -> bool:
         """Publish *item* by a hard link, if it is not there already; return False if it takes a copy.
@@ -121,6 +130,8 @@ class _Place:
         if not item.source:
             return _holds(target, item.content)
         try:
+            if self._is_foreign:
+                self._check_readable(item.source)
             os.link(item.source, target)
         except FileExistsError:
             return os.path.samefile(item.source, target) or filecmp.cmp(item.source, target, shallow=False)
@@ -146,6 +157,14 @@ class _Place:
         else:
             with open(temporary, "wb") as file:
                 file.write(item.content)
+        if self._is_foreign:
+            os.chmod(temporary, 0o644)
+
+    def _check_readable(self, path: str) -> None:
+        """Raise PermissionError for a file that the master can't read, by its modes."""
+        status = os.stat(path)
+        if not (self._reader.may(access.READ, status) if self._reader else status.st_mode & stat.S_IROTH):
+            raise PermissionError(path)
 
     def rename_copies(self) -> None:
         """Publish the copies, their content being safe on the disk."""

@@ -63,25 +63,31 @@ _LOST = {
     1927,  # MariaDB: connection was killed
     4031,  # MySQL: closed for inactivity
 }
-_REFUSED = {
+_AILING = {
+    3: "the server can't write a file",
     1021: "the server's disk is full: make room",
-    1040: "too many connections: raise the server's max_connections, or start fewer processes",
+    1026: "the server can't write a file",
+    1030: "the server's storage fails",
     1041: "the server is out of memory",
+    1114: "a table is full: make room on the server's disk",
+    1290: "the server is read-only: use the primary",
+    1836: "the server is read-only: use the primary",
+}
+"""What may pass, as a server that can't be reached may come back: as patient with it, we go on then."""
+_REFUSED = {
+    1040: "too many connections: raise the server's max_connections, or start fewer processes",
     1044: "access denied: GRANT the user all privileges on the database",
     1045: "access denied: check db_user and db_passwd in config.xml",
     1049: "unknown database: check db_name in config.xml",
     1054: "a column is missing: upgrade the project's database (bin/upgrade), then run setup",
-    1114: "a table is full: make room on the server's disk",
     1129: "this host is blocked: run FLUSH HOSTS on the server",
     1130: "this host may not connect: check db_host in config.xml, and the user's host on the server",
     1142: "access denied: GRANT the user all privileges on the database",
     1143: "access denied: GRANT the user all privileges on the database",
     1146: "a table is missing: run setup for this project",
     1153: "a statement is too large: raise the server's max_allowed_packet",
-    1290: "the server is read-only: use the primary",
     1665: "the server logs statements: set binlog_format to MIXED or ROW",
     1698: "access denied: check db_user and db_passwd in config.xml",
-    1836: "the server is read-only: use the primary",
 }
 _DUPLICATE = {1062, 1586}
 _GONE = 2006
@@ -197,10 +203,14 @@ class MySQLConnector(base.Connector):
             advice = _REFUSED.get(code, "the server can't be reached: is it running?")
             final = errors.DatabaseError(f"{self._name}: {advice} ({_text(error)})")
             return base.Transient(final, patience=_LOST_PATIENCE, lost=True)
+        if code in _AILING:
+            final = errors.DatabaseError(f"{self._name}: {_AILING[code]} (error {code}: {_text(error)})")
+            return base.Transient(final, patience=_LOST_PATIENCE, lost=False, warn=True)
         if code in _DUPLICATE:
             return base.DuplicateKey(f"{self._name}: {_text(error)}")
-        if code in _REFUSED:
-            return errors.DatabaseError(f"{self._name}: {_REFUSED[code]} ({_text(error)})")
+        if code in _REFUSED or _is_condition(error):
+            advice = f"{_REFUSED[code]} ({_text(error)})" if code in _REFUSED else f"error {code}: {_text(error)}"
+            return errors.DatabaseError(f"{self._name}: {advice}")
         return None
 
 
@@ -349,6 +359,11 @@ def _code(error: Exception) -> int:
 def _text(error: Exception) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else None
     return str(cause or (error.args[-1] if error.args else "") or type(error).__name__)
+
+
+def _is_condition(error: Exception) -> bool:
+    """True for what a server has met with; statements that are wrong are bugs, and other classes of the driver's."""
+    return isinstance(error, pymysql.err.OperationalError | pymysql.err.InternalError) and _code(error) > 0
 
 
 def _from_server(error: Exception) -> bool:

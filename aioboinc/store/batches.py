@@ -63,11 +63,11 @@ class Batches:
         self._clock = clock
 
     async def app(self, name: str) -> App | None:
-        """Return the application *name*, None if the project hasn't got it."""
+        """Return the application *name*, None if the project hasn't got it, or hasn't got our table."""
 
         async def work(tx: connectors.Transaction) -> App | None:
             row = await tx.fetch_one(self._sql["app"], {"name": name})
-            if row is None:
+            if row is None or not await tx.columns("pyboinc_batch"):
                 return None
             versions = await tx.fetch_one(self._sql["app_versions"], {"appid": row["id"]})
             assert versions is not None

@@ -126,9 +126,10 @@ class Transitions:
         """
 
         async def work(tx: connectors.Transaction) -> int:
-            rows = await tx.fetch_all(
-                self._sql["workunits"], {"ids": list(ids), "now": now, "none": models.TransitionerFlags.NONE}
-            )
+            query = self._sql["workunits"]
+            if "size_class" not in await tx.columns("workunit"):  # an older project
+                query = query.replace("size_class", "-1 AS size_class")
+            rows = await tx.fetch_all(query, {"ids": list(ids), "now": now, "none": models.TransitionerFlags.NONE})
             if not rows:
                 return 0
             workunits = [Workunit(**row) for row in rows]

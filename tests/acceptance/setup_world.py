@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from aioboinc import keys, setup_project, setup_undo
+from aioboinc import keys
+from aioboinc.setup import steps, undo
 from database import mariadb as mariadb_module
 
 __all__ = ["World", "command", "make"]
@@ -22,6 +23,7 @@ CONFIG = """<?xml version="1.0" ?>
         <db_passwd></db_passwd>
         <db_host></db_host>
         <uldl_dir_fanout>1024</uldl_dir_fanout>
+        <one_result_per_host_per_wu>1</one_result_per_host_per_wu>
         <dont_generate_upload_certificates>1</dont_generate_upload_certificates>
         <master_url>http://127.0.0.1/test/</master_url>
         <download_url>http://127.0.0.1/test/download</download_url>
@@ -57,11 +59,11 @@ class World:
 
     async def setup(self, *, dry_run: bool = False, **options: Any) -> str:
         return await self._call(
-            setup_project.setup(self.root, setup_project.Options(**options), dry_run=dry_run, say=self.said.append)
+            steps.setup(self.root, steps.Options(**options), dry_run=dry_run, say=self.said.append)
         )
 
     async def undo(self, **options: bool) -> str:
-        return await self._call(setup_undo.undo(self.root, say=self.said.append, **options))
+        return await self._call(undo.undo(self.root, say=self.said.append, **options))
 
     async def _call(self, work: Coroutine[Any, Any, None]) -> str:
         self.said.clear()

@@ -82,6 +82,10 @@ def refused(program, *options):
             "made no call",
         ),
         (
+            {"app_master": "await pyboinc_master(lambda: None, print, homogeneous_redundancy=7)"},
+            "homogeneous_redundancy=7: must be 0",
+        ),
+        (
             {
                 "app_slave": "pass",
                 "app_master": """

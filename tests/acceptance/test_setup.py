@@ -26,9 +26,9 @@ from aioboinc import (
     keys,
     project,
     runtime_archive,
-    setup_daemons,
-    setup_site,
 )
+from aioboinc.setup import daemons
+from aioboinc.setup import site as sites
 from aioboinc.store import applications, batches
 from database import mariadb as mariadb_module
 
@@ -46,7 +46,7 @@ async def test_setup(world):
     said = await world.setup()
     assert "app pyboinc: added" in said
     assert world.versions() == [(101, 6)]
-    assert [daemon.validator for daemon in setup_daemons.find((world.root / "config.xml").read_bytes())] == [
+    assert [daemon.validator for daemon in daemons.find((world.root / "config.xml").read_bytes())] == [
         "pyboinc",
         None,
     ]
@@ -82,7 +82,7 @@ async def test_masters_can_submit(world):
 
 async def test_launchers(world):
     await world.setup()
-    for name in setup_daemons.LAUNCHERS:
+    for name in daemons.LAUNCHERS:
         process = await asyncio.create_subprocess_exec(
             world.root / "bin" / name, "--help", env={}, cwd="/", stdout=subprocess.PIPE
         )
@@ -97,6 +97,26 @@ async def test_a_second_time_changes_nothing(world):
     said = await world.setup()
     assert world.state() == before
     assert all(line.endswith(("in place", "is set up")) for line in said.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("element", "apart"),
+    [
+        ("", False),
+        ("<one_result_per_user_per_wu>0</one_result_per_user_per_wu>", False),
+        ("<one_result_per_user_per_wu>1</one_result_per_user_per_wu>", True),
+        ("<one_result_per_host_per_wu/>", True),
+    ],
+)
+async def test_replicas_on_one_host(world, element, apart):
+    """That is the administrator's to change: it is about all applications."""
+    path = world.root / "config.xml"
+    path.write_text(
+        path.read_text().replace("<one_result_per_host_per_wu>1</one_result_per_host_per_wu>", element)
+    )
+    for _ in range(2):
+        said = await world.setup(dry_run=True)
+        assert ("one host may get both results" in said) != apart
 
 
 async def test_dry_run(world):
@@ -122,7 +142,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("killed", ["setup", "undo"])
 async def test_interrupted_anywhere(world, monkeypatch, killed):
     """Run again, it does the rest; the other one takes back what was done."""
-    monkeypatch.setattr(setup_daemons, "check_interpreter", lambda: None)
+    monkeypatch.setattr(daemons, "check_interpreter", lambda: None)
     for name in ("fsync", "sync"):
         monkeypatch.setattr(os, name, lambda *_: None)
     monkeypatch.setattr(durable, "sync", lambda path: None)
@@ -139,9 +159,9 @@ async def test_interrupted_anywhere(world, monkeypatch, killed):
         return wrapped
 
     for owner, name in (
-        (app_versions, "place"),
-        (setup_site.Site, "step"),
-        (setup_site.Site, "reread"),
+        (durable, "place"),
+        (sites.Site, "step"),
+        (sites.Site, "reread"),
         (applications.Applications, "_execute"),
         (applications.Applications, "permit"),
         (applications.Applications, "remove"),

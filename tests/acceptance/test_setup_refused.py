@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import setup_world
 
-from aioboinc import errors, keys, setup_site
+from aioboinc import errors, keys, runtime_archive
+from aioboinc.embedded import served_project
+from aioboinc.setup import site as sites
 from database import mariadb as mariadb_module
 
 pytestmark = pytest.mark.mariadb
@@ -35,7 +37,7 @@ def refused(*arguments: str | Path) -> str:
 
 
 async def test_two_at_once(world):
-    with setup_site.alone(world.root), pytest.raises(errors.ProjectError, match="another setup is running"):
+    with sites.alone(world.root), pytest.raises(errors.ProjectError, match="another setup is running"):
         await world.setup()
 
 
@@ -48,6 +50,14 @@ def test_bad_input(world, tmp_path):
     assert "--undo takes no option" in refused(world.root, "--undo", "--user", "ada@example.org")
     assert "--force is for --undo" in refused(world.root, "--force")
     assert world.state() == before
+
+
+def test_a_project_of_our_own(tmp_path):
+    served_project.create(tmp_path / "served", listen="127.0.0.1:8416", url=None, database=None)
+    before = {path: path.stat() for path in tmp_path.rglob("*")}
+    assert "it needs no setup" in refused(tmp_path / "served")
+    assert "to undo it, delete the directory" in refused(tmp_path / "served", "--undo")
+    assert {path: path.stat() for path in tmp_path.rglob("*")} == before
 
 
 def edited(path: Path, old: str, new: str) -> None:
@@ -77,6 +87,17 @@ def test_no_code_signing_key(world):
     (world.root / "elsewhere_keys/code_sign_private").rename(world.root / "keys/code_sign_private")
     assert "does not belong" in refused(world.root)
     assert world.rows() == before[1]
+
+
+async def test_aioboinc_is_not_installed_as_a_whole(world, monkeypatch):
+    def incomplete() -> None:
+        raise errors.UsageError("reinstall something")
+
+    monkeypatch.setattr(runtime_archive, "files", incomplete)
+    before = world.state()
+    with pytest.raises(errors.UsageError, match="reinstall"):
+        await world.setup()
+    assert world.state() == before
 
 
 @pytest.fixture
@@ -123,10 +144,11 @@ async def test_no_write_access(open_world, name):
 
 BECOME_OWNER = """
 import os, pathlib, sys
-from aioboinc import errors, setup_site
+from aioboinc import errors
+from aioboinc.setup import site
 sys.executable = sys.argv[2]
 try:
-    setup_site.become_owner(pathlib.Path(sys.argv[1]), print)
+    site.become_owner(pathlib.Path(sys.argv[1]), print)
 except errors.ProjectError as error:
     print(error)
 print(os.getresuid(), os.getresgid())
@@ -165,4 +187,4 @@ async def test_somebody_elses_project(open_world):
                 await world.setup()
     else:
         with pytest.raises(errors.ProjectError, match="belongs to root; "):
-            setup_site.become_owner(Path("/"), print)
+            sites.become_owner(Path("/"), print)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import setup_world
 
-from aioboinc import errors, setup_daemons
+from aioboinc import errors
+from aioboinc.setup import daemons
 from database import mariadb as mariadb_module
 
 pytestmark = pytest.mark.mariadb
@@ -37,7 +38,7 @@ async def test_what_was_edited_since_stays(world):
     config.write_text(config.read_text().replace("<!-- edited by hand -->", "<!-- edited again -->"))
     said = await world.undo()
     assert "edited again" in config.read_text()
-    assert not setup_daemons.find(config.read_bytes())
+    assert not daemons.find(config.read_bytes())
     assert "config.xml.before_pyboinc: kept" in said
     assert (world.root / "config.xml.before_pyboinc").exists()
 
@@ -116,7 +117,7 @@ input()
 async def test_undo_while_daemons_run(world):
     await world.setup()
     (world.root / "pid_host").mkdir()
-    lock = world.root / "pid_host/pyboinc_assimilator.lock"
+    lock = world.root / "pid_host/pyboinc_assimilator0.lock"
     lock.touch()
     holder = await asyncio.create_subprocess_exec(
         sys.executable, "-c", HOLD, lock, stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -57,6 +57,8 @@ class MariaDB:
         self.socket = self.directory / "socket"
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
+        # A server that starts removes all temporary tables in its directory for them, those of another server too.
+        self._environment = {**os.environ, "TMPDIR": str(self.directory)}
         self._as_root = ["--user=root"] if os.geteuid() == 0 else []
         try:
             self._install()
@@ -66,7 +68,7 @@ class MariaDB:
             raise
 
     def _install(self) -> None:
-        subprocess.run(
+        process = subprocess.run(
             [
                 "mariadb-install-db",
                 "--no-defaults",
@@ -76,11 +78,15 @@ class MariaDB:
                 *(option for option in self._options if "innodb" in option),
                 *self._as_root,
             ],
-            check=True,
+            check=False,
+            env=self._environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            text=True,
         )
+        if process.returncode != 0:
+            raise RuntimeError(f"mariadb-install-db fails:\n{process.stdout}")
 
     def start(self) -> None:
         """Start the server, unless it runs, and wait until it answers."""
@@ -98,6 +104,7 @@ class MariaDB:
                     *self._options,
                     *self._as_root,
                 ],
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -133,6 +140,7 @@ class MariaDB:
             unix_socket=str(self.socket),
             user="root",
             database=database,
+            ssl_disabled=True,
             charset="utf8mb4",
             autocommit=True,
             client_flag=CLIENT.MULTI_STATEMENTS,

@@ -782,6 +782,72 @@ async def test_server_that_refuses(database: str, mariadb: mariadb_module.MariaD
             await connector.run(doing(ADD, name="counter"))
 
 
+def signalling(code: int, attempts: int) -> Callable[[connectors.Transaction], Awaitable[None]]:
+    """Return work to which the server answers with the error *code*, so many times."""
+    left = attempts
+
+    async def work(transaction: connectors.Transaction) -> None:
+        nonlocal left
+        await transaction.execute(ADD, {"name": "counter"})
+        if left:
+            left -= 1
+            await transaction.execute(
+                f"SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'so it is'"
+            )
+
+    return work
+
+
+@ONLY_MYSQL
+@pytest.mark.parametrize("code", [3, 1020, 1021, 1026, 1030, 1041, 1114, 1205, 1213, 1290, 1317, 1836, 1927])
+async def test_server_is_ailing_for_a_while(database: str, code: int) -> None:
+    pauses = Pauses()
+    async with connectors.open(database, timing=pauses.timing) as connector:
+        await connector.run(signalling(code, 2))
+        assert await value(connector) == 1
+        assert connector.checked_out == 0
+    assert pauses.count == 2
+
+
+@ONLY_MYSQL
+async def test_server_is_ailing_for_too_long(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    pauses = Pauses()
+    async with connectors.open(database, timing=pauses.timing) as connector:
+        with pytest.raises(errors.DatabaseError) as caught:
+            await connector.run(signalling(1021, 10_000))
+        assert str(caught.value).endswith(": the server's disk is full: make room (error 1021: so it is)")
+        assert await value(connector) == 0
+    assert 300 <= pauses.now <= 305
+    assert [record.message for record in caplog.records] == [f"{caught.value} - trying again for 300 s"]
+
+
+@ONLY_MYSQL
+async def test_server_is_read_only(database: str, mariadb: mariadb_module.MariaDB) -> None:
+    name = _name(database)
+    mariadb.execute(f"CREATE USER IF NOT EXISTS writer; GRANT ALL ON {name}.* TO writer; SET GLOBAL read_only = 1")
+    pauses = Pauses(lambda: asyncio.to_thread(mariadb.execute, "SET GLOBAL read_only = 0"))
+    try:
+        async with connectors.open(mariadb.url(name, user="writer"), timing=pauses.timing) as connector:
+            await connector.run(doing(ADD, name="counter"))
+            assert await value(connector) == 1
+    finally:
+        mariadb.execute("SET GLOBAL read_only = 0")
+    assert pauses.count == 1
+
+
+@ONLY_MYSQL
+@pytest.mark.parametrize("code", [1, 28, 1105, 1194, 1364, 9999])
+async def test_server_says_something_else(database: str, code: int) -> None:
+    """One line, with the number to look it up by."""
+    pauses = Pauses()
+    async with connectors.open(database, timing=pauses.timing) as connector:
+        with pytest.raises(errors.DatabaseError, match=f": error {code}: so it is$"):
+            await connector.run(signalling(code, 1))
+        assert await value(connector) == 0
+        assert connector.checked_out == 0
+    assert pauses.count == 0
+
+
 @ONLY_MYSQL
 @pytest.mark.parametrize("mode", ["", "STRICT_ALL_TABLES,ANSI_QUOTES,NO_BACKSLASH_ESCAPES"])
 async def test_any_sql_mode(database: str, mariadb: mariadb_module.MariaDB, mode: str) -> None:
@@ -803,7 +869,7 @@ async def test_any_sql_mode(database: str, mariadb: mariadb_module.MariaDB, mode
 async def test_server_that_refuses_the_session(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed."""
     monkeypatch.setattr(mysql, "_SESSION", ("SET SESSION nothing = 1",))
-    with pytest.raises(pymysql.err.OperationalError, match="nothing"):
+    with pytest.raises(errors.DatabaseError, match="error 1193"):
         await connectors.open(database).__aenter__()
     gc.collect()  # a connection left open warns
 

@@ -549,6 +549,43 @@ async def test_workunits_of_others_are_left_alone(world, batch, directory, caplo
     assert caplog.text.count("were not submitted by aioboinc") == 1
 
 
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_project_of_some_years_ago(world, batch, directory, connector, made):
+    """Its tables lack columns; the whole life of jobs, with all daemons."""
+    if connector.dialect != "mysql":
+        pytest.skip("BOINC's own databases only")
+    for table, columns in (
+        ("workunit", ("keywords", "size_class", "app_version_num")),
+        (
+            "result",
+            ("peak_working_set_size", "peak_swap_size", "peak_disk_usage", "size_class", "app_version_num"),
+        ),
+    ):
+        present = {row["Field"] for row in await world.rows(f"SHOW COLUMNS FROM {table}")}
+        await connector.script(
+            [f"ALTER TABLE {table} {', '.join(f'DROP COLUMN {name}' for name in columns if name in present)}"]
+        )
+    good, bad = await world.submit(batch, 2, quorum=2, max_error_results=2, made=made)
+    world.now += 1
+    await world.transition()
+    await world.compute(f"{good}_0", "right", host=1)
+    await world.compute(f"{good}_1", "wrong", host=2)
+    for number in range(3):
+        await world.fail(f"{bad}_{number}")
+        await world.settle()
+    await world.compute(f"{good}_2", "right", host=2)
+    await world.settle()
+    assert published(directory).keys() == {good, f"{bad}.error"}
+    assert published(directory)[good] == output(good, "right")
+    assert [row["validate_state"] for row in await world.results(good)] == [
+        models.ValidateState.VALID,
+        models.ValidateState.INVALID,
+        models.ValidateState.VALID,
+    ]
+    assert await world.counts(batch) == (2, 1)
+    await world.store.batches.abort("0" * 32)
+
+
 async def test_an_output_that_has_vanished_fails_the_job(world, batch, directory):
     jobs = await world.submit(batch, 2)
     for job in jobs:

@@ -3,7 +3,7 @@ import xml.etree.ElementTree
 
 import pytest
 
-from aioboinc import app_versions, errors, keys, python_bundle, runtime_archive
+from aioboinc import app_versions, durable, errors, keys, python_bundle, runtime_archive, windows_launcher
 
 LINUX = app_versions.PLATFORMS["x86_64-pc-linux-gnu"]
 WINDOWS = app_versions.PLATFORMS["windows_arm64"]
@@ -33,14 +33,26 @@ def test_files():
     assert (key.open_name, key.data) == ("pyboinc_key", KEY)
     assert not runtime.executable
     assert all(app_versions.is_ours(file.name) for file in (launcher, runtime, key))
-    assert app_versions.files(WINDOWS, KEY)[0].name.endswith(".bat")
+
+
+def test_files_for_windows():
+    launcher, runtime, key, batch_file = app_versions.files(WINDOWS, KEY)
+    assert launcher.is_main_program
+    assert launcher.name.endswith(".exe")
+    assert launcher.data == windows_launcher.build("arm64")
+    # cmd.exe can't read what the client writes in place of a file that it does not copy.
+    assert (batch_file.open_name, batch_file.copied) == ("pyboinc_launcher.bat", True)
+    assert batch_file.name.endswith(".bat")
+    assert not any(file.copied for file in (launcher, runtime, key))
+    assert app_versions.is_ours(batch_file.name)
+    assert app_versions.version_xml([launcher, runtime, key, batch_file]).count("<copy_file/>") == 1
 
 
 def test_a_name_has_one_content():
     names = {
         file.name for platform in app_versions.PLATFORMS.values() for file in app_versions.files(platform, KEY)
     }
-    assert len(names) == 4  # two launchers, the runtime, the key
+    assert len(names) == 6  # a shell script, two executables and a batch file, the runtime, the key
     other = app_versions.files(LINUX, KEY + b" ")
     assert other[-1].name != app_versions.files(LINUX, KEY)[-1].name
 
@@ -81,6 +93,17 @@ def test_document(code_sign):
     assert app_versions.is_signed(document, files, public)
 
 
+def test_document_for_windows(code_sign):
+    private, public = code_sign
+    files = app_versions.files(WINDOWS, KEY)
+    document = app_versions.document(files, 101, url, private)
+    assert app_versions.is_signed(document, files, public)
+    assert document.count("<copy_file/>") == 1
+    assert (
+        f"<file_name>{files[-1].name}</file_name>\n    <open_name>pyboinc_launcher.bat</open_name>\n    <copy_file/>\n"
+    ) in document
+
+
 def test_documents_that_are_not_current(code_sign, tmp_path):
     private, public = code_sign
     files = app_versions.files(LINUX, KEY)
@@ -99,7 +122,7 @@ def test_kept_bundle(code_sign, tmp_path):
     with pytest.raises(errors.ProjectError, match="--python"):
         app_versions.kept_bundle(document, LINUX, tmp_path)
     for file in files:
-        app_versions.place(tmp_path / file.name, file.data)
+        durable.place(tmp_path / file.name, file.data)
     assert app_versions.kept_bundle(document, LINUX, tmp_path) == BUNDLE
     plain = app_versions.document(files[:3], 101, url, code_sign[0])
     assert app_versions.kept_bundle(plain, LINUX, tmp_path) is None
@@ -113,16 +136,3 @@ def test_public_key(tmp_path):
 
 def test_label():
     assert [app_versions.label(number) for number in (101, 110, 200)] == ["1.01", "1.10", "2.00"]
-
-
-def test_place(tmp_path):
-    path = tmp_path / "file"
-    app_versions.place(path, b"one", 0o755)
-    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"one", 0o755)
-    before = path.stat()
-    app_versions.place(path, b"one", 0o644)
-    assert path.stat() == before
-    app_versions.place(path, b"two")
-    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"two", 0o644)
-    assert not app_versions.is_placed(path, b"two", 0o755)
-    assert list(tmp_path.iterdir()) == [path]

@@ -1,6 +1,6 @@
 import pytest
 
-from aioboinc import config_file
+from aioboinc.setup import config_file
 
 DOCUMENT = b"""<?xml version="1.0" ?>
 <!-- kept by hand: <daemons><daemon><cmd>not this one</cmd></daemon></daemons> -->

@@ -10,17 +10,10 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aioboinc import (
-    app_versions,
-    config_file,
-    connectors,
-    errors,
-    keys,
-    project,
-    setup_daemons,
-    setup_project,
-    setup_site,
-)
+from aioboinc import app_versions, connectors, errors, keys, project
+from aioboinc.setup import config_file, steps
+from aioboinc.setup import daemons as daemons_module
+from aioboinc.setup import site as sites
 from aioboinc.store import applications, batches
 
 __all__ = ["undo"]
@@ -33,7 +26,7 @@ _SHOWN = 5
 async def undo(
     root: Path, *, force: bool = False, dry_run: bool = False, say: Callable[[str], None] = print
 ) -> None:
-    """Take out what `setup_project.setup` has put into the project in *root*, and tell *say* each step.
+    """Take out what `steps.setup` has put into the project in *root*, and tell *say* each step.
 
     Refused while our daemons run, and while batches are unfinished unless *force* aborts them. As long as the
     database has jobs of ours, finished ones, the output template stays: BOINC's transitioner would stop without it.
@@ -41,19 +34,19 @@ async def undo(
     come again with other files. A *dry_run* changes nothing. Raises `errors.UsageError`.
     """
     read = project.read(root)
-    if read.embedded:
+    if read.embedded or read.served:
         raise errors.ProjectError(f"{root} is a project of aioboinc's own: to undo it, delete the directory")
-    setup_site.become_owner(root, say)
+    sites.become_owner(root, say)
     connector = connectors.open(read.database_url)
-    site = setup_site.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
-    with setup_site.clear_errors(root), setup_site.alone(root):
+    site = sites.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
+    with sites.clear_errors(root), sites.alone(root):
         work = _Undo(site, batches.Batches(connector), force=force)
         async with connector:
             await work.run()
 
 
 class _Undo:
-    def __init__(self, site: setup_site.Site, batches: batches.Batches, *, force: bool) -> None:
+    def __init__(self, site: sites.Site, batches: batches.Batches, *, force: bool) -> None:
         """Check the project's files; raise `errors.ProjectError` if they can't be changed now."""
         self._site = site
         self._store = site.applications
@@ -66,7 +59,7 @@ class _Undo:
         site.check_writable(site.root, *folders, self._download_dir, self._key_dir)
         self._config = site.document("config.xml") or b""
         self._project = site.document("project.xml") or b"<boinc/>"
-        running = " and ".join(setup_daemons.running(site.root))
+        running = " and ".join(daemons_module.running(site.root))
         if running:
             raise errors.ProjectError(f"{site.root}: stop the project first, with bin/stop: {running} running")
 
@@ -75,7 +68,7 @@ class _Undo:
         unfinished = await self._store.unfinished_batches(app.id) if app else []
         if unfinished and not self._force:
             raise errors.ProjectError(_refusal(self._root, unfinished))
-        daemons = [daemon.element for daemon in setup_daemons.find(self._config)]
+        daemons = [daemon.element for daemon in daemons_module.find(self._config)]
         self._take_out("config.xml", self._config, daemons)
         for batch in unfinished:
             if self._site.step(f"batch {batch.id} of {batch.directory}", "aborted"):
@@ -88,10 +81,10 @@ class _Undo:
             await self._remove(app)
         if not jobs:
             self._remove_job_files()
-        for name in setup_daemons.LAUNCHERS:
+        for name in daemons_module.LAUNCHERS:
             self._delete(self._root / "bin" / name)
             # bin/stop sends signals to the processes that these name, whatever they are by then.
-            for path in sorted(self._root.glob(f"pid_*/{name}.*")):
+            for path in sorted(self._root.glob(f"pid_*/{name}*")):
                 self._delete(path)
         self._delete(self._root / "apps" / _APP)
         for path in sorted(self._download_dir.iterdir()):
@@ -108,7 +101,7 @@ class _Undo:
         if app and self._site.step(f"app {_APP} with its versions", "removed"):
             await self._store.remove(app.id)
             self._site.reread()
-        elements = setup_project.own_elements(self._project)
+        elements = steps.own_elements(self._project)
         for name in (element.children["name"] for element in elements):
             if name != _APP and self._site.step(f"platform {name}", "removed"):
                 await self._store.remove_platform(name)
@@ -152,7 +145,7 @@ class _Undo:
         if self._site.dry_run:
             self._site.say("nothing was changed: this was a dry run")
             return
-        if not setup_daemons.running(self._root, ["feeder", "feeder.log"]):
+        if not daemons_module.running(self._root, ["feeder"]):
             (self._root / "reread_db").unlink(missing_ok=True)  # it reads all when it is started
         if jobs:
             left = (

@@ -13,8 +13,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from aioboinc import app_versions, config_file, errors
+from aioboinc import durable, errors
 from aioboinc import project as project_module
+from aioboinc.setup import config_file
 from aioboinc.store import applications
 
 __all__ = ["Site", "alone", "become_owner", "clear_errors"]
@@ -93,8 +94,8 @@ class Site:
         mode = stat.S_IMODE(path.stat().st_mode)
         backup = self.backup(name)
         if pristine or not backup.exists():
-            app_versions.place(backup, path.read_bytes(), mode)
-        app_versions.place(path, document, mode)
+            durable.place(backup, path.read_bytes(), mode)
+        durable.place(path, document, mode)
 
     def backup(self, name: str) -> Path:
         """Return where `edit` keeps the file *name*."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from aioboinc import config_file, errors, project
+from aioboinc import errors, project
+from aioboinc.setup import config_file
 
 __all__ = [
     "LAUNCHERS",
@@ -128,8 +129,11 @@ def check_interpreter() -> None:
 
 
 def running(root: Path, names: Iterable[str] = tuple(LAUNCHERS)) -> list[str]:
-    """Return those of *names*, by default our daemons, that run on this host: each holds a lock."""
-    return [name for name in names if any(map(_is_locked, root.glob(f"pid_*/{name}.lock")))]
+    """Return those of *names*, by default our daemons, that run on this host: each holds a lock.
+
+    Where there are several of one, the names of their files begin with its name.
+    """
+    return [name for name in names if any(map(_is_locked, root.glob(f"pid_*/{name}*.lock")))]
 
 
 def _is_locked(path: Path) -> bool:

@@ -11,19 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import (
-    app_versions,
-    codec,
-    config_file,
-    connectors,
-    errors,
-    keys,
-    project,
-    python_bundle,
-    setup_daemons,
-    setup_site,
-    setup_versions,
-)
+from aioboinc import app_versions, codec, connectors, durable, errors, keys, project, python_bundle
+from aioboinc.setup import config_file, daemons, versions
+from aioboinc.setup import site as sites
 from aioboinc.store import applications
 
 __all__ = ["ADDED", "FRIENDLY_NAME", "OUTPUT_TEMPLATE", "Options", "own_elements", "setup"]
@@ -60,7 +50,7 @@ class Options:
     without_python: bool = False
     """Bundle no others: those that hosts get already are dropped from the next version."""
     validator: str | None = None
-    """One of `setup_daemons.VALIDATORS`; at first ours."""
+    """One of `daemons.VALIDATORS`; at first ours."""
     user: str | None = None
     """E-mail address of the account whose batches are; at first the project's oldest account."""
     homogeneous_redundancy: int | None = None
@@ -76,19 +66,19 @@ async def setup(
     `errors.UsageError`, with nothing changed unless the system refuses something in the middle.
     """
     read = project.read(root)
-    if read.embedded:
+    if read.embedded or read.served:
         raise errors.ProjectError(f"{root} is a project of aioboinc's own: it needs no setup")
-    setup_site.become_owner(root, say)
+    sites.become_owner(root, say)
     connector = connectors.open(read.database_url)
-    site = setup_site.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
-    with setup_site.clear_errors(root), setup_site.alone(root):
+    site = sites.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
+    with sites.clear_errors(root), sites.alone(root):
         work = _Setup(site, options)
         async with connector:
             await work.run()
 
 
 class _Setup:
-    def __init__(self, site: setup_site.Site, options: Options) -> None:
+    def __init__(self, site: sites.Site, options: Options) -> None:
         """Check everything; raise `errors.UsageError` if the project or the options are not in order."""
         self._site = site
         self._options = options
@@ -99,7 +89,7 @@ class _Setup:
         bundles = [bundle for directory in options.python for bundle in python_bundle.read(directory)]
         for bundle in bundles:
             python_bundle.try_out(bundle)
-        self._versions = setup_versions.Versions(
+        self._versions = versions.Versions(
             site,
             {bundle.platform: bundle for bundle in bundles},
             keep_bundles=not options.without_python,
@@ -110,7 +100,7 @@ class _Setup:
             )
         for name in ("config.xml", "project.xml"):
             site.document(name)
-        setup_daemons.check_interpreter()
+        daemons.check_interpreter()
 
     async def run(self) -> None:
         store = self._site.applications
@@ -121,8 +111,8 @@ class _Setup:
             await store.make_table()
         key = self._key()
         self._file(self._template, OUTPUT_TEMPLATE, 0o644)
-        for name, module in setup_daemons.LAUNCHERS.items():
-            self._file(self._root / "bin" / name, setup_daemons.launcher(module), 0o755)
+        for name, module in daemons.LAUNCHERS.items():
+            self._file(self._root / "bin" / name, daemons.launcher(module), 0o755)
         app = await self._app()
         await self._versions.make(app, key)
         if app and app.deprecated and self._site.step(f"app {project.APP_NAME}", "taken into use again"):
@@ -141,11 +131,11 @@ class _Setup:
 
     def _file(self, path: Path, data: bytes, mode: int) -> None:
         change = None
-        if not app_versions.is_placed(path, data, mode):
+        if not durable.is_placed(path, data, mode):
             change = "changed" if path.exists() else "written"
         if self._site.step(self._site.shown(path), change):
             path.parent.mkdir(exist_ok=True)
-            app_versions.place(path, data, mode)
+            durable.place(path, data, mode)
 
     async def _app(self) -> applications.Application | None:
         """Make the application and the platforms; None in a dry run that has not made it."""
@@ -205,19 +195,31 @@ class _Setup:
         """Put the daemons into config.xml."""
         document = self._site.document("config.xml")
         assert document is not None  # it was read before
-        changed = setup_daemons.add(document, self._options.validator)
+        changed = daemons.add(document, self._options.validator)
         if self._site.step("daemons in config.xml", None if changed == document else "written"):
-            self._site.edit("config.xml", changed, pristine=not setup_daemons.find(document))
+            self._site.edit("config.xml", changed, pristine=not daemons.find(document))
+        if not _keeps_results_apart(document):
+            self._site.say(
+                "config.xml: one host may get both results of a job, and their agreement means nothing then; put "
+                "<one_result_per_host_per_wu>1</one_result_per_host_per_wu> into <config>, for all applications"
+            )
 
     def _conclude(self) -> None:
         conclusion = f"{self._root} is set up"
         if self._site.dry_run:
             conclusion = "nothing was changed: this was a dry run"
-        elif self._site.changes and setup_daemons.running(self._root):
+        elif self._site.changes and daemons.running(self._root):
             conclusion += f"; restart its daemons: cd {self._root}, bin/stop, and some seconds later bin/start"
         elif self._site.changes:
             conclusion += f"; start its daemons: cd {self._root}, bin/start"
         self._site.say(conclusion)
+
+
+def _keeps_results_apart(document: bytes) -> bool:
+    """Tell whether, by config.xml, no host gets two results of a job. BOINC's ``make_project`` leaves that out."""
+    (config,) = config_file.find(document, "boinc", "config")[:1]
+    names = ("one_result_per_host_per_wu", "one_result_per_user_per_wu")
+    return any(config.children.get(name, "0") != "0" for name in names)
 
 
 def own_elements(document: bytes) -> list[config_file.Element]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aioboinc import app_versions, durable, errors, keys, project, python_bundle, runtime_archive
-from aioboinc.setup_site import Site
+from aioboinc.setup.site import Site
 from aioboinc.store import applications
 
 __all__ = ["Versions"]
@@ -38,7 +38,7 @@ class Versions:
     """The versions that a project is to have."""
 
     def __init__(self, site: Site, bundles: Mapping[str, python_bundle.Bundle], *, keep_bundles: bool) -> None:
-        """Raise `errors.ProjectError` if the project's files are not in a state for it.
+        """Raise `errors.UsageError` if the project's files are not in a state for it, or our own are not complete.
 
         *bundles* are new interpreters by platform; with *keep_bundles* those that hosts get already stay.
         """
@@ -57,6 +57,7 @@ class Versions:
         if self._private.modulus != self._public.modulus:
             raise errors.ProjectError(f"{key_dir}: code_sign_public does not belong to code_sign_private")
         site.check_writable(self._apps / _APP, site.project.download_dir)
+        runtime_archive.files()
 
     async def make(self, app: applications.Application | None, key: keys.PrivateKey | None) -> None:
         """Make what is missing. *app* and *key* may be None, for not there, in a dry run only.
@@ -95,10 +96,8 @@ class Versions:
         """Write files again that have gone from the download directory."""
         for file in files:
             path = self._site.project.download_dir / file.name
-            if not app_versions.is_placed(path, file.data) and self._site.step(
-                self._site.shown(path), "written again"
-            ):
-                app_versions.place(path, file.data)
+            if not durable.is_placed(path, file.data) and self._site.step(self._site.shown(path), "written again"):
+                durable.place(path, file.data)
 
     async def _publish(self, appid: int, number: int, plans: Sequence[_Plan]) -> None:
         self._prepare(number, plans)
@@ -118,13 +117,13 @@ class Versions:
         parent.mkdir(parents=True, exist_ok=True)
         for plan in plans:
             for file in plan.files:
-                app_versions.place(self._site.project.download_dir / file.name, file.data)
+                durable.place(self._site.project.download_dir / file.name, file.data)
             temporary = parent / f".{plan.platform}.new"  # update_versions does not look at names with a dot
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             for file in plan.files:
-                app_versions.place(temporary / file.name, file.data, 0o755 if file.executable else 0o644)
-            app_versions.place(temporary / "version.xml", app_versions.version_xml(plan.files).encode())
+                durable.place(temporary / file.name, file.data, 0o755 if file.executable else 0o644)
+            durable.place(temporary / "version.xml", app_versions.version_xml(plan.files).encode())
             shutil.rmtree(parent / plan.platform, ignore_errors=True)
             os.rename(temporary, parent / plan.platform)
         durable.sync(self._site.root)

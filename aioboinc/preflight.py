@@ -1,0 +1,127 @@
+"""What a master needs of a project, looked at before anything is submitted to it.
+
+Each function raises `errors.ProjectError` or another `errors.UsageError`, one line that says what to do.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from aioboinc import access, batch_directory, errors, keys
+from aioboinc import project as projects
+from aioboinc.store import batches
+
+__all__ = [
+    "check_application",
+    "check_batch_directory",
+    "check_downloads",
+    "check_files",
+    "check_homogeneous_redundancy",
+]
+
+
+def check_homogeneous_redundancy(level: int) -> None:
+    """Refuse what is no class of equivalent hosts."""
+    if level not in {0, 1, 2}:
+        raise errors.UsageError(
+            f"pyboinc_master: homogeneous_redundancy={level!r}: must be 0 (any hosts), 1 (fine) or 2 (coarse)"
+        )
+
+
+def check_downloads(project: projects.Project) -> None:
+    """Refuse a project that does not take this user's input files. Blocks."""
+    if project.embedded:
+        raise errors.ProjectError(
+            f"{project.root} is embedded in a batch directory, and has no hosts but while a master runs there: "
+            "unset PYBOINC_DIR, or name a project that is served or a BOINC project"
+        )
+    directory = project.download_dir
+    if not directory.is_dir():
+        raise errors.ProjectError(f"{directory}: no such directory; make it, or mend config.xml")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise errors.ProjectError(
+            f"{directory}: no write access, which submitting takes; run masters as the project's user"
+            f"{_owner(project.root)}, or give it to a group that you are in"
+        )
+
+
+def check_application(
+    app: batches.App | None, project: projects.Project, *, homogeneous_redundancy: int
+) -> batches.App:
+    """Return *app*, which must have versions, and send results to hosts that are as alike as the batch asks."""
+    root = project.root
+    setup = _setup(project)
+    if app is None:
+        raise errors.ProjectError(
+            f"{root} is not set up: it has no application {projects.APP_NAME} in use, or no table pyboinc_batch; "
+            f"{setup}"
+        )
+    if not app.versions:
+        raise errors.ProjectError(
+            f"{root}: the application {projects.APP_NAME} has no version in use, for any platform; {setup}"
+        )
+    # The hosts of an embedded project are one machine.
+    if homogeneous_redundancy not in {0, app.homogeneous_redundancy} and not project.embedded:
+        if project.served:
+            raise errors.ProjectError(f"{root}: homogeneous redundancy takes a BOINC project; leave it away here")
+        raise errors.ProjectError(
+            f"{root}: the batch asks for homogeneous redundancy {homogeneous_redundancy}, and the application has "
+            f"{app.homogeneous_redundancy}; {setup} --homogeneous-redundancy {homogeneous_redundancy}"
+        )
+    return app
+
+
+def check_files(project: projects.Project) -> None:
+    """Refuse a project whose key or output template this user can't read. Blocks."""
+    for path in (project.key_dir / keys.PROGRAM_PRIVATE, project.root / projects.OUTPUT_TEMPLATE):
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except FileNotFoundError:
+            raise errors.ProjectError(f"{path}: not there; {_setup(project)}") from None
+        except OSError as error:
+            raise errors.ProjectError(
+                f"{errors.describe(path, error)}; run masters as the project's user{_owner(project.root)}, or let a "
+                "group read it that you are in"
+            ) from None
+
+
+def check_batch_directory(project: projects.Project, directory: batch_directory.BatchDirectory) -> None:
+    """Refuse a batch directory into which the project's assimilator can't publish. Blocks."""
+    users = _assimilators(project.root)
+    obstacles = [
+        (user, obstacle)
+        for user in users
+        if (obstacle := access.obstacle(user, directory.new) or access.obstacle(user, directory.tmp))
+    ]
+    if users and len(obstacles) == len(users):
+        user, obstacle = obstacles[0]
+        if obstacle in {Path(os.path.realpath(path)) for path in (directory.new, directory.tmp)}:
+            trouble, remedy = "write to", f"setfacl -R -m u:{user.name}:rwX,d:u:{user.name}:rwX {directory.path}"
+        else:
+            trouble, remedy = "enter", f"setfacl -m u:{user.name}:x {obstacle}"
+        raise errors.UsageError(
+            f"batch directory {directory.path}: the project's daemons run as {user.name}, who can't {trouble} "
+            f"{obstacle}; run the master as {user.name}, choose another directory with --batch-dir, or give access: "
+            f"{remedy}"
+        )
+
+
+def _assimilators(root: Path) -> list[access.User]:
+    """Return the users as whom assimilators run, or were started last, as far as that can be known."""
+    traces = list(root.glob("pid_*/pyboinc_assimilator*.pid")) or [root]
+    try:
+        users = [access.User.of(uid) for uid in {path.stat().st_uid for path in traces}]
+    except FileNotFoundError:
+        return []
+    return [user for user in users if user] if all(users) else []
+
+
+def _setup(project: projects.Project) -> str:
+    command = "serve --project" if project.served else "setup"
+    return f"run: python -m aioboinc {command} {project.root}"
+
+
+def _owner(root: Path) -> str:
+    user = access.User.of(root.stat().st_uid)
+    return f", {user.name}" if user else ""
