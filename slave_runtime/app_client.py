@@ -183,17 +183,18 @@ def _run_slave(parent: int, arguments: List[str]) -> int:
     """Be the slave of the supervisor with the process id *parent*."""
     processes.die_with_parent(parent)
     # Only now: the supervisor does without these, and stays small.
-    from . import program_file, signature, slave
+    from . import program_file, signature, slave, unpacking
 
     slot_dir = os.getcwd()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what was printed before a kill stays
     init = init_data.read(os.path.join(slot_dir, slot.INIT_DATA)) or init_data.InitData()
     try:
-        prepared = slave.prepare(
+        program = unpacking.unpack(
             slot.resolve(slot_dir, slot.PROGRAM),
-            signature.load(slot.resolve(slot_dir, slot.KEY)),
             os.path.join(slot_dir, slot.PROGRAM_FILES),
+            signature.load(slot.resolve(slot_dir, slot.KEY)),
         )
+        prepared = slave.prepare(program)
         input_bytes = _inline_input(arguments)
     except (program_file.Refused, signature.BadKey, OSError, binascii.Error) as error:
         failures.say(f"the job can't be started: {error}")

@@ -12,14 +12,13 @@ import dataclasses
 import os
 import site
 import sys
-import threading
 import traceback
 import types
 from typing import List, Optional
 
 from aioboinc import codec, envelope
 
-from . import api, failures, importing, init_data, program_file, signature, slot
+from . import api, failures, importing, init_data, program_file, slot
 
 __all__ = ["Prepared", "preload", "prepare", "run"]
 
@@ -40,12 +39,8 @@ class Prepared:
     """``sys.path`` for the program."""
 
 
-def prepare(program_path: str, key: signature.PublicKey, directory: str) -> Prepared:
-    """Check the program file *program_path* with *key* and unpack it into *directory*, which is emptied first.
-
-    Raises program_file.Refused for a program that must not run or that this Python can't compile; OSError. Blocks.
-    """
-    program = program_file.unpack(program_path, directory, key)
+def prepare(program: program_file.Program) -> Prepared:
+    """Compile *program*. Raises program_file.Refused if this Python can't; OSError. Blocks."""
     try:
         code = importing.compile_file(os.path.join(program.root, *program.slave.split("/")))
     except (SyntaxError, ValueError, RecursionError) as error:
@@ -171,6 +166,9 @@ def _outcome(prepared: Prepared, job: api.Job, main: types.ModuleType) -> int:
 
 def _join_threads() -> None:
     """Wait for the slave's threads, as Python does at its end; daemon threads die with the process."""
+    threading = sys.modules.get("threading")
+    if threading is None:  # every fork is dearer after its import
+        return
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()

@@ -60,7 +60,7 @@ _TEMPLATE = """\
 </output_template>
 """
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_HOST_MODULES = ("client", "execution", "forker", "messages", "process", "rehearsal", "slot")
+_HOST_MODULES = ("client", "execution", "forker", "messages", "process", "programs", "rehearsal", "slot")
 
 
 def create(root: Path) -> projects.Project:

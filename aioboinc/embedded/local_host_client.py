@@ -11,6 +11,7 @@ from typing import Any
 from aioboinc.embedded import local_host_forker
 from aioboinc.embedded.local_host_execution import Execution
 from aioboinc.embedded.local_host_messages import Configuration, Job
+from aioboinc.embedded.local_host_programs import Programs
 from aioboinc.embedded.local_host_slot import Slot
 from aioboinc.slave_runtime import processes_unix
 
@@ -31,6 +32,7 @@ class Client:
         self._waiting: collections.deque[Job] = collections.deque()
         self._running: Execution | None = None
         self._slot = Slot(configuration["slot"], configuration["lock"], configuration["project_dir"])
+        self._programs = Programs(configuration["programs"], configuration["key"])
         self._tree = processes_unix.ProcessTree()  # what the forker leaves behind becomes a child of this process
 
     def run(self) -> int:
@@ -42,7 +44,9 @@ class Client:
             self._send({"ready": os.getpid()})
             while True:
                 if self._running is None and self._waiting:
-                    self._running = Execution(self._waiting.popleft(), self._slot, self._forker)
+                    job = self._waiting.popleft()
+                    program = self._programs.get(job["program"])
+                    self._running = Execution(job, program, self._slot, self._forker)
                 delay = None
                 if self._running is not None:
                     delay = self._running.watch() * 1000

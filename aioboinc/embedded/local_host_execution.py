@@ -12,7 +12,7 @@ import time
 from aioboinc.embedded import local_host_forker
 from aioboinc.embedded.local_host_messages import Configuration, Job, Report, stderr_out
 from aioboinc.embedded.local_host_slot import Slot
-from aioboinc.slave_runtime import failures, processes_unix, slot
+from aioboinc.slave_runtime import failures, processes_unix, program_file, slot
 
 __all__ = ["Execution"]
 
@@ -42,8 +42,10 @@ UPLOAD_FAILED = 7
 class Execution:
     """A job that runs: its bounds, what it uses, what becomes of it."""
 
-    def __init__(self, job: Job, place: Slot, forker: local_host_forker.Forker) -> None:
-        """Start *job* in the slot."""
+    def __init__(
+        self, job: Job, program: program_file.Program | str, place: Slot, forker: local_host_forker.Forker
+    ) -> None:
+        """Start *job* in the slot; *program* is its program, or what is wrong with that."""
         self.job = job
         self._slot = place
         self._forker = forker
@@ -55,7 +57,7 @@ class Execution:
         self._deadline = self._started + job["elapsed_bound"]
         self._next_look = self._started + min(LOOK_SECONDS, job["memory_bound"] / GROWTH)
         self._next_look_at_disk = self._started + DISK_SECONDS
-        forker.begin(local_host_forker.Request(job["program"], job["name"], job["workunit"], place.input(SMALL)))
+        forker.begin(local_host_forker.Request(program, job["name"], job["workunit"], place.input(SMALL)))
 
     def elapsed(self) -> float:
         """Return the seconds since the start."""

@@ -7,34 +7,33 @@ After a fork each page of memory that either side touches costs a fault. So this
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import gc
 import marshal
 import os
-import shutil
 import signal
 import sys
 import traceback
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from aioboinc.embedded import local_host_rehearsal
-from aioboinc.slave_runtime import failures, init_data, program_file, signature, slave, slot
+from aioboinc.slave_runtime import failures, init_data, program_file, slave, slot
 
 __all__ = ["Forker", "Over", "Request", "start"]
 
 PROGRAMS_KEPT = 16
-"""Programs that are kept unpacked and compiled."""
+"""Programs that are kept compiled, and unpacked."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Request:
     """A job to start."""
 
-    program: str
-    """Path of the program."""
+    program: program_file.Program | str
+    """Or what is wrong with it."""
     name: str
     """Name of the result."""
     workunit: str
@@ -43,7 +42,7 @@ class Request:
     """The input; None: it is in the slot directory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Over:
     """A job that is over."""
 
@@ -68,18 +67,17 @@ class Forker:
 
     def begin(self, request: Request) -> None:
         """Start a job."""
-        _send(self._requests, (request.program, request.name, request.workunit, request.input))
+        program = request.program
+        fields = program if isinstance(program, str) else dataclasses.astuple(program)
+        _send(self._requests, (fields, request.name, request.workunit, request.input))
 
     def end(self) -> Over:
         """Return what became of the job. Blocks until it is over; raises EOFError if the process has ended."""
         return Over(*_receive(self.answers))
 
 
-def start(slot_dir: str, project_dir: str, programs_dir: str, key: str, close: int) -> Forker:
-    """Start the process, for jobs in *slot_dir*. The descriptor *close* is not for it.
-
-    It unpacks programs below *programs_dir* and checks them with the public key in the file *key*.
-    """
+def start(slot_dir: str, project_dir: str, programs_dir: str, close: int) -> Forker:
+    """Start the process, for jobs in *slot_dir* of programs below *programs_dir*. *close* is no descriptor for it."""
     requests, answers = os.pipe(), os.pipe()
     host = os.getpid()
     pid = os.fork()
@@ -93,7 +91,7 @@ def start(slot_dir: str, project_dir: str, programs_dir: str, key: str, close: i
             os.close(descriptor)
         _die_with(host)
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans among a job's processes become children of this one
-        _serve(requests[0], answers[1], slot_dir, project_dir, _Programs(programs_dir, key))
+        _serve(requests[0], answers[1], slot_dir, project_dir, _Programs(programs_dir))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -108,25 +106,25 @@ def _serve(requests: int, answers: int, slot_dir: str, project_dir: str, program
     _freeze()
     while True:
         try:
-            program, name, workunit, data = _receive(requests)
+            fields, name, workunit, data = _receive(requests)
         except EOFError:
             return
         _reap()
-        prepared = programs.prepare(program)
+        prepared = fields if isinstance(fields, str) else programs.prepare(program_file.Program(*fields))
         # What can be done on this side is done here: a child has to copy each page of memory that it uses.
         init = init_data.InitData(wu_name=workunit, result_name=name, project_dir=project_dir, client_pid=host)
         pid = os.fork()
         if pid == 0:
             _become_slave(prepared, slot_dir, stderr, init, data, (requests, answers))
         _, status, usage = os.wait4(pid, 0)
-        if status == 0:
-            programs.has_worked(program)
+        if status == 0 and not isinstance(prepared, str):
+            programs.has_worked(prepared.program)
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         _send(answers, (status, usage.ru_utime + usage.ru_stime, peak, not _reap()))
 
 
 def _become_slave(
-    prepared: slave.Prepared | Exception,
+    prepared: slave.Prepared | str,
     slot_dir: str,
     stderr: str,
     init: init_data.InitData,
@@ -145,7 +143,7 @@ def _become_slave(
         os.dup2(output, 2)
         os.close(output)
         gc.enable()
-        if isinstance(prepared, Exception):
+        if isinstance(prepared, str):
             failures.say(f"the program can't be started: {prepared}")
             status = failures.INIT_FAILURE
         else:
@@ -157,49 +155,43 @@ def _become_slave(
 
 
 class _Programs:
-    """The programs of the last jobs, checked, unpacked below *directory* and compiled."""
+    """The programs of the last jobs, compiled. *directory* is for the rehearsal."""
 
-    def __init__(self, directory: str, key: str) -> None:
+    def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._key = key
         self._known: dict[str, slave.Prepared] = {}
-        self._count = 0
         self._to_preload: set[str] = set()
         self._preloaded: set[str] = set()
-        shutil.rmtree(directory, ignore_errors=True)
 
-    def prepare(self, path: str) -> slave.Prepared | Exception:
-        """Return the program in the file *path*, or what is wrong with it."""
-        prepared = self._known.pop(path, None)
+    def prepare(self, program: program_file.Program) -> slave.Prepared | str:
+        """Return *program* ready to run, or what is wrong with it."""
+        prepared = self._known.pop(program.root, None)
         if prepared is None:
-            self._count += 1
-            directory = os.path.join(self._directory, str(self._count))
             try:
-                prepared = slave.prepare(path, signature.load(self._key), directory)
-            except (program_file.Refused, signature.BadKey, OSError) as error:
-                return error
+                prepared = slave.prepare(program)
+            except (program_file.Refused, OSError) as error:
+                return str(error)
             _freeze()
-        self._known[path] = prepared  # last: the order is that of use
+        self._known[program.root] = prepared  # last: the order is that of use
         if len(self._known) > PROGRAMS_KEPT:
-            forgotten = self._known.pop(next(iter(self._known)))
-            shutil.rmtree(forgotten.program.root, ignore_errors=True)
-        if path in self._to_preload:
-            self._to_preload.discard(path)
+            self._known.pop(next(iter(self._known)))
+        if program.root in self._to_preload:
+            self._to_preload.discard(program.root)
             slave.preload(prepared)
             if len(self._preloaded) == 1:
                 local_host_rehearsal.rehearse(os.path.join(self._directory, "rehearsal"))
             _freeze()
         return prepared
 
-    def has_worked(self, path: str) -> None:
+    def has_worked(self, program: program_file.Program) -> None:
         """Note that a job of the program went well.
 
         If another job of it comes, the packages that it imports are imported here, once for all: a child has
         survived that.
         """
-        if path not in self._preloaded:
-            self._preloaded.add(path)
-            self._to_preload.add(path)
+        if program.root not in self._preloaded:
+            self._preloaded.add(program.root)
+            self._to_preload.add(program.root)
 
 
 def _reap() -> bool:

@@ -38,7 +38,6 @@ def main() -> None:
         configuration["slot"],
         configuration["project_dir"],
         configuration["programs"],
-        configuration["key"],
         configuration["socket"],
     )
     # Not before: what is imported from here on the other process has no use for.

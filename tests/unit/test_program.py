@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from aioboinc import errors, keys, program
-from aioboinc.slave_runtime import program_file, signature
+from aioboinc.slave_runtime import signature, unpacking
 
 PROJECT = "http://example.org/test/"
 
@@ -603,7 +603,7 @@ def test_hosts_accept_it(collect, key, tmp_path):
     sources = collect(FILES, ["data"])
     path = tmp_path / "program.zip"
     path.write_bytes(program.build(sources, PROJECT, key))
-    unpacked = program_file.unpack(str(path), str(tmp_path / "unpacked"), signature.parse(key.public_json))
+    unpacked = unpacking.unpack(str(path), str(tmp_path / "unpacked"), signature.parse(key.public_json))
     assert (unpacked.slave, unpacked.modules) == (sources.slave, sources.modules)
     assert unpacked.sha256 == hashlib.sha256(path.read_bytes()).digest()
     found = {

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from aioboinc import codec, envelope, keys, program
-from aioboinc.slave_runtime import failures, init_data, program_file, progress, signature, slave
+from aioboinc.slave_runtime import failures, init_data, program_file, progress, signature, slave, unpacking
 
 JOB = "pyboinc_1_0"
 PRIVATE = keys.PrivateKey(rsa.generate_private_key(65537, 2048))
@@ -64,7 +64,9 @@ def run(tmp_path: Path) -> Run:
         log = tmp_path / "log.txt"
 
         def child() -> int:
-            prepared = slave.prepare(str(tmp_path / "program.zip"), KEY, str(tmp_path / "unpacked"))
+            prepared = slave.prepare(
+                unpacking.unpack(str(tmp_path / "program.zip"), str(tmp_path / "unpacked"), KEY)
+            )
             return slave.run(prepared, str(slot_dir), init_data.InitData(wu_name=JOB))
 
         status = fork(child, log)
@@ -371,7 +373,7 @@ def test_a_missing_input_is_the_hosts_failure(tmp_path: Path, run: Run) -> None:
     run("pyboinc_return_output(1)")
 
     def child() -> int:
-        prepared = slave.prepare(str(tmp_path / "program.zip"), KEY, str(tmp_path / "unpacked"))
+        prepared = slave.prepare(unpacking.unpack(str(tmp_path / "program.zip"), str(tmp_path / "unpacked"), KEY))
         return slave.run(prepared, str(tmp_path / "empty"), init_data.InitData(wu_name=JOB))
 
     (tmp_path / "empty").mkdir()
@@ -390,7 +392,7 @@ def run_again(prepared: slave.Prepared, slot_dir: Path, value: object) -> Any:
 
 def test_one_prepared_program_runs_many_jobs(tmp_path: Path, run: Run) -> None:
     run("import random\npyboinc_return_output([pyboinc_get_input(), random.random()])")
-    prepared = slave.prepare(str(tmp_path / "program.zip"), KEY, str(tmp_path / "unpacked"))
+    prepared = slave.prepare(unpacking.unpack(str(tmp_path / "program.zip"), str(tmp_path / "unpacked"), KEY))
     assert "app_types" not in sys.modules
     outputs = [run_again(prepared, tmp_path / f"slot{number}", number) for number in range(3)]
     assert [output[0] for output in outputs] == [0, 1, 2]
@@ -411,7 +413,7 @@ def test_preloading_imports_packages_and_not_the_program(tmp_path: Path, run: Ru
     )
 
     def child() -> int:
-        prepared = slave.prepare(str(tmp_path / "program.zip"), KEY, str(tmp_path / "unpacked"))
+        prepared = slave.prepare(unpacking.unpack(str(tmp_path / "program.zip"), str(tmp_path / "unpacked"), KEY))
         path = sys.path[:]
         slave.preload(prepared)
         assert "numpy" in sys.modules
@@ -426,4 +428,4 @@ def test_a_refused_program_is_not_prepared(tmp_path: Path, run: Run) -> None:
     run("pyboinc_return_output(1)")
     other = signature.parse(keys.PrivateKey(rsa.generate_private_key(65537, 2048)).public_json)
     with pytest.raises(program_file.Refused):
-        slave.prepare(str(tmp_path / "program.zip"), other, str(tmp_path / "unpacked"))
+        slave.prepare(unpacking.unpack(str(tmp_path / "program.zip"), str(tmp_path / "unpacked"), other))

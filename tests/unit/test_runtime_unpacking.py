@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from aioboinc import archive, keys, program
-from aioboinc.slave_runtime import program_file, signature
+from aioboinc.slave_runtime import program_file, signature, unpacking
 
 PROJECT = "http://example.org/test/"
 PRIVATE = keys.PrivateKey(rsa.generate_private_key(65537, 2048))
@@ -43,7 +43,7 @@ def members(data: bytes | None = None, key: keys.PrivateKey = PRIVATE) -> dict[s
 def unpack(tmp_path: Path, content: bytes, key: signature.PublicKey = KEY) -> program_file.Program:
     path = tmp_path / "program.zip"
     path.write_bytes(content)
-    return program_file.unpack(str(path), str(tmp_path / "unpacked"), key)
+    return unpacking.unpack(str(path), str(tmp_path / "unpacked"), key)
 
 
 def test_a_program_of_the_project_is_unpacked(tmp_path: Path) -> None:
@@ -240,4 +240,4 @@ def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
 
 def test_a_file_that_is_missing_is_the_hosts_fault(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        program_file.unpack(str(tmp_path / "program.zip"), str(tmp_path / "unpacked"), KEY)
+        unpacking.unpack(str(tmp_path / "program.zip"), str(tmp_path / "unpacked"), KEY)
