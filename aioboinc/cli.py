@@ -17,7 +17,7 @@ from aioboinc import errors, master, master_program, progress, stopping
 from aioboinc.setup import daemons, steps, undo
 
 if TYPE_CHECKING:
-    from aioboinc.embedded import serving
+    from aioboinc.serve import serving
 
 __all__ = ["main"]
 
@@ -177,7 +177,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from aioboinc.embedded import serving  # a web server takes its time to import
+    from aioboinc.serve import serving  # a web server takes its time to import
 
     async def work() -> None:
         async with serving.running(

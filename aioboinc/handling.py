@@ -92,7 +92,7 @@ class Handling:
 
         While a group is being handled, the one before it moves to ``old/`` and the next one is read: by one thread,
         since two would wait for each other at every file. An exception of a handler propagates; its file stays in
-        ``new/``.
+        ``new/``, with those behind it.
         """
         names = self._published_names()
         count = 0
@@ -103,20 +103,20 @@ class Handling:
                 advancing = asyncio.ensure_future(service.in_thread(self._advance, done, names))
                 done = _Done()
                 try:
-                    done = await self._handle(group)
+                    await self._handle(group, done)
                     count += len(group)
                     progressed()
                 finally:
                     group = await advancing
         finally:
-            if count:
+            if done.names or done.again:
                 await service.in_thread(self._retire, done)
         return count
 
-    async def _handle(self, group: Iterable[_Published]) -> _Done:
+    async def _handle(self, group: Iterable[_Published], done: _Done) -> None:
+        """Hand over *group*; note in *done* what the handlers have taken, up to where one raises."""
         loop = asyncio.get_running_loop()
         breath = loop.time()
-        done = _Done()
         for item in group:
             if self._mark(item.call):
                 await self._deliver(item)
@@ -127,7 +127,6 @@ class Handling:
             if loop.time() - breath > _SLICE:
                 await asyncio.sleep(0)
                 breath = loop.time()
-        return done
 
     async def _deliver(self, item: _Published) -> None:
         if item.error is None:

@@ -17,7 +17,7 @@ from acceptance import simulated_client
 from acceptance.simulated_client import Client, Task
 
 from aioboinc import connectors, models
-from aioboinc.embedded import served_project
+from aioboinc.serve import served_project
 from bench import jobs, measuring
 from bench.environment import Environment, Opened, Place
 from bench.measuring import Figure

@@ -16,7 +16,7 @@ from simulated_client import Client
 
 import aioboinc
 from aioboinc import project as projects
-from aioboinc.embedded import served_project, serving
+from aioboinc.serve import served_project, serving
 
 __all__ = [
     "DOUBLE",

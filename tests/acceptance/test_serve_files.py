@@ -12,7 +12,7 @@ import pytest
 from served import Site, double
 from simulated_client import Client, Finished, Task
 
-from aioboinc.embedded import uploads
+from aioboinc.serve import uploads
 
 ACCEPTED = "<status>0</status>"
 REFUSED = "<status>-1</status>"

@@ -19,7 +19,7 @@ import served
 from simulated_client import Client, Finished
 
 from aioboinc import project as projects
-from aioboinc.embedded import served_project
+from aioboinc.serve import served_project
 
 
 class Process:

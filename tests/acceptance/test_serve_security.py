@@ -13,7 +13,7 @@ import served
 from served import Site
 from simulated_client import Finished
 
-from aioboinc.embedded import server
+from aioboinc.serve import server
 
 BOMB = (
     '<?xml version="1.0"?>\n<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">'

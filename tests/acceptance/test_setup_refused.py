@@ -14,7 +14,7 @@ import pytest
 import setup_world
 
 from aioboinc import errors, keys, runtime_archive
-from aioboinc.embedded import served_project
+from aioboinc.serve import served_project
 from aioboinc.setup import site as sites
 from database import mariadb as mariadb_module
 

@@ -15,7 +15,7 @@ import served
 from served import Site
 from simulated_client import Finished
 
-from aioboinc.embedded import status_page
+from aioboinc.serve import status_page
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 

@@ -121,6 +121,22 @@ async def test_a_handler_that_raises(directory, master):
     assert len(os.listdir(directory.new)) == 3
 
 
+async def test_what_came_before_a_handler_that_raises_is_handled(directory):
+    for call in range(3):
+        publish(directory, call, call)
+    handled = []
+
+    def handle_result(output):
+        if len(handled) == 2:
+            raise LookupError(output)
+        handled.append(output)
+
+    with pytest.raises(LookupError):
+        await handle(directory, handle_result).drain(nothing)
+    assert len(os.listdir(directory.old)) == 2
+    assert len(os.listdir(directory.new)) == 1
+
+
 async def test_skip_old(directory, master):
     publish(directory, 0, "before")
     directory.retire([f"pyboinc_{BATCH}_0"])

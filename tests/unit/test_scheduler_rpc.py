@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aioboinc import keys, models
-from aioboinc.embedded import durations, scheduler, scheduler_reply, scheduler_request, served_project
+from aioboinc.serve import durations, scheduler, scheduler_reply, scheduler_request, served_project
 from aioboinc.store import clients, dispatch
 
 REQUEST = (Path(__file__).parents[1] / "data" / "scheduler_request.xml").read_bytes()

@@ -28,7 +28,7 @@ from aioboinc import (
     sql,
 )
 from aioboinc import project as projects
-from aioboinc.embedded import accounts, scheduler, scheduler_reply
+from aioboinc.serve import accounts, scheduler, scheduler_reply
 from aioboinc.setup import site as sites
 from aioboinc.setup import steps
 from aioboinc.setup import versions as wanted

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import service
-from aioboinc.embedded import scheduler_reply
+from aioboinc.serve import scheduler_reply
 from aioboinc.store import clients
 
 __all__ = ["Accounts", "Policy", "Refusal"]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import models
-from aioboinc.embedded import durations, remote_hosts, scheduler_reply
-from aioboinc.embedded.scheduler_reply import Message, Reply
-from aioboinc.embedded.scheduler_request import Request
+from aioboinc.serve import durations, remote_hosts, scheduler_reply
+from aioboinc.serve.scheduler_reply import Message, Reply
+from aioboinc.serve.scheduler_request import Request
 from aioboinc.store import Store, clients, dispatch
 
 __all__ = ["CodeSignKeys", "Failure", "Policy", "Scheduler", "choose"]

@@ -18,7 +18,7 @@ from aiohttp import hdrs, http_exceptions, web
 
 from aioboinc import errors
 from aioboinc import project as projects
-from aioboinc.embedded import accounts, scheduler, scheduler_reply, scheduler_request, status_page, uploads
+from aioboinc.serve import accounts, scheduler, scheduler_reply, scheduler_request, status_page, uploads
 
 __all__ = ["Server", "running"]
 

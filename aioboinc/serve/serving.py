@@ -13,16 +13,8 @@ from pathlib import Path
 
 from aioboinc import connectors, errors, service, store, validation
 from aioboinc import project as projects
-from aioboinc.embedded import (
-    accounts,
-    daemons,
-    scheduler,
-    scheduler_reply,
-    served_project,
-    server,
-    status_page,
-    uploads,
-)
+from aioboinc.embedded import daemons
+from aioboinc.serve import accounts, scheduler, scheduler_reply, served_project, server, status_page, uploads
 
 __all__ = ["Serving", "running"]
 

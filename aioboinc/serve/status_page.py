@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aioboinc import failures
-from aioboinc.embedded import scheduler, scheduler_reply
+from aioboinc.serve import scheduler, scheduler_reply
 from aioboinc.store import status as statuses
 
 __all__ = ["StatusPage"]

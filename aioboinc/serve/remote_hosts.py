@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aioboinc.embedded.scheduler_request import Request
+from aioboinc.serve.scheduler_request import Request
 from aioboinc.store import clients
 
 __all__ = ["Identified", "RemoteHosts"]
