@@ -53,6 +53,8 @@ async def test_a_batch_of_100_000_jobs_never_blocks_the_loop(tmp_path, record_pr
     root = tmp_path / "project"
     async with embedded.running(root, workers=1):
         pass
+    config = root / "config.xml"
+    config.write_text(config.read_text().replace("<config>", "<config>\n        <served/>"))
     total = 0
 
     async def make_calls():
