@@ -289,6 +289,7 @@ class Submission:
         self._batch = batch
         self._digest = bytes.fromhex(batches.EMPTY_DIGEST)
         self._ncalls = 0
+        self._begun = asyncio.Event()
 
     async def run(self, committed: Callable[[int], None]) -> int:
         """Submit all calls; return their number. *committed* is told each time how many are in the database.
@@ -303,6 +304,7 @@ class Submission:
                 while (staging_task := await chunks.get()) is not None:
                     chunk = await staging_task
                     await self._store.submissions.commit(self._batch.id, self._app.id, chunk)
+                    self._begun.set()
                     committed(chunk.first + len(chunk.jobs))
         await self._store.batches.submitted(self._batch.id, self._ncalls)
         return self._ncalls
@@ -325,6 +327,7 @@ class Submission:
             self._take_in(calls)
             stage = self._stager.stage(self._batch.id, first, calls, self._digest.hex())
             await chunks.put(tasks.create_task(stage))
+            await self._begun.wait()  # the first goes alone: hosts wait for it
             calls = await self._queue.take()
         await chunks.put(None)
 
