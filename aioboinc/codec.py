@@ -90,10 +90,10 @@ def encode(value: Any, registry: Registry | None = None, *, root: str = "input",
     try:
         codec_writer.HANDLERS[type(value)](encoder, value)
         pieces.append(b".")
-        size = sum(map(len, pieces))
-        if size > limits.size:
-            raise codec_forms.Refused(f"takes {size} bytes, more than a file may have ({limits.size})")
-        return b"".join(pieces)
+        data = b"".join(pieces)
+        if len(data) > limits.size:
+            raise codec_forms.Refused(f"takes {len(data)} bytes, more than a file may have ({limits.size})")
+        return data
     except codec_forms.Refused as refused:
         path, reason = "".join((root, *reversed(refused.steps))), refused.reason
     except RecursionError:

@@ -12,9 +12,12 @@ __all__ = ["Call", "Chunk", "Job", "Options"]
 _DAY = 86400
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Options:
-    """What a call may ask of the project. The names and most defaults are BOINC's ``create_work``'s."""
+    """What a call may ask of the project. The names and most defaults are BOINC's ``create_work``'s.
+
+    Objects are told apart by identity, which is quick: calls that ask for the same share one.
+    """
 
     quorum: int | None = None
     """Results that must agree (``min_quorum``); None: 1 on an embedded project, 2 on a BOINC project."""

@@ -70,8 +70,8 @@ def fanout_directory(name: str, fanout: int) -> str:
     """
     if not fanout:
         return ""
-    digest = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
-    return f"{int(digest[1:8], 16) % fanout:x}"
+    digest = hashlib.md5(name.encode(), usedforsecurity=False).digest()
+    return f"{(int.from_bytes(digest[:4]) & 0xFFFFFFF) % fanout:x}"
 
 
 def read(root: Path | str) -> Project:

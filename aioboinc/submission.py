@@ -17,7 +17,9 @@ import contextvars
 import hashlib
 import inspect
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,23 @@ FIRST_CHUNK_CALLS = 64
 """Calls in the first transaction at most: hosts shall not wait. Each that follows may have twice as many."""
 CHUNK_CALLS = 2048
 """Calls in any transaction at most. Those of two wait at most, unless ``make_calls`` does not await them."""
-_BREATH = 0.001
-"""Seconds after which an ``await pyboinc_call(…)`` lets the event loop run."""
+_BREATH = 0.0002
+"""Seconds after which an ``await pyboinc_call(…)`` lets the event loop run: the database's answers wait for that."""
 
 _current: contextvars.ContextVar[CallQueue] = contextvars.ContextVar("aioboinc.calls")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What calls of the same slave with the same options have in common."""
+
+    sources: program.Sources
+    registry: codec.Registry
+    options: jobs.Options
+    fingerprint: bytes
+    """Of the sources."""
+    options_sha256: bytes
+    """SHA-256 of the options that the calls name."""
 
 
 class CallQueue:
@@ -53,21 +68,19 @@ class CallQueue:
         self._abandoned = False
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
-        self._breath = self._loop.time()
-        self._sources: dict[tuple[str, tuple[str, ...]], tuple[program.Sources, codec.Registry]] = {}
-        self._options: dict[tuple[tuple[str, Any], ...], tuple[jobs.Options, bytes]] = {}
+        self._breath = 0.0
+        self._programs: dict[tuple[str | Path, ...], tuple[program.Sources, codec.Registry]] = {}
+        self._kinds: dict[tuple[Any, ...], _Kind] = {}
 
     def add(self, slave: str | Path, input: object, include: Sequence[str | Path], **options: Any) -> None:
         """Encode one call and put it at the end; does not block."""
-        sources, registry = self._program(slave, include)
+        kind = self._kind(slave, include, options)
         try:
-            data = codec.encode(input, registry, root="input")
+            data = codec.encode(input, kind.registry)
         except codec.NotData as error:
             raise errors.NotData(str(error)) from None
-        given, given_sha256 = self._given(options)
         sha256 = hashlib.sha256(data).digest()
-        record = bytes.fromhex(sources.fingerprint) + sha256 + given_sha256
-        call = jobs.Call(sources, data, sha256, given, record)
+        call = jobs.Call(kind.sources, data, sha256, kind.options, kind.fingerprint + sha256 + kind.options_sha256)
         with self._condition:
             if self._abandoned:
                 raise asyncio.CancelledError("the master has stopped")
@@ -79,21 +92,25 @@ class CallQueue:
 
     def registry(self) -> codec.Registry:
         """Return the classes of all programs called so far."""
-        return program.registry(*(sources for sources, _ in list(self._sources.values())))
+        return program.registry(*(sources for sources, _ in list(self._programs.values())))
+
+    def _kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:
+        key = (slave, *include, None, *sorted(options.items()))
+        if key not in self._kinds:
+            sources, registry = self._program(slave, include)
+            # Not of all options: new ones may get defaults.
+            named = hashlib.sha256(repr(tuple(sorted(options.items()))).encode()).digest()
+            self._kinds[key] = _Kind(
+                sources, registry, jobs.Options(**options), bytes.fromhex(sources.fingerprint), named
+            )
+        return self._kinds[key]
 
     def _program(self, slave: str | Path, include: Sequence[str | Path]) -> tuple[program.Sources, codec.Registry]:
-        key = (str(slave), tuple(map(str, include)))
-        if key not in self._sources:
+        key = (slave, *include)
+        if key not in self._programs:
             sources = program.collect(self._folder / slave, include)
-            self._sources[key] = (sources, program.registry(sources))
-        return self._sources[key]
-
-    def _given(self, options: dict[str, Any]) -> tuple[jobs.Options, bytes]:
-        """Return the options of a call, and the SHA-256 of those that it names: new ones may get defaults."""
-        key = tuple(sorted(options.items()))
-        if key not in self._options:
-            self._options[key] = (jobs.Options(**options), hashlib.sha256(repr(key).encode()).digest())
-        return self._options[key]
+            self._programs[key] = (sources, program.registry(sources))
+        return self._programs[key]
 
     def _full(self) -> bool:
         return len(self._calls) >= 2 * self._chunk or self._bytes >= QUEUE_BYTES
@@ -116,15 +133,22 @@ class CallQueue:
         with self._condition:
             self._condition.wait_for(lambda: self._abandoned or not self._full())
 
+    def has_room(self) -> bool:
+        """Tell whether `room` has nothing to wait for now."""
+        return time.monotonic() < self._breath and not self._full()
+
     async def room(self) -> None:
         """Wait until there is room; let others run now and then."""
         while self._full() and not self._abandoned:
             self._writable.clear()
             await self._writable.wait()
-            self._breath = self._loop.time()
-        if self._loop.time() - self._breath > _BREATH:
+            self._breathe()
+        if time.monotonic() >= self._breath:
             await asyncio.sleep(0)
-            self._breath = self._loop.time()
+            self._breathe()
+
+    def _breathe(self) -> None:
+        self._breath = time.monotonic() + _BREATH
 
     def close(self) -> None:
         """No more calls will come."""
@@ -171,8 +195,11 @@ class _Queued:
     def __init__(self, queue: CallQueue) -> None:
         self._queue = queue
 
-    def __await__(self) -> Generator[Any, None, None]:
-        return self._queue.room().__await__()
+    def __await__(self) -> Iterator[Any]:
+        return _NO_WAIT if self._queue.has_room() else self._queue.room().__await__()
+
+
+_NO_WAIT: Iterator[Any] = iter(())
 
 
 def pyboinc_call(

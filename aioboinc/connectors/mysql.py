@@ -12,7 +12,7 @@ import aiomysql  # type: ignore[import-untyped]
 import pymysql.err
 from pymysql.constants import CLIENT
 
-from aioboinc import errors
+from aioboinc import errors, pipeline
 from aioboinc.connectors import base, literals
 
 __all__ = ["MySQLConnector"]
@@ -129,23 +129,22 @@ class MySQLConnector(base.Connector):
         await base.finish(_quit(idle), grace=_GRACE)
 
     async def _write(self, work: Callable[[base.Transaction], Awaitable[T]], durable: bool) -> T:
-        return await self._attempt("START TRANSACTION", work)
+        return await self._attempt(b"START TRANSACTION", work)
 
     async def _read(self, work: Callable[[base.Transaction], Awaitable[T]]) -> T:
-        return await self._attempt("START TRANSACTION READ ONLY", work)
+        return await self._attempt(b"START TRANSACTION READ ONLY", work)
 
-    async def _attempt(self, begin: str, work: Callable[[base.Transaction], Awaitable[T]]) -> T:
+    async def _attempt(self, begin: bytes, work: Callable[[base.Transaction], Awaitable[T]]) -> T:
         async with self._slots:
             if self.closed:
                 raise RuntimeError("the connector is closed")
             link = await self._link()
             self._used.add(link)
             self.checked_out += 1
-            transaction = _Transaction(self, link)
+            transaction = _Transaction(self, link, begin)
             try:
-                await transaction.execute(begin)
                 result = await work(transaction)
-                await base.finish(transaction.execute("COMMIT"), grace=_GRACE)
+                await base.finish(transaction.commit(), grace=_GRACE)
             except BaseException as error:
                 if isinstance(error, base.Transient) and error.lost:
                     self._forget_idle()
@@ -309,9 +308,16 @@ class _Link:
 
 
 class _Transaction(base.Transaction):
-    def __init__(self, connector: MySQLConnector, link: _Link) -> None:
+    def __init__(self, connector: MySQLConnector, link: _Link, begin: bytes) -> None:
         super().__init__(connector)
         self._link = link
+        self._begin = begin + b";"
+        """Goes with the first statement, to save a round trip; empty after it."""
+
+    async def commit(self) -> None:
+        """Make what was done last; nothing was if there was no statement."""
+        if not self._begin:
+            await self._query(b"COMMIT")
 
     async def execute(self, sql: str, params: Mapping[str, Any] = {}) -> int:
         cursor = await self._query(literals.fill(sql, params))
@@ -322,18 +328,23 @@ class _Transaction(base.Transaction):
         return int(cursor.lastrowid or 0)
 
     async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        limit = min(_LARGEST_STATEMENT, self._link.max_packet)
-        count = 0
-        for statement in literals.fill_many(sql, rows, limit):
-            count += (await self._query(statement)).total
-        return count
+        limit = min(_LARGEST_STATEMENT, self._link.max_packet - len(self._begin))
+        async with pipeline.Behind() as behind:
+            for statement in literals.fill_many(sql, rows, limit):
+                await behind.start(self._total(statement))
+                await asyncio.sleep(0)  # it is on its way: the next one is filled while the server is at work
+        return behind.count
 
     async def fetch_all(self, sql: str, params: Mapping[str, Any] = {}) -> list[base.Row]:
         cursor = await self._query(literals.fill(sql, params))
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
 
+    async def _total(self, statement: bytes) -> int:
+        return (await self._query(statement)).total
+
     async def _query(self, statement: bytes) -> _Cursor:
+        statement, self._begin = self._begin + statement, b""
         return await self._call(self._link.query, statement)
 
     async def _columns(self, table: str) -> dict[str, base.Column]:
