@@ -18,10 +18,10 @@ import hashlib
 import inspect
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aioboinc import codec, errors, jobs, program, staging
 from aioboinc import store as stores
@@ -195,11 +195,11 @@ class _Queued:
     def __init__(self, queue: CallQueue) -> None:
         self._queue = queue
 
-    def __await__(self) -> Iterator[Any]:
+    def __await__(self) -> Generator[Any, None, None]:
         return _NO_WAIT if self._queue.has_room() else self._queue.room().__await__()
 
 
-_NO_WAIT: Iterator[Any] = iter(())
+_NO_WAIT = cast(Generator[Any, None, None], iter(()))
 
 
 def pyboinc_call(

@@ -12,7 +12,7 @@ from bench import jobs, measuring, stand_in
 from bench.environment import Environment, Place
 from bench.measuring import Contender, Kind
 
-__all__ = ["handle", "run"]
+__all__ = ["Outputs", "run"]
 
 _ALL_PUBLISHED = "UPDATE pyboinc_batch SET nassimilated = njobs"
 
@@ -32,17 +32,22 @@ async def run(environment: Environment) -> measuring.Stage:
     return measuring.Stage("handling", settings.jobs, settings.database, series)
 
 
-async def handle(place: Place, batch: int, count: int) -> None:
-    """Handle what is in ``new/``, which are *count* outputs."""
-    seen = bytearray(count)
+class Outputs:
+    """The outputs of a batch of *count* jobs, on their way through its handler."""
 
-    def handle_result(output: dict[str, int]) -> None:
-        seen[output["number"]] = 1
+    def __init__(self, place: Place, batch: int, count: int) -> None:
+        self._seen = bytearray(count)
+        directory = batch_directory.BatchDirectory(place.batch_dir)
+        handlers = handlings.Handlers(self._handle_result, None)
+        self._handling = handlings.Handling(directory, batch, handlers, codec.Registry)
 
-    directory = batch_directory.BatchDirectory(place.batch_dir)
-    handlers = handlings.Handlers(handle_result, None)
-    await handlings.Handling(directory, batch, handlers, codec.Registry).drain(lambda: None)
-    assert all(seen)
+    async def handle(self, published: int) -> None:
+        """Handle what is in ``new/``; *published* are all outputs so far."""
+        await self._handling.drain(lambda: None)
+        assert sum(self._seen) == published
+
+    def _handle_result(self, output: dict[str, int]) -> None:
+        self._seen[output["number"]] = 1
 
 
 async def _handling(environment: Environment) -> float:
@@ -52,7 +57,7 @@ async def _handling(environment: Environment) -> float:
         await asyncio.to_thread(stand_in.publish, place, opened.batch.id, range(count))
         measuring.settle()
         start = time.perf_counter()
-        await handle(place, opened.batch.id, count)
+        await Outputs(place, opened.batch.id, count).handle(count)
         return time.perf_counter() - start
 
 

@@ -1,8 +1,13 @@
-"""Scale: the cost of a job in a batch of --jobs beside one a hundredth as large, and the memory it takes."""
+"""Scale: the cost of a job in a batch of --jobs beside one a hundredth as large, and the memory it takes.
+
+All jobs are submitted first. Then results come back in portions, as from hosts, and the daemons and the master keep
+up with them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import resource
 import sys
@@ -17,6 +22,10 @@ from bench.measuring import Figure, Kind, Series
 __all__ = ["run", "walk"]
 
 _PART = 100
+_PORTION = 5000
+"""Results that come back at a time."""
+_TRANSITIONED_LATER = 2.0
+"""Seconds after which the transitioner sees what was assimilated just now."""
 
 
 async def run(environment: Environment) -> measuring.Stage:
@@ -50,17 +59,23 @@ async def walk(environment: Environment) -> dict[str, dict[str, float]]:
             measuring.settle()
             start = time.perf_counter()
             await work()
-            seconds = time.perf_counter() - start
+            seconds = time.perf_counter() - start + walked.get(stage, {}).get("seconds", 0.0)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             walked[stage] = {"seconds": seconds, "memory": memory}
-            print(f"  {count:,} jobs: {stage}: {count / seconds:,.0f}/s", file=sys.stderr, flush=True)
 
         await timed("submission", lambda: jobs.submit(place, opened, count))
-        await stand_in.execute(place, opened)
+        outputs = handling.Outputs(place, opened.batch.id, count)
+        for before in range(0, count, _PORTION):
+            published = min(before + _PORTION, count)
+            await stand_in.execute(place, opened, limit=_PORTION)
+            await timed("transition", lambda: passes.transit(place, opened))
+            await timed("validation", lambda: passes.validate(place, opened))
+            await timed("assimilation", lambda: passes.assimilate(place, opened))
+            await timed("handling", functools.partial(outputs.handle, published))
+        await asyncio.sleep(_TRANSITIONED_LATER)
         await timed("transition", lambda: passes.transit(place, opened))
-        await timed("validation", lambda: passes.validate(place, opened))
-        await timed("assimilation", lambda: passes.assimilate(place, opened))
-        await timed("handling", lambda: handling.handle(place, opened.batch.id, count))
+    for stage, taken in walked.items():
+        print(f"  {count:,} jobs: {stage}: {count / taken['seconds']:,.0f}/s", file=sys.stderr, flush=True)
     return walked
 
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 
 from aioboinc import codec, connectors, envelope, models, project, staging
@@ -54,12 +55,13 @@ _OUT = (
 _STDERR = b"<core_client_version>7.20.5</core_client_version>\n<![CDATA[\n<stderr_txt>\n\n</stderr_txt>\n]]>\n"
 
 
-async def execute(place: Place, opened: Opened) -> None:
-    """Execute all unsent results: their output files are uploaded, and they are reported."""
+async def execute(place: Place, opened: Opened, *, limit: int = sys.maxsize) -> None:
+    """Execute unsent results, *limit* at most: their output files are uploaded, and they are reported."""
     after = 0
     while rows := await opened.connector.read(
-        lambda tx: tx.fetch_all(_UNSENT, {"unsent": models.ServerState.UNSENT, "after": after, "limit": _PAGE})  # noqa: B023
+        lambda tx: tx.fetch_all(_UNSENT, _page(after, min(limit, _PAGE)))  # noqa: B023
     ):
+        limit -= len(rows)
         _upload(place, rows)
 
         async def report(tx: connectors.Transaction, rows: list[connectors.Row] = rows) -> None:
@@ -79,6 +81,10 @@ async def execute(place: Place, opened: Opened) -> None:
 
         await opened.connector.run(report)
         after = rows[-1]["id"]
+
+
+def _page(after: int, limit: int) -> dict[str, int]:
+    return {"unsent": models.ServerState.UNSENT, "after": after, "limit": limit}
 
 
 async def validate(opened: Opened, *, done: bool) -> None:
