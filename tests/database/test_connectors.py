@@ -731,16 +731,25 @@ async def cutting(server: mariadb_module.MariaDB, command: bytes) -> AsyncIterat
         assert task is not None
         tasks.add(task)
         server_reader, server_writer = await asyncio.open_unix_connection(str(server.socket))
+
+        async def answer() -> None:
+            while data := await server_reader.read(65536):
+                writer.write(data)
+
+        answering = asyncio.create_task(answer())
         try:
-            writer.write(await server_reader.read(65536))
             while data := await reader.read(65536):
-                server_writer.write(data)
-                answer = await server_reader.read(65536)
                 if command in data and not cut:
                     cut = True
+                    answering.cancel()
+                    await asyncio.wait([answering])
+                    server_writer.write(data)
+                    await server_reader.read(65536)
                     break
-                writer.write(answer)
+                server_writer.write(data)
         finally:
+            answering.cancel()
+            await asyncio.wait([answering])
             for end in (writer, server_writer):
                 end.close()
                 await end.wait_closed()
