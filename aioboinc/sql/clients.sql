@@ -78,7 +78,7 @@ UPDATE workunit SET transition_time = :now WHERE id IN (:ids)
 -- sent: results that a host has, or may still report because their deadline alone ended them
 SELECT id, name, workunitid, batch, app_version_id, sent_time FROM result
 WHERE name IN (:names) AND +hostid = :hostid
-    AND (server_state = :in_progress OR server_state = :over AND outcome = :no_reply AND received_time = 0)
+    AND (+server_state = :in_progress OR +server_state = :over AND outcome = :no_reply AND received_time = 0)
 
 -- report: the end of an execution
 UPDATE result SET server_state = :over, outcome = :outcome, validate_state = :validate_state,
@@ -114,4 +114,4 @@ UPDATE host_app_version SET consecutive_valid = 0 WHERE host_id = :hostid AND ap
 -- uploadable: what an output file is for
 SELECT xml_doc_in FROM result
 WHERE name = :name
-    AND (server_state = :in_progress OR server_state = :over AND outcome = :no_reply AND received_time = 0)
+    AND (+server_state = :in_progress OR +server_state = :over AND outcome = :no_reply AND received_time = 0)
