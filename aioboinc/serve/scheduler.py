@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import models
@@ -304,10 +304,10 @@ class Wish:
 
 
 def choose(
-    candidates: Sequence[dispatch.Candidate], wish: Wish, durations: durations.Durations
-) -> Sequence[dispatch.Candidate]:
-    """Take candidates until the wish is fulfilled, none that would take longer than it may."""
-    chosen = []
+    candidates: Iterable[dispatch.Candidate], wish: Wish, durations: durations.Durations
+) -> tuple[Sequence[dispatch.Candidate], bool]:
+    """Take candidates until the wish is fulfilled, none that would take longer than it may; tell whether it is."""
+    chosen: list[dispatch.Candidate] = []
     seconds, instances = wish.seconds, wish.instances
     for candidate in candidates:
         if seconds <= 0 and instances <= 0:
@@ -318,7 +318,7 @@ def choose(
         chosen.append(candidate)
         seconds -= operations / wish.flops
         instances -= 1
-    return chosen
+    return chosen, seconds <= 0 and instances <= 0
 
 
 class _Search:

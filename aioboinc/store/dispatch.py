@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import connectors, models, sql
 
-__all__ = ["TOP", "Assignment", "Candidate", "Dispatch", "Excess", "Position", "Recipient", "Sent"]
+__all__ = ["TOP", "Assignment", "Candidate", "Choose", "Dispatch", "Excess", "Position", "Recipient", "Sent"]
 
 _PAGE = 500
 """Unsent results looked at in one go."""
+_PORTION = 4
+"""Candidates that are read first: most requests are for a few. As many again as have been read so far follow."""
 _COUNTED = (models.Outcome.SUCCESS, models.Outcome.VALIDATE_ERROR)
 """Outcomes after which a host gets no other result of the same workunit: its output was, or will be, looked at."""
 
@@ -63,6 +65,10 @@ class Candidate:
     rsc_fpops_est: float
     delay_bound: int
     """Seconds."""
+
+
+Choose = Callable[[Iterable[Candidate]], tuple[Sequence[Candidate], bool]]
+"""Returns those of candidates that the host takes, and whether it wants no others then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +187,7 @@ class Dispatch:
         self,
         recipient: Recipient,
         limit: int,
-        choose: Callable[[Sequence[Candidate]], Sequence[Candidate]],
+        choose: Choose,
         *,
         start: Position,
         pages: int,
@@ -198,15 +204,16 @@ class Dispatch:
             left = min(limit, quota.left)
             if left <= 0:
                 return Sent((), start, at_end=False, quota_exhausted=quota.left <= 0)
-            candidates: dict[int, Candidate] = {}
+            search = _Search(left, choose)
+            position, at_end = start, False
             if start != TOP:
-                await self._search(tx, recipient, TOP, 1, left, candidates)
-            position, at_end = await self._search(tx, recipient, start, pages, left, candidates)
-            chosen = choose(list(candidates.values()))
-            if not chosen:
+                await self._search(tx, recipient, TOP, 1, search)
+            if not search.is_over:
+                position, at_end = await self._search(tx, recipient, start, pages, search)
+            if not search.chosen:
                 return Sent((), position, at_end)
-            await self._note_quota(tx, recipient, quota, len(chosen))
-            return Sent(await self._assign(tx, recipient, chosen, now), position, at_end)
+            await self._note_quota(tx, recipient, quota, len(search.chosen))
+            return Sent(await self._assign(tx, recipient, search.chosen, now), position, at_end)
 
         return await self._connector.run(work, durable=False, brief=True)
 
@@ -225,52 +232,49 @@ class Dispatch:
         return await self._connector.read(work, brief=True)
 
     async def _search(
-        self,
-        tx: connectors.Transaction,
-        recipient: Recipient,
-        position: Position,
-        pages: int,
-        limit: int,
-        found: dict[int, Candidate],
+        self, tx: connectors.Transaction, recipient: Recipient, position: Position, pages: int, search: _Search
     ) -> tuple[Position, bool]:
-        """Add candidates to *found*, one a workunit, until there are *limit*, from *pages* after *position*.
+        """Go on with *search*, through up to *pages* after *position*.
 
         Return where that ends, and whether it is the end of all.
         """
         for _ in range(pages):
-            if len(found) >= limit:
-                break
             page = await self._page(tx, position)
             if page is None:
                 return position, True
             priority, after, end = page
-            wanted = limit - len(found)
-            rows = await tx.fetch_all(
-                self._sql["eligible"],
-                {
-                    "unsent": models.ServerState.UNSENT,
-                    "in_progress": models.ServerState.IN_PROGRESS,
-                    "counted": _COUNTED,
-                    "priority": priority,
-                    "after": after,
-                    "end": end,
-                    "hostid": recipient.hostid,
-                    "userid": recipient.userid if recipient.one_per_user else -1,
-                    "memory": recipient.memory,
-                    "disk": recipient.disk,
-                    "active_hosts": recipient.active_hosts,
-                    "limit": wanted,
-                },
-            )
-            for row in rows:
-                found.setdefault(row["workunitid"], Candidate(**row))
-            position = Position(priority, rows[-1]["id"] if len(rows) == wanted else end)
+            while after < end:
+                portion = search.portion
+                rows = await tx.fetch_all(
+                    self._sql["eligible"],
+                    {
+                        "unsent": models.ServerState.UNSENT,
+                        "in_progress": models.ServerState.IN_PROGRESS,
+                        "counted": _COUNTED,
+                        "priority": priority,
+                        "after": after,
+                        "end": end,
+                        "hostid": recipient.hostid,
+                        "userid": recipient.userid if recipient.one_per_user else -1,
+                        "memory": recipient.memory,
+                        "disk": recipient.disk,
+                        "active_hosts": recipient.active_hosts,
+                        "limit": portion,
+                    },
+                )
+                after = rows[-1]["id"] if len(rows) == portion else end
+                search.go_on(Candidate(**row) for row in rows)
+                if search.is_over:
+                    return Position(priority, after), False
+            position = Position(priority, end)
         return position, False
 
     async def _page(self, tx: connectors.Transaction, position: Position) -> tuple[int, int, int] | None:
         """Return the priority of the next page, and the IDs between which it lies; None if there is none."""
         priority: int | None = position.priority
         after = position.id
+        if position == TOP:
+            priority = await self._top_priority(tx, TOP.priority)
         while priority is not None:
             row = await tx.fetch_one(
                 self._sql["page_end"],
@@ -283,12 +287,13 @@ class Dispatch:
             )
             if row is not None and row["id"] is not None:
                 return priority, after, row["id"]
-            row = await tx.fetch_one(
-                self._sql["top_priority"], {"unsent": models.ServerState.UNSENT, "below": priority}
-            )
-            priority = None if row is None else row["priority"]
+            priority = await self._top_priority(tx, priority)
             after = 0
         return None
+
+    async def _top_priority(self, tx: connectors.Transaction, below: int) -> int | None:
+        row = await tx.fetch_one(self._sql["top_priority"], {"unsent": models.ServerState.UNSENT, "below": below})
+        return None if row is None else row["priority"]
 
     async def _quota(self, tx: connectors.Transaction, recipient: Recipient) -> _Quota:
         row = await tx.fetch_one(
@@ -340,6 +345,30 @@ class Dispatch:
             )
         rows = await tx.fetch_all(self._sql["documents"], {"ids": [candidate.id for candidate in chosen]})
         return [_assignment(row, _deadline(now, row["delay_bound"])) for row in rows]
+
+
+class _Search:
+    """A search for results that a host may get, and would take."""
+
+    def __init__(self, limit: int, choose: Choose) -> None:
+        self.chosen: Sequence[Candidate] = ()
+        self.is_over = False
+        """Nothing else is wanted, or enough has been looked at."""
+        self._limit = limit
+        self._choose = choose
+        self._found: dict[int, Candidate] = {}
+        """Candidates by workunit: a host gets one of each."""
+
+    @property
+    def portion(self) -> int:
+        """How many candidates to read next."""
+        return min(max(_PORTION, len(self._found)), self._limit - len(self._found))
+
+    def go_on(self, candidates: Iterable[Candidate]) -> None:
+        for candidate in candidates:
+            self._found.setdefault(candidate.workunitid, candidate)
+        self.chosen, fulfilled = self._choose(self._found.values())
+        self.is_over = fulfilled or len(self._found) >= self._limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,9 +284,10 @@ def test_choosing_by_estimates() -> None:
         (1e9, 0, 10),
     ):
         wish = scheduler.Wish(seconds, instances, 1e9)
-        assert len(scheduler.choose(offer, wish, known)) == expected, (seconds, instances)
+        chosen, fulfilled = scheduler.choose(offer, wish, known)
+        assert (len(chosen), fulfilled) == (expected, seconds < 1e9), (seconds, instances)
     late = candidates(1, 1, delay_bound=50)
-    assert scheduler.choose(late + offer, scheduler.Wish(1, 0, 1e9), known) == offer[:1]
+    assert scheduler.choose(late + offer, scheduler.Wish(1, 0, 1e9), known) == (offer[:1], True)
 
 
 def test_choosing_by_what_was_learned() -> None:
@@ -294,8 +295,8 @@ def test_choosing_by_what_was_learned() -> None:
     for _ in range(3):
         known.add(1, 10.0, 2e9)
     wish = scheduler.Wish(100, 0, 1e9)
-    assert len(scheduler.choose(candidates(*[1] * 10), wish, known)) == 5  # of 20 seconds each
-    assert len(scheduler.choose(candidates(*[2] * 10), wish, known)) == 1
+    assert len(scheduler.choose(candidates(*[1] * 10), wish, known)[0]) == 5  # of 20 seconds each
+    assert len(scheduler.choose(candidates(*[2] * 10), wish, known)[0]) == 1
     # No job takes less than a client's second.
     known.add(3, 0.0, 1e9)
     assert known.operations(3, 1.0, 1e9) == 1e9
