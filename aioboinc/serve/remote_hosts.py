@@ -43,10 +43,14 @@ class RemoteHosts:
         self._active = 0
         self._counted = 0
 
-    async def identify(self, account: clients.Account, request: Request, address: str, *, now: int) -> Identified:
-        """Find the host that calls from *address*, or make it. The rules are those of BOINC's ``authenticate_user``."""
+    async def identify(
+        self, account: clients.Account, host: clients.Host | None, request: Request, address: str, *, now: int
+    ) -> Identified:
+        """Find the host that calls from *address*, or make it. The rules are those of BOINC's ``authenticate_user``.
+
+        *host* is the one that the request gives the ID of.
+        """
         values = _values(account, request, address)
-        host = await self._clients.host(request.hostid) if request.hostid else None
         if host is not None and host.userid == account.id and request.rpc_seqno >= host.rpc_seqno:
             return Identified(host.id, values, host, is_news=False, has_nothing=False)
         # From here on it is a host without a past, or a copy of another one, or it comes back.

@@ -102,12 +102,12 @@ class Scheduler:
         """Answer the request of a client at *address*."""
         now = int(self._clock())
         reply = Reply(now=now, request_delay=self._request_delay())
-        account = await self._store.clients.account_by_key(request.account_key) if request.account_key else None
+        account, host = await self._store.clients.caller(request.account_key, request.hostid)
         if account is None:
             return _refuse(
                 reply, "Invalid or missing account key.  To fix, remove and add this project.", _HOUR, notice=True
             )
-        identified = await self._hosts.identify(account, request, address, now=now)
+        identified = await self._hosts.identify(account, host, request, address, now=now)
         hostid = identified.id
         if identified.host is not None and identified.host.banned:
             return _refuse(reply, "Not accepting requests from this host", _DAY)

@@ -1,12 +1,12 @@
 -- account_by_key: the account that a client shows the key of
 SELECT id, create_time, email_addr, name, authenticator, total_credit, expavg_credit, teamid, cross_project_id,
     passwd_hash
-FROM user WHERE authenticator = :value
+FROM user WHERE authenticator = :key
 
 -- account_by_email: the account of an e-mail address
 SELECT id, create_time, email_addr, name, authenticator, total_credit, expavg_credit, teamid, cross_project_id,
     passwd_hash
-FROM user WHERE email_addr = :value
+FROM user WHERE email_addr = :email_addr
 
 -- account_by_name: the account with a name
 SELECT id FROM user WHERE name = :name

@@ -87,7 +87,7 @@ class Assimilations:
             )
             return [Workunit(**row) for row in rows]
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def directories(self, batches: Collection[int]) -> dict[int, str]:
         """Return the batch directories of those of *batches* that are ours."""
@@ -96,7 +96,7 @@ class Assimilations:
             rows = await tx.fetch_all(self._sql["directories"], {"batches": list(batches)})
             return {row["id"]: row["directory"] for row in rows}
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def executions(self, workunits: Collection[int]) -> dict[int, list[Execution]]:
         """Return all results of failed *workunits*, by their IDs."""
@@ -109,7 +109,7 @@ class Assimilations:
                 executions[row.pop("workunitid")].append(Execution(**row))
             return executions
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def finish(self, published: Sequence[Published], *, now: int) -> int:
         """Record that workunits have been published, in one transaction.
@@ -145,7 +145,7 @@ class Assimilations:
                 await self._count(tx, batch, len(failed), sum(failed), now)
             return len(finished)
 
-        return await self._connector.run(work)
+        return await self._connector.run(work, brief=True)
 
     async def _count(
         self, tx: connectors.Transaction, batch: int, nassimilated: int, nerrors: int, now: int

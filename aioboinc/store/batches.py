@@ -124,7 +124,7 @@ class Batches:
             row = await tx.fetch_one(self._sql["progress"], {"id": batch})
             return None if row is None else _progress(row)
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def submitted(self, batch: int, njobs: int) -> None:
         """Record that the *njobs* calls of *batch* are all."""

@@ -68,19 +68,32 @@ class Clients:
         self._connector = connector
         self._sql = sql.load("clients", connector.dialect)
 
-    async def account_by_key(self, key: str) -> Account | None:
-        """Return the account whose hosts show *key*."""
-        account = await self._account("account_by_key", key)
-        # MySQL compares as people do: case and accents do not count.
-        return account if account is not None and secrets.compare_digest(account.key, key) else None
+    async def caller(self, key: str, hostid: int) -> tuple[Account | None, Host | None]:
+        """Return the account whose hosts show *key*, and if there is one, the host with this ID."""
+
+        async def work(tx: connectors.Transaction) -> tuple[Account | None, Host | None]:
+            row = await tx.fetch_one(self._sql["account_by_key"], {"key": key})
+            # MySQL compares as people do: case and accents do not count.
+            if row is None or not secrets.compare_digest(row["authenticator"], key):
+                return None, None
+            host = await tx.fetch_one(self._sql["host"], {"id": hostid}) if hostid else None
+            return _account(row), None if host is None else _host(host)
+
+        return await self._connector.read(work, brief=True) if key else (None, None)
 
     async def is_key(self, key: str) -> bool:
         """Tell whether an account has this *key*."""
-        return bool(key) and await self.account_by_key(key) is not None
+        account, _ = await self.caller(key, 0)
+        return account is not None
 
     async def account_by_email(self, email_addr: str) -> Account | None:
         """Return the account of an e-mail address."""
-        return await self._account("account_by_email", email_addr)
+
+        async def work(tx: connectors.Transaction) -> Account | None:
+            row = await tx.fetch_one(self._sql["account_by_email"], {"email_addr": email_addr})
+            return None if row is None else _account(row)
+
+        return await self._connector.read(work, brief=True)
 
     async def create_account(self, name: str, email_addr: str, passwd_hash: str, *, now: int) -> Account | None:
         """Make an account with a random key; None if the address has one. A name that is taken gets a number."""
@@ -108,10 +121,6 @@ class Clients:
             return True
 
         return await self.account_by_email(email_addr) if await self._connector.run(work, brief=True) else None
-
-    async def host(self, hostid: int) -> Host | None:
-        """Return the host with this ID."""
-        return await self._host("host", {"id": hostid})
 
     async def host_by_cpid(self, userid: int, cpid: str) -> Host | None:
         """Return the account's newest host with this name over all projects."""
@@ -191,13 +200,6 @@ class Clients:
 
         return await self._connector.read(work, brief=True)
 
-    async def _account(self, query: str, value: str) -> Account | None:
-        async def work(tx: connectors.Transaction) -> Account | None:
-            row = await tx.fetch_one(self._sql[query], {"value": value})
-            return None if row is None else _account(row)
-
-        return await self._connector.read(work, brief=True)
-
     async def _host(self, query: str, params: Mapping[str, int | float | str]) -> Host | None:
         async def work(tx: connectors.Transaction) -> Host | None:
             row = await tx.fetch_one(self._sql[query], params)
@@ -253,8 +255,11 @@ class Clients:
         quota: int,
     ) -> None:
         """Adapt what the host may get in a day, app version by app version."""
-        batches = {result.batch for result in reported}
-        succeeding = {row["id"] for row in await tx.fetch_all(self._sql["succeeding"], {"ids": list(batches)})}
+        batches = {result.batch for result in reported if result.report.outcome != models.Outcome.SUCCESS}
+        succeeding: set[int] = set()
+        if batches:
+            found = await tx.fetch_all(self._sql["succeeding"], {"ids": list(batches)})
+            succeeding = {row["id"] for row in found}
         for version in {row["app_version_id"] for row in rows.values()}:
             key = {"hostid": hostid, "app_version_id": version}
             row = await tx.fetch_one(self._sql["quota"], key)
@@ -270,10 +275,11 @@ class Clients:
                 elif result.report.exit_status != _ABORTED_BY_PROJECT and result.batch in succeeding:
                     allowed = max(min(allowed, quota) // 2, 1)
                     failed = True
-            await tx.execute(
-                self._sql["change_quota"],
-                {**key, "max_jobs_per_day": allowed, "n_jobs_today": row["n_jobs_today"]},
-            )
+            if allowed != row["max_jobs_per_day"]:
+                await tx.execute(
+                    self._sql["change_quota"],
+                    {**key, "max_jobs_per_day": allowed, "n_jobs_today": row["n_jobs_today"]},
+                )
             if failed:
                 await tx.execute(self._sql["unlucky"], key)
 

@@ -64,7 +64,7 @@ class Deletions:
             )
             return [Deletable(row["id"], row["name"], row["document"] or b"") for row in rows]
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def record(
         self,
@@ -92,4 +92,4 @@ class Deletions:
                     )
             return count
 
-        return await self._connector.run(work, durable=False)
+        return await self._connector.run(work, durable=False, brief=True)

@@ -116,7 +116,7 @@ class Scheduling:
                 },
             )
 
-        return await self._connector.run(work, durable=False)
+        return await self._connector.run(work, durable=False, brief=True)
 
     async def assign(
         self, hostid: int, limit: int, *, userid: int, app_version_id: int, flops: float, now: int
@@ -135,7 +135,7 @@ class Scheduling:
                 await tx.execute(self._sql["send"], values)
             return [_assignment(row) for row in rows]
 
-        return await self._connector.run(work, durable=False)
+        return await self._connector.run(work, durable=False, brief=True)
 
     async def report(self, reports: Mapping[int, Sequence[Report]], *, now: int) -> set[str]:
         """Record that executions are over, by the IDs of their hosts; return the names of those still expected.
@@ -164,7 +164,7 @@ class Scheduling:
                 await tx.execute(self._sql["reported"], {"ids": workunits, "now": now})
             return set(expected)
 
-        return await self._connector.run(work, durable=False)
+        return await self._connector.run(work, durable=False, brief=True)
 
     async def take_back(self, hostid: int, names: Collection[str]) -> int:
         """Make results unsent again that the host no longer has; return their number."""
@@ -179,7 +179,7 @@ class Scheduling:
                 },
             )
 
-        return await self._connector.run(work, durable=False)
+        return await self._connector.run(work, durable=False, brief=True)
 
     async def take_back_all(self, userid: int, cpid_prefix: str) -> int:
         """Make results unsent again that hosts had whose names begin with *cpid_prefix*; return their number."""
@@ -194,7 +194,7 @@ class Scheduling:
                 },
             )
 
-        return await self._connector.run(work, durable=False)
+        return await self._connector.run(work, durable=False, brief=True)
 
     async def count_unsent(self, limit: int) -> int:
         """Return how many results no host has; the count ends at *limit*."""
@@ -205,7 +205,7 @@ class Scheduling:
             )
             return 0 if row is None else int(row["n"])
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def _top_priority(self, tx: connectors.Transaction, below: int) -> int | None:
         row = await tx.fetch_one(self._sql["top_priority"], {"unsent": models.ServerState.UNSENT, "below": below})

@@ -95,7 +95,7 @@ class Status:
                 ncores=int(total["cores"]),
             )
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
 
 def _sums(rows: Sequence[connectors.Row], key: str) -> Mapping[int, int]:

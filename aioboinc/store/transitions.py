@@ -108,7 +108,7 @@ class Transitions:
             )
             return {row["id"]: row["result_template_file"] for row in rows}
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def advance(
         self,
@@ -142,7 +142,7 @@ class Transitions:
             await self._insert_results(tx, decisions, templates, now)
             return len(decisions)
 
-        return await self._connector.run(work)
+        return await self._connector.run(work, brief=True)
 
     async def _insert_results(
         self,

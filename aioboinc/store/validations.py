@@ -118,7 +118,7 @@ class Validations:
                 results[row.pop("workunitid")].append(Result(**row))
             return [Workunit(**row, results=tuple(results[row["id"]])) for row in rows]
 
-        return await self._connector.read(work)
+        return await self._connector.read(work, brief=True)
 
     async def record(self, decisions: Sequence[Decision], *, now: int, later: int, hosts: bool) -> int:
         """Write *decisions* down, in one transaction; return the number of those that still held.
@@ -140,7 +140,7 @@ class Validations:
                 await self._credit(tx, verdicts, now)
             return len(held)
 
-        return await self._connector.run(work)
+        return await self._connector.run(work, brief=True)
 
     async def _claim(self, tx: connectors.Transaction, decisions: Sequence[Decision]) -> Sequence[Decision]:
         """Lock the workunits of *decisions*; return the decisions that hold."""
