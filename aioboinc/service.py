@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
+import functools
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-__all__ = ["Backoff", "Pace", "in_thread", "run", "wait"]
+__all__ = ["Backoff", "FileThread", "Pace", "in_thread", "run", "wait"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -110,7 +112,22 @@ async def run(
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run *function* in a thread. When cancelled, wait for its end first: files are left as it leaves them."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    return await _to_its_end(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)))
+
+
+class FileThread:
+    """One thread for work on small files: several would fight for the directories, and for the interpreter's lock."""
+
+    def __init__(self) -> None:
+        self._executor = concurrent.futures.ThreadPoolExecutor(1, "files")
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run *function* when the thread is free. When cancelled, wait for its end first."""
+        call = functools.partial(function, *args, **kwargs)
+        return await _to_its_end(asyncio.get_running_loop().run_in_executor(self._executor, call))
+
+
+async def _to_its_end(running: asyncio.Future[T]) -> T:
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -18,7 +17,15 @@ from aiohttp import hdrs, http_exceptions, web
 
 from aioboinc import errors
 from aioboinc import project as projects
-from aioboinc.serve import accounts, scheduler, scheduler_reply, scheduler_request, status_page, uploads
+from aioboinc.serve import (
+    accounts,
+    downloads,
+    scheduler,
+    scheduler_reply,
+    scheduler_request,
+    status_page,
+    uploads,
+)
 
 __all__ = ["Server", "running"]
 
@@ -35,15 +42,6 @@ _REQUEST_LIMIT = 32 << 20
 _LINGER_SECONDS = 10.0
 """How long the rest of a refused body is read, so that the client gets to the reply."""
 _SHUTDOWN_SECONDS = 0.5
-_NAME = re.compile(r"pyboinc_[A-Za-z0-9_.-]{1,246}")
-"""Of all files that hosts get."""
-_FILE_HEADERS = {
-    # A name stands for the same bytes for ever.
-    hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable",
-    hdrs.CONTENT_TYPE: "application/octet-stream",
-    "X-Content-Type-Options": "nosniff",
-}
-
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +54,7 @@ class Server:
         site: scheduler_reply.Site,
         scheduler: scheduler.Scheduler,
         known_key: Callable[[str], Awaitable[bool]],
+        downloads: downloads.Downloads,
         uploads: uploads.Uploads,
         accounts: accounts.Accounts,
         page: status_page.StatusPage,
@@ -65,6 +64,7 @@ class Server:
         self._site = site
         self._scheduler = scheduler
         self._known_key = known_key
+        self._downloads = downloads
         self._uploads = uploads
         self._accounts = accounts
         self._page = page
@@ -169,17 +169,9 @@ class Server:
         return uploads.reply()
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
-        name, directory = request.match_info["name"], request.match_info.get("directory")
-        path = self._project.download_dir / name
-        if directory is not None:
-            path = self._project.download_path(name)
-        if (
-            not _NAME.fullmatch(name)
-            or (directory is not None and directory != path.parent.name)
-            or not await asyncio.to_thread(path.is_file)  # not left to the response: 404 is not for ever
-        ):
-            raise web.HTTPNotFound
-        return web.FileResponse(path, headers=_FILE_HEADERS)
+        return await self._downloads.response(
+            request, request.match_info["name"], request.match_info.get("directory")
+        )
 
     async def _project_config(self, request: web.Request) -> web.Response:
         return _xml(self._accounts.config())

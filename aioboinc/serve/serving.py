@@ -14,7 +14,16 @@ from pathlib import Path
 from aioboinc import connectors, errors, service, store, validation
 from aioboinc import project as projects
 from aioboinc.embedded import daemons
-from aioboinc.serve import accounts, scheduler, scheduler_reply, served_project, server, status_page, uploads
+from aioboinc.serve import (
+    accounts,
+    downloads,
+    scheduler,
+    scheduler_reply,
+    served_project,
+    server,
+    status_page,
+    uploads,
+)
 
 __all__ = ["Serving", "running"]
 
@@ -68,7 +77,8 @@ async def running(
             )
             stop = asyncio.Event()
             work = daemons.Daemons(stop)
-            outputs = uploads.Uploads(project, data.clients)
+            thread = service.FileThread()
+            outputs = uploads.Uploads(project, data.clients, thread)
             answering = server.Server(
                 project,
                 site,
@@ -82,6 +92,7 @@ async def running(
                     on_failure=page.add_failure,
                 ),
                 data.clients.is_key,
+                downloads.Downloads(project, thread),
                 outputs,
                 accounts.Accounts(data.clients, site, list(application.versions), settings.accounts),
                 page,

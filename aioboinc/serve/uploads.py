@@ -7,6 +7,7 @@ that was validated can be replaced, and what a host reports is what it has uploa
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -15,7 +16,6 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from aioboinc import project, service
 from aioboinc.store import clients
@@ -129,9 +129,10 @@ def reply_size(size: int) -> str:
 class Uploads:
     """The project's output files."""
 
-    def __init__(self, project: project.Project, clients: clients.Clients) -> None:
+    def __init__(self, project: project.Project, clients: clients.Clients, thread: service.FileThread) -> None:
         self._project = project
         self._clients = clients
+        self._thread = thread
         self._partial = project.upload_dir / _PARTIAL
         self._busy: set[str] = set()
 
@@ -164,7 +165,9 @@ class Uploads:
                     raise Permanent("more data than nbytes")
                 if end == header.nbytes and time.monotonic() - checked > _FRESH:
                     await self._limit(name)  # the result may be over by now
-                if not await service.in_thread(self._append, header, position, block):
+                # Large files take their time, and get a thread of their own.
+                in_thread = self._thread.run if len(block) == header.nbytes else service.in_thread
+                if not await in_thread(self._append, header, position, block):
                     return  # complete: the client has not heard of it
                 position = end
             if position < header.nbytes:
@@ -203,20 +206,18 @@ class Uploads:
 
     def _append(self, header: Header, position: int, block: bytes) -> bool:
         """Write a part of a file; with its last one the file takes its place. Return False if it was complete."""
-        path = self._project.upload_path(header.name)
-        partial = self._partial / header.name
+        path = str(self._project.upload_path(header.name))
+        partial = f"{self._partial}/{header.name}"
         if os.path.exists(path):
             return False
         self._check_room()
         try:
-            self._partial.mkdir(exist_ok=True)
             size = _write(partial, position, block)
             if size == header.nbytes:
-                if header.md5 and _md5(partial) != header.md5:
-                    partial.unlink()
+                if header.md5 and header.md5 != (_md5_of_file(partial) if position else _md5(block).hexdigest()):
+                    os.unlink(partial)
                     raise Transient(f"{header.name} has arrived damaged")
-                path.parent.mkdir(exist_ok=True)
-                os.rename(partial, path)
+                _rename(partial, path)
         except OSError as error:
             raise Transient(f"can't write file {header.name}: {error.strerror}") from None
         return True
@@ -244,26 +245,46 @@ async def _blocks(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield b"".join(pieces)
 
 
-def _write(path: Path, position: int, block: bytes) -> int:
+def _write(path: str, position: int, block: bytes) -> int:
     """Write *block* as the end of a file; return its size then. Raises `Transient` if something is missing before."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    descriptor = _open(path, 0 if position else os.O_TRUNC)
     try:
-        size = os.fstat(descriptor).st_size
-        if size < position:
-            raise Transient(f"length of file {path.name} {size} bytes < offset {position} bytes")
-        os.truncate(descriptor, position)
-        os.lseek(descriptor, position, os.SEEK_SET)
-        view = memoryview(block)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        if position and (size := os.fstat(descriptor).st_size) != position:
+            if size < position:
+                name = os.path.basename(path)
+                raise Transient(f"length of file {name} {size} bytes < offset {position} bytes")
+            os.truncate(descriptor, position)
+        written = 0
+        while written < len(block):
+            written += os.pwrite(descriptor, memoryview(block)[written:], position + written)
     finally:
         os.close(descriptor)
     return position + len(block)
 
 
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def _open(path: str, flags: int) -> int:
+    flags |= os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o640)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, flags, 0o640)
+
+
+def _rename(source: str, target: str) -> None:
+    try:
+        os.rename(source, target)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.rename(source, target)
+
+
+def _md5_of_file(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, _md5).hexdigest()
+
+
+_md5 = functools.partial(hashlib.md5, usedforsecurity=False)
 
 
 def _element(text: str, name: str) -> str | None:

@@ -12,6 +12,7 @@ import pytest
 from served import Site, double
 from simulated_client import Client, Finished, Task
 
+from aioboinc import service
 from aioboinc.serve import uploads
 
 ACCEPTED = "<status>0</status>"
@@ -196,7 +197,7 @@ async def test_incomplete_uploads_are_not_kept_for_ever(site: Site, job: tuple[C
     old = fresh.with_name("pyboinc_9_9_9_r9_0")
     old.write_bytes(b"begin")
     os.utime(old, (0, 0))
-    assert await uploads.Uploads(site.project, None).clear() == 1  # type: ignore[arg-type]
+    assert await uploads.Uploads(site.project, None, service.FileThread()).clear() == 1  # type: ignore[arg-type]
     assert fresh.exists()
     assert not old.exists()
 
