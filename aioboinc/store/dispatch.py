@@ -193,7 +193,7 @@ class Dispatch:
         pages: int,
         now: int,
     ) -> Sent:
-        """Send unsent results to a host: what *choose* takes of up to *limit* candidates.
+        """Send unsent results to a host: up to *limit* that *choose* takes.
 
         Candidates come from up to *pages* after *start*, and always from the first page of all, where urgent ones
         are: the cost does not grow with the number of unsent results.
@@ -353,7 +353,7 @@ class _Search:
     def __init__(self, limit: int, choose: Choose) -> None:
         self.chosen: Sequence[Candidate] = ()
         self.is_over = False
-        """Nothing else is wanted, or enough has been looked at."""
+        """Nothing else is wanted."""
         self._limit = limit
         self._choose = choose
         self._found: dict[int, Candidate] = {}
@@ -362,13 +362,14 @@ class _Search:
     @property
     def portion(self) -> int:
         """How many candidates to read next."""
-        return min(max(_PORTION, len(self._found)), self._limit - len(self._found))
+        return max(_PORTION, len(self._found))
 
     def go_on(self, candidates: Iterable[Candidate]) -> None:
         for candidate in candidates:
             self._found.setdefault(candidate.workunitid, candidate)
-        self.chosen, fulfilled = self._choose(self._found.values())
-        self.is_over = fulfilled or len(self._found) >= self._limit
+        chosen, fulfilled = self._choose(self._found.values())
+        self.chosen = chosen[: self._limit]
+        self.is_over = fulfilled or len(chosen) >= self._limit
 
 
 @dataclass(frozen=True, slots=True)
