@@ -1,4 +1,4 @@
-"""Serving: what requests of BOINC clients cost, by clients that are simulated, over HTTP on this machine."""
+"""Serving: what BOINC clients cost the server, simulated ones and stock ones, over HTTP on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import aiohttp
-from acceptance import simulated_client
+from acceptance import simulated_client, stock_client
 from acceptance.simulated_client import Client, Task
 
 from aioboinc import connectors, models
@@ -32,6 +32,9 @@ _CLIENTS = 200
 """Clients at once."""
 _AT_A_TIME = 2
 """Results that a client asks for, and reports: as stock clients do on two cores, whose jobs end one by one."""
+_STOCK_CLIENTS = 2
+_STOCK_JOBS = 200
+"""Jobs that stock clients do: a second and a half each on two cores, and some minutes in all."""
 _DONE = """
 UPDATE result SET server_state = :over, outcome = :success, hostid = :hostid
 WHERE batch = :batch AND name LIKE '%!_0' ESCAPE '!' AND id < :below
@@ -40,7 +43,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 async def run(environment: Environment) -> measuring.Stage:
-    """Time single requests while many results wait; then let many clients do all jobs."""
+    """Time single requests while many results wait; then let many clients do all jobs, and stock clients some."""
     settings = environment.settings
     figures = []
     async with _served(environment) as (place, server), place.opened() as opened:
@@ -71,7 +74,40 @@ async def run(environment: Environment) -> measuring.Stage:
             Figure("server's processor time a job", 1000 * cpu / settings.jobs, "ms"),
             *_delays(f"request, {_CLIENTS} clients at once", delays),
         ]
+    figures += await _stock_clients(environment)
     return measuring.Stage("serve", settings.jobs, settings.database, (), figures)
+
+
+async def _stock_clients(environment: Environment) -> list[Figure]:
+    """Let stock clients do jobs, each as a process of its own, and report them when they see fit."""
+    program = stock_client.find()
+    if program is None:
+        print("serve: no stock clients: there is no boinc here (Debian: boinc-client)", file=sys.stderr)
+        return []
+    async with _served(environment) as (place, server):
+        async with place.opened() as opened:
+            await jobs.submit(place, opened, _STOCK_JOBS)
+        key = (place.project.root / "account_key").read_text().strip()
+        clients = [
+            stock_client.StockClient(program, place.batch_dir.parent / f"client{n}", _free_port(), at_once=False)
+            for n in range(_STOCK_CLIENTS)
+        ]
+        try:
+            for client in clients:
+                await asyncio.to_thread(client.start)
+            cpu, start = _cpu_seconds(server), time.perf_counter()
+            for client in clients:
+                await asyncio.to_thread(client.attach, place.project.master_url, key)
+            await _assimilated(place, _STOCK_JOBS)
+            seconds, cpu = time.perf_counter() - start, _cpu_seconds(server) - cpu
+        finally:
+            for client in clients:
+                await asyncio.to_thread(client.close)
+    name = f"{_STOCK_CLIENTS} stock clients, {_STOCK_JOBS} jobs"
+    return [
+        Figure(f"{name}: time", seconds, "s"),
+        Figure(f"{name}: server's processor time a job", 1000 * cpu / _STOCK_JOBS, "ms"),
+    ]
 
 
 @contextlib.asynccontextmanager
@@ -79,9 +115,7 @@ async def _served(environment: Environment) -> AsyncIterator[tuple[Place, int]]:
     """Serve a new project in a process of its own, the ID of which is given."""
     directory = environment.new_directory()
     root = directory / "project"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    listen = f"127.0.0.1:{_free_port()}"
     database = None
     if environment.settings.database != "sqlite":
         database = environment.server.server.url(environment.server.server.new_database())
@@ -103,6 +137,12 @@ async def _served(environment: Environment) -> AsyncIterator[tuple[Place, int]]:
     finally:
         process.terminate()
         await process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ _CONFIG = """\
     <task>1</task><file_xfer>1</file_xfer><sched_ops>1</sched_ops><unparsed_xml>1</unparsed_xml>
   </log_flags>
   <options>
-    <report_results_immediately>1</report_results_immediately>
+    <report_results_immediately>{at_once}</report_results_immediately>
     <allow_multiple_clients>1</allow_multiple_clients>
     <dont_contact_ref_site>1</dont_contact_ref_site>
     <fetch_on_update>1</fetch_on_update>
@@ -63,9 +63,9 @@ def wait_for(what: str, ready: Callable[[], object], *, seconds: float = 60, log
 
 
 class StockClient:
-    """A client with its data in *directory*, to be asked for at *port*."""
+    """A client with its data in *directory*, to be asked for at *port*; it reports each result *at_once*."""
 
-    def __init__(self, program: str, directory: Path, port: int) -> None:
+    def __init__(self, program: str, directory: Path, port: int, *, at_once: bool = True) -> None:
         self.directory = directory
         self._program = program
         self._port = port
@@ -73,7 +73,7 @@ class StockClient:
         directory.mkdir()
         (directory / "gui_rpc_auth.cfg").write_text(_PASSWORD)
         (directory / "gui_rpc_auth.cfg").chmod(0o600)
-        (directory / "cc_config.xml").write_text(_CONFIG)
+        (directory / "cc_config.xml").write_text(_CONFIG.format(at_once=int(at_once)))
         (directory / "global_prefs_override.xml").write_text(_PREFERENCES)
 
     def start(self) -> None:
