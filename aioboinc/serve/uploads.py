@@ -267,7 +267,7 @@ def _open(path: str, flags: int) -> int:
     try:
         return os.open(path, flags, 0o640)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make_parent(path)
         return os.open(path, flags, 0o640)
 
 
@@ -275,8 +275,14 @@ def _rename(source: str, target: str) -> None:
     try:
         os.rename(source, target)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _make_parent(target)
         os.rename(source, target)
+
+
+def _make_parent(path: str) -> None:
+    """Make the directory of a file; not the upload hierarchy, which is made with its mode or not at all."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(os.path.dirname(path))
 
 
 def _md5_of_file(path: str) -> str:
