@@ -33,7 +33,7 @@ QUEUE_BYTES = 16 << 20
 """Bytes of encoded inputs that wait at most, likewise; one larger input passes alone."""
 FIRST_CHUNK_CALLS = 64
 """Calls in the first transaction at most: hosts shall not wait. Each that follows may have twice as many."""
-CHUNK_CALLS = 4096
+CHUNK_CALLS = 2048
 """Calls in any transaction at most. Those of two wait at most, unless ``make_calls`` does not await them."""
 _BREATH = 0.0002
 """Seconds after which an ``await pyboinc_call(…)`` lets the event loop run: the database's answers wait for that."""
