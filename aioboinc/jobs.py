@@ -1,13 +1,16 @@
-"""What a call becomes on its way to the database: a call, a job, a chunk of jobs."""
+"""What a call becomes on its way to the database: a call, a job of some form, a chunk of jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import errors, program, results
 
-__all__ = ["Call", "Chunk", "Job", "Options"]
+__all__ = ["MOST_KINDS", "Call", "Chunk", "Form", "Job", "Options"]
+
+MOST_KINDS = 1024
+"""Programs and options to keep what was worked out for them: where each call has its own, that is of no use."""
 
 _DAY = 86400
 
@@ -74,14 +77,33 @@ class Call:
     """What the running digest takes in: 96 bytes that tell this call from any other."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """What workunits of the same program and options have in common. Objects are told apart by identity."""
+
+    options: Options
+    """With nothing left open."""
+    document: tuple[str, ...]
+    """Their ``xml_doc``: text, the name of a value, text, the name of a value and so on, text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One workunit to be."""
 
-    name: str
-    xml_doc: str
-    options: Options
-    """With nothing left open."""
+    form: Form
+    values: Mapping[str, str]
+    """Its ``name``, and what else the form's document has places for."""
+
+    @property
+    def name(self) -> str:
+        return self.values["name"]
+
+    @property
+    def xml_doc(self) -> str:
+        parts = list(self.form.document)
+        parts[1::2] = [self.values[name] for name in parts[1::2]]
+        return "".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

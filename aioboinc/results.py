@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import random as random_numbers
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aioboinc import connectors, errors, models
 from aioboinc.project import OUTPUT_TEMPLATE, Project
+from aioboinc.sql import expressions
 
 __all__ = ["TEMPLATE", "New", "Template", "insert", "insert_first", "parse_template", "read_template"]
 
@@ -186,11 +187,6 @@ _CONSTANT = {
     "peak_swap_size": "0",
     "peak_disk_usage": "0",
 }
-_CONCATENATION: dict[str, Callable[..., str]] = {
-    "mysql": lambda *parts: f"CONCAT({', '.join(parts)})",
-    "sqlite": lambda *parts: f"({' || '.join(parts)})",
-}
-_BLOB = {"mysql": "BINARY", "sqlite": "BLOB"}
 _RANDOM = {
     "mysql": "(CONV(LEFT(SHA2(CONCAT(:secret, {what}, id, '_', number), 256), 8), 16, 10) & 2147483647)",
     "sqlite": "(random() & 2147483647)",
@@ -212,11 +208,10 @@ def _insert(dialect: str, columns: Iterable[str], now: int) -> str:
 
 def _insert_first(dialect: str, columns: Iterable[str], document: Iterable[str], most: int, now: int) -> str:
     """Return the INSERT from workunits for a table with *columns*; *document* are the parts of ``xml_doc_in``."""
-    concatenation = _CONCATENATION[dialect]
     numbers = " UNION ALL ".join(f"SELECT {number} AS number" for number in range(most))
-    name = concatenation("name", "'_'", "number")
+    name = expressions.concatenation(dialect, ("name", "'_'", "number"))
     random, file_random = (_RANDOM[dialect].format(what=what) for what in ("''", "'file'"))
-    base = concatenation(name, "'_r'", file_random, "'_'")
+    base = expressions.concatenation(dialect, (name, "'_r'", file_random, "'_'"))
     workunits = (
         f"SELECT id, number, appid, batch, priority, {name} AS name, {base} AS base, {random} AS random"
         f" FROM workunit JOIN ({numbers}) n ON number < target_nresults WHERE batch = :batch AND id > :after"
@@ -232,7 +227,7 @@ def _insert_first(dialect: str, columns: Iterable[str], document: Iterable[str],
         "size_class": "-1",
         "server_state": ":unsent",
         "random": "w.random",
-        "xml_doc_in": f"CAST({concatenation(*document)} AS {_BLOB[dialect]})",
+        "xml_doc_in": expressions.concatenated_blob(dialect, document),
     }
     known = {name: value for name, value in values.items() if name in columns}
     rows = _FROM_WORKUNITS[dialect].format(values=", ".join(known.values()), workunits=workunits)

@@ -37,11 +37,14 @@ class _Program:
     """A program's file in the download hierarchy, as the documents of its workunits name it."""
 
     sha256: bytes
-    info: str
-    """Its ``<file_info>``."""
-    reference: str
-    """Its ``<file_ref>``."""
+    document: tuple[str, ...]
+    """Of jobs that have their input in a file."""
+    inline_document: tuple[str, ...]
+    """Of jobs that have their input in the command line."""
 
+
+_MARK = "\0"
+"""On both sides of the name of a value in a document."""
 
 _PROGRAM_NAME = re.compile(r"<file_name>pyboinc_program_([0-9a-f]{64})\.zip</file_name>")
 _INPUT_NAME = re.compile(r"<file_name>pyboinc_\d+_\d+_([0-9a-f]{64})</file_name>")
@@ -87,7 +90,7 @@ class Stager:
         self._inline_inputs = inline_inputs
         self._key: keys.PrivateKey | None = None
         self._programs: dict[str, _Program] = {}
-        self._completed: dict[jobs.Options, jobs.Options] = {}
+        self._forms: dict[tuple[str, jobs.Options, bool], jobs.Form] = {}
         self._quorum = 1 if project.embedded else 2
         self._template = None if project.upload_certificates else results.read_template(project)
         self._writing = asyncio.Lock()
@@ -124,27 +127,24 @@ class Stager:
 
     def _job(self, downloads: _Downloads, batch: int, number: int, call: jobs.Call) -> jobs.Job:
         name = f"pyboinc_{batch}_{number}"
-        program_file = self._program(downloads, call.sources)
-        if len(call.input) <= self._inline_inputs:
-            document = (
-                f"{program_file.info}<workunit>\n<command_line>\n"
-                f"--input-base64 {base64.b64encode(call.input).decode()}\n"
-                f"</command_line>\n{program_file.reference}</workunit>"
-            )
+        inline = len(call.input) <= self._inline_inputs
+        form = self._form(downloads, call, inline=inline)
+        if inline:
+            values = {"name": name, "input": base64.b64encode(call.input).decode()}
         else:
-            file_name = f"{name}_{call.input_sha256.hex()}"
-            info = downloads.add(file_name, call.input)
-            document = (
-                f"{program_file.info}{info}<workunit>\n"
-                f"{program_file.reference}{_file_ref(file_name, 'pyboinc_input')}</workunit>"
-            )
-        return jobs.Job(name, document, self._complete(call.options))
+            values = {"name": name, **downloads.add(f"{name}_{call.input_sha256.hex()}", call.input)}
+        return jobs.Job(form, values)
 
-    def _complete(self, options: jobs.Options) -> jobs.Options:
-        """Return *options* with nothing left open; the same object for the same one."""
-        if options not in self._completed:
-            self._completed[options] = self._completion(options)
-        return self._completed[options]
+    def _form(self, downloads: _Downloads, call: jobs.Call, *, inline: bool) -> jobs.Form:
+        key = call.sources.fingerprint, call.options, inline
+        if key not in self._forms:
+            if len(self._forms) >= jobs.MOST_KINDS:
+                self._forms.clear()
+            file = self._program(downloads, call.sources)
+            self._forms[key] = jobs.Form(
+                self._completion(call.options), file.inline_document if inline else file.document
+            )
+        return self._forms[key]
 
     def _completion(self, options: jobs.Options) -> jobs.Options:
         quorum = options.quorum or self._quorum
@@ -166,8 +166,11 @@ class Stager:
             digest = hashlib.sha256(data).digest()
             name = f"pyboinc_program_{digest.hex()}.zip"
             # BOINC's file deleter takes the input files of a finished workunit; this one is shared.
-            info = downloads.add(name, data).replace("</file_info>", "    <no_delete/>\n</file_info>")
-            self._programs[sources.fingerprint] = _Program(digest, info, _file_ref(name, "pyboinc_program"))
+            info = downloads.info(**downloads.add(name, data), flags="    <no_delete/>\n")
+            reference = _file_ref(name, "pyboinc_program")
+            self._programs[sources.fingerprint] = _Program(
+                digest, _document(info, reference, downloads), _inline_document(info, reference)
+            )
         return self._programs[sources.fingerprint]
 
     def _build(self, sources: program.Sources) -> bytes:
@@ -185,15 +188,23 @@ class _Downloads:
         self._fanout = project.fanout
         self._files: list[tuple[str, bytes]] = []
 
-    def add(self, name: str, data: bytes) -> str:
-        """Note the file *name*; return its ``<file_info>``."""
+    def add(self, name: str, data: bytes) -> dict[str, str]:
+        """Note the file *name*; return what its ``<file_info>`` says."""
         directory = fanout_directory(name, self._fanout)
         path = f"{directory}/{name}" if directory else name
         self._files.append((path, data))
-        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return {
+            "file": name,
+            "path": path,
+            "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(),
+            "nbytes": str(len(data)),
+        }
+
+    def info(self, file: str, path: str, md5: str, nbytes: str, flags: str = "") -> str:
+        """Return the ``<file_info>`` of a file that was added."""
         return (
-            f"<file_info>\n    <name>{name}</name>\n    <url>{self._url}/{path}</url>\n"
-            f"    <md5_cksum>{md5}</md5_cksum>\n    <nbytes>{len(data)}</nbytes>\n</file_info>\n"
+            f"<file_info>\n    <name>{file}</name>\n    <url>{self._url}/{path}</url>\n"
+            f"    <md5_cksum>{md5}</md5_cksum>\n    <nbytes>{nbytes}</nbytes>\n{flags}</file_info>\n"
         )
 
     def write(self) -> bool:
@@ -229,6 +240,18 @@ def _write(path: str, data: bytes, root: int) -> None:
 def _open(path: str, root: int) -> int:
     # Without O_TRUNC: after a crash the same bytes are written again, and a host may be reading them.
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o664, dir_fd=root)
+
+
+def _document(program_info: str, program_ref: str, downloads: _Downloads) -> tuple[str, ...]:
+    file, path, md5, nbytes = (f"{_MARK}{name}{_MARK}" for name in ("file", "path", "md5", "nbytes"))
+    info = downloads.info(file, path, md5, nbytes)
+    text = f"{program_info}{info}<workunit>\n{program_ref}{_file_ref(file, 'pyboinc_input')}</workunit>"
+    return tuple(text.split(_MARK))
+
+
+def _inline_document(program_info: str, program_ref: str) -> tuple[str, ...]:
+    command_line = f"<command_line>\n--input-base64 {_MARK}input{_MARK}\n</command_line>\n"
+    return tuple(f"{program_info}<workunit>\n{command_line}{program_ref}</workunit>".split(_MARK))
 
 
 def _file_ref(name: str, open_name: str) -> str:

@@ -97,6 +97,8 @@ class CallQueue:
     def _kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:
         key = (slave, *include, None, *sorted(options.items()))
         if key not in self._kinds:
+            if len(self._kinds) >= jobs.MOST_KINDS:
+                self._kinds.clear()
             sources, registry = self._program(slave, include)
             # Not of all options: new ones may get defaults.
             named = hashlib.sha256(repr(tuple(sorted(options.items()))).encode()).digest()

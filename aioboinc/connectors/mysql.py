@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -183,8 +184,9 @@ class MySQLConnector(base.Connector):
                 link = _Link(connection)
                 for statement in _SESSION:
                     await link.query(statement.encode())
-                cursor = await link.query(b"SELECT @@max_allowed_packet")
-                link.max_packet = (await cursor.fetchone())[0]
+                cursor = await link.query(b"SELECT @@max_allowed_packet, @@version")
+                link.max_packet, version = await cursor.fetchone()
+                link.selects_from_values = _selects_from_values(version)
         except BaseException as error:
             connection.close()
             translated = self.translate(error) if isinstance(error, Exception) else None
@@ -259,6 +261,8 @@ class _Link:
         self._talking = False
         self.max_packet = _LARGEST_STATEMENT
         """Bytes that the server takes at once."""
+        self.selects_from_values = False
+        """The server can take rows of literals for a table."""
 
     @property
     def usable(self) -> bool:
@@ -330,7 +334,9 @@ class _Transaction(base.Transaction):
     async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> int:
         limit = min(_LARGEST_STATEMENT, self._link.max_packet - len(self._begin))
         async with pipeline.Behind() as behind:
-            for statement in literals.fill_many(sql, rows, limit):
+            for statement in literals.fill_many(
+                sql, rows, limit, select_from_values=self._link.selects_from_values
+            ):
                 await behind.start(self._total(statement))
                 await asyncio.sleep(0)  # it is on its way: the next one is filled while the server is at work
         return behind.count
@@ -361,6 +367,12 @@ def _column(row: base.Row) -> base.Column:
     default = "auto_increment" if "auto_increment" in row["extra"].lower() else row["value"]
     nullable = row["nullable"] == "YES"
     return base.Column(row["type"].lower(), nullable, "NULL" if nullable and default is None else default)
+
+
+def _selects_from_values(version: str) -> bool:
+    """True for MariaDB 10.3 and later: MySQL writes it in another way."""
+    match = re.match(r"(\d+)\.(\d+)\..*MariaDB", version)
+    return match is not None and (int(match[1]), int(match[2])) >= (10, 3)
 
 
 def _code(error: Exception) -> int:

@@ -46,7 +46,7 @@ class Insert:
     """An ``INSERT`` of one row, in three parts."""
 
     head: str
-    """Up to and including ``VALUES``."""
+    """Up to ``VALUES``."""
     values: Statement
     """The parenthesis with the row's values."""
     tail: str
@@ -78,15 +78,16 @@ def parse_insert(sql: str, dialect: str) -> Insert | None:
         return None
     depth = 0
     start: int | None = None
+    head = ""
     for match in _matches(sql, dialect):
         if match["values"] and depth == 0 and start is None:
-            start = match.end()
+            head, start = sql[: match.start()], match.end()
         elif match["open"]:
             depth += 1
         elif match["close"]:
             depth -= 1
             if depth == 0 and start is not None:
-                head, row, tail = sql[:start], sql[start : match.end()], sql[match.end() :]
+                row, tail = sql[start : match.end()], sql[match.end() :]
                 one = not parse(head + tail, dialect).names and not tail.lstrip().startswith(",")
                 return Insert(head, parse(row, dialect), tail) if one else None
     return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import operator
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aioboinc import connectors, errors, jobs, models, results, sql
+from aioboinc.sql import expressions
 
 __all__ = ["Submissions"]
 
@@ -51,14 +52,13 @@ class Submissions:
             await tx.execute(self._sql["njobs"], {"batch": batch, "njobs": njobs})
             newest = None if chunk.template is None else await tx.fetch_one(self._sql["newest"], {"batch": batch})
             columns = await tx.columns("workunit")
-            for options, alike in itertools.groupby(chunk.jobs, key=operator.attrgetter("options")):
-                constants = _workunit(options, batch, appid, now, first_pass=chunk.template is None)
+            for form, alike in itertools.groupby(chunk.jobs, key=operator.attrgetter("form")):
+                constants = _workunit(form.options, batch, appid, now, first_pass=chunk.template is None)
                 await tx.execute_many(
-                    _insert("workunit", columns, constants, ("name", "xml_doc")),
-                    [{"name": job.name, "xml_doc": job.xml_doc.encode()} for job in alike],
+                    _insert(tx.dialect, columns, constants, form.document), [job.values for job in alike]
                 )
             if chunk.template is not None and newest is not None:
-                most = max(job.options.target_nresults or 1 for job in chunk.jobs)
+                most = max(job.form.options.target_nresults or 1 for job in chunk.jobs)
                 await results.insert_first(tx, chunk.template, most=most, batch=batch, after=newest["id"], now=now)
 
         await self._connector.run(work)
@@ -110,11 +110,14 @@ def _workunit(
     }
 
 
-def _insert(table: str, columns: Iterable[str], constants: Mapping[str, Any], varying: Iterable[str]) -> str:
-    """Return an INSERT whose constants are written once; columns that an older project lacks are left out."""
+def _insert(
+    dialect: str, columns: Iterable[str], constants: Mapping[str, Any], document: Sequence[str]
+) -> str:
+    """Return the INSERT of a workunit with *constants*; columns that an older project lacks are left out."""
     values = {name: _literal(value) for name, value in constants.items() if name in columns}
-    values.update({name: f":{name}" for name in varying})
-    return f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join(values.values())})"
+    parts = [f":{part}" if place % 2 else expressions.text(part) for place, part in enumerate(document) if part]
+    values |= {"name": ":name", "xml_doc": expressions.concatenated_blob(dialect, parts)}
+    return f"INSERT INTO workunit ({', '.join(values)}) VALUES ({', '.join(values.values())})"
 
 
 def _literal(value: float | str) -> str:

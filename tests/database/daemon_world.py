@@ -113,7 +113,8 @@ class World:
         names = [f"pyboinc_{batch}_{number}" for number in range(first, first + count)]
         asked = jobs.Options(**{"quorum": 1, "target_nresults": options.get("quorum", 1), **options})
         template = results.read_template(self.project) if made else None
-        chunk = jobs.Chunk(first, [jobs.Job(name, document(name), asked) for name in names], "0" * 64, template)
+        made = [jobs.Job(jobs.Form(asked, (document(name),)), {"name": name}) for name in names]
+        chunk = jobs.Chunk(first, made, "0" * 64, template)
         await self.submissions.commit(batch, APPID, chunk)
         if last:
             await self.store.batches.submitted(batch, first + count)

@@ -44,9 +44,9 @@ async def rows(connector, query, **params):
 
 
 def chunk(batch, first, count, *, template=TEMPLATE, options=OPTIONS):
+    form = jobs.Form(options, ("<workunit>", "number", "</workunit>"))
     made = [
-        jobs.Job(f"pyboinc_{batch.id}_{n}", f"<workunit>{n}</workunit>", options)
-        for n in range(first, first + count)
+        jobs.Job(form, {"name": f"pyboinc_{batch.id}_{n}", "number": str(n)}) for n in range(first, first + count)
     ]
     return jobs.Chunk(first, made, hashlib.sha256(f"{first + count}".encode()).hexdigest(), template)
 
@@ -135,7 +135,10 @@ async def test_a_chunk_is_all_or_nothing(db, batch, connector):
 async def test_calls_with_different_options_in_one_chunk(db, batch, connector):
     mixed = chunk(batch, 0, 4)
     made = [
-        dataclasses.replace(job, options=dataclasses.replace(OPTIONS, priority=n % 2, rsc_fpops_est=1e12 + n))
+        jobs.Job(
+            jobs.Form(dataclasses.replace(OPTIONS, priority=n % 2, rsc_fpops_est=1e12 + n), job.form.document),
+            job.values,
+        )
         for n, job in enumerate(mixed.jobs)
     ]
     await db.submissions.commit(batch.id, 1, dataclasses.replace(mixed, jobs=made))

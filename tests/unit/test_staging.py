@@ -142,8 +142,8 @@ async def test_without_write_access_nothing_is_staged(make, call):
 async def test_what_is_left_open_is_filled_in(make, call, embedded, quorum):
     _, stager = make(embedded=embedded)
     default, asked = (await stager.stage(7, 0, [call(1), call(1, quorum=3, max_total_results=1)], "0" * 64)).jobs
-    assert (default.options.quorum, default.options.target_nresults) == (quorum, quorum)
-    assert (asked.options.quorum, asked.options.target_nresults, asked.options.max_total_results) == (3, 3, 3)
+    assert (default.form.options.quorum, default.form.options.target_nresults) == (quorum, quorum)
+    assert (asked.form.options.quorum, asked.form.options.target_nresults, asked.form.options.max_total_results) == (3, 3, 3)
 
 
 def test_the_smallest_input_is_not_empty():

@@ -46,12 +46,12 @@ def test_parameters_where_dialects_differ() -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("INSERT INTO t (a, b) VALUES (:a, f(:b, ')'))", ("INSERT INTO t (a, b) VALUES", ("a", "b"), "")),
-        ("insert into t\nvalues(:a) ", ("insert into t\nvalues", ("a",), " ")),
-        ("REPLACE INTO t VALUES (1)", ("REPLACE INTO t VALUES", (), "")),
+        ("INSERT INTO t (a, b) VALUES (:a, f(:b, ')'))", ("INSERT INTO t (a, b)", ("a", "b"), "")),
+        ("insert into t\nvalues(:a) ", ("insert into t", ("a",), " ")),
+        ("REPLACE INTO t VALUES (1)", ("REPLACE INTO t", (), "")),
         (
             "INSERT INTO t (a) VALUES (:a) ON DUPLICATE KEY UPDATE a = VALUES(a)",
-            ("INSERT INTO t (a) VALUES", ("a",), " ON DUPLICATE KEY UPDATE a = VALUES(a)"),
+            ("INSERT INTO t (a)", ("a",), " ON DUPLICATE KEY UPDATE a = VALUES(a)"),
         ),
         ("INSERT INTO t (a) VALUES (:a) ON DUPLICATE KEY UPDATE a = :b", None),
         ("INSERT INTO t (a) VALUES (:a), (:b)", None),
@@ -100,8 +100,23 @@ def test_many_rows_are_packed_to_the_limit() -> None:
     assert all(insert.startswith(b"INSERT INTO t VALUES (") for insert in inserts)
     assert len(list(literals.fill_many("INSERT INTO t VALUES (:a, 1)", rows, 10))) == 100
     assert list(literals.fill_many("INSERT INTO t VALUES (:a, 1)", [], 1000)) == []
+    once = list(literals.fill_many("INSERT INTO t VALUES (:a, 1)", rows, 1000, select_from_values=True))
+    assert sum(insert.count(b"('xxx") for insert in once) == 100
+    assert all(len(insert) < 1000 and insert.count(b", 1") == 1 for insert in once)
     updates = list(literals.fill_many("UPDATE t SET a = :a", [{"a": 1}, {"a": 2}], 1000))
     assert updates == [b"UPDATE t SET a = 1;UPDATE t SET a = 2"]
+
+
+def test_what_rows_have_in_common_is_sent_once() -> None:
+    sql = "INSERT INTO t (a, b, c) VALUES (:a, f(1), g(:b, :a)) ON DUPLICATE KEY UPDATE a = VALUES(a)"
+    rows = [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
+    assert list(literals.fill_many(sql, rows, 1000, select_from_values=True)) == [
+        b"INSERT INTO t (a, b, c) WITH v (c0, c1) AS (VALUES (1,'x'),(2,NULL)) SELECT v.c0, f(1), g(v.c1, v.c0)"
+        b" FROM v  ON DUPLICATE KEY UPDATE a = VALUES(a)"
+    ]
+    assert list(literals.fill_many("INSERT INTO t VALUES (1)", [{}, {}], 1000, select_from_values=True)) == [
+        b"INSERT INTO t VALUES (1), (1)"
+    ]
 
 
 # Files of queries
