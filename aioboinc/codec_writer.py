@@ -10,6 +10,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import math
 import struct
 import uuid
@@ -30,7 +31,7 @@ ALIKE = 100
 """How many keys may have the same hash: more make the building of a dict slow enough to be an attack."""
 
 _MANY = 8  # floats: from here on all at once is faster
-_BLOCK = 1024  # floats at once: the struct module keeps each format
+_BLOCK = 1024  # floats at once
 _NAN = float("nan")
 _SMALL_INTS = [bytes((0x4B, number)) for number in range(256)]
 _SHORT_STR = [bytes((0x8C, size)) for size in range(256)]
@@ -189,13 +190,20 @@ def _floats(values: list[float] | tuple[float, ...]) -> bytes:
     """Return the opcodes of floats."""
     if math.isnan(sum(values)):  # one of them is, or there are infinities of both signs
         values = [value if value == value else _NAN for value in values]  # noqa: PLR0124
-    blocks = []
-    for first in range(0, len(values), _BLOCK):
-        block = values[first : first + _BLOCK]
-        opcodes = bytearray(struct.pack(">" + len(block) * "xd", *block))
-        opcodes[::9] = len(block) * b"G"
-        blocks.append(opcodes)
-    return b"".join(blocks)
+    if len(values) <= _BLOCK:
+        return _block(values)
+    return b"".join(_block(values[first : first + _BLOCK]) for first in range(0, len(values), _BLOCK))
+
+
+def _block(values: list[float] | tuple[float, ...]) -> bytes:
+    opcodes = bytearray(_packer(len(values))(*values))
+    opcodes[::9] = len(values) * b"G"
+    return opcodes
+
+
+@functools.lru_cache(maxsize=64)
+def _packer(count: int) -> Callable[..., bytes]:
+    return struct.Struct(">" + count * "xd").pack
 
 
 def _dict(encoder: Encoder, value: dict[Any, Any]) -> None:

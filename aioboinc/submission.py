@@ -60,7 +60,8 @@ class CallQueue:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._loop = asyncio.get_running_loop()
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
         self._calls: list[jobs.Call] = []
         self._bytes = 0
         self._chunk = FIRST_CHUNK_CALLS
@@ -81,7 +82,7 @@ class CallQueue:
             raise errors.NotData(str(error)) from None
         sha256 = hashlib.sha256(data).digest()
         call = jobs.Call(kind.sources, data, sha256, kind.options, kind.fingerprint + sha256 + kind.options_sha256)
-        with self._condition:
+        with self._lock:
             if self._abandoned:
                 raise asyncio.CancelledError("the master has stopped")
             if self._closed:
@@ -95,7 +96,7 @@ class CallQueue:
         return program.registry(*(sources for sources, _ in list(self._programs.values())))
 
     def _kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:
-        key = (slave, *include, None, *sorted(options.items()))
+        key = (slave, *include, None, *options.items())
         if key not in self._kinds:
             if len(self._kinds) >= jobs.MOST_KINDS:
                 self._kinds.clear()
@@ -154,7 +155,7 @@ class CallQueue:
 
     def close(self) -> None:
         """No more calls will come."""
-        with self._condition:
+        with self._lock:
             self._closed = True
         self._notify(self._readable)
 
