@@ -84,7 +84,7 @@ async def _stock_clients(environment: Environment) -> list[Figure]:
     if program is None:
         print("serve: no stock clients: there is no boinc here (Debian: boinc-client)", file=sys.stderr)
         return []
-    async with _served(environment) as (place, server):
+    async with _served(environment, pauses=True) as (place, server):
         async with place.opened() as opened:
             await jobs.submit(place, opened, _STOCK_JOBS)
         key = (place.project.root / "account_key").read_text().strip()
@@ -111,8 +111,11 @@ async def _stock_clients(environment: Environment) -> list[Figure]:
 
 
 @contextlib.asynccontextmanager
-async def _served(environment: Environment) -> AsyncIterator[tuple[Place, int]]:
-    """Serve a new project in a process of its own, the ID of which is given."""
+async def _served(environment: Environment, *, pauses: bool = False) -> AsyncIterator[tuple[Place, int]]:
+    """Serve a new project in a process of its own, the ID of which is given.
+
+    With *pauses* hosts have to make some between requests for work, as they do where nobody changes config.xml.
+    """
     directory = environment.new_directory()
     root = directory / "project"
     listen = f"127.0.0.1:{_free_port()}"
@@ -120,9 +123,10 @@ async def _served(environment: Environment) -> AsyncIterator[tuple[Place, int]]:
     if environment.settings.database != "sqlite":
         database = environment.server.server.url(environment.server.server.new_database())
     project = served_project.create(root, listen=listen, url=None, database=database)
-    config = (root / "config.xml").read_text()
-    interval = "<min_sendwork_interval>{}</min_sendwork_interval>"
-    (root / "config.xml").write_text(config.replace(interval.format(6), interval.format(0)))
+    if not pauses:
+        config = (root / "config.xml").read_text()
+        interval = "<min_sendwork_interval>{}</min_sendwork_interval>"
+        (root / "config.xml").write_text(config.replace(interval.format(6), interval.format(0)))
     batch_dir = directory / "batch"
     for path in (batch_dir, batch_dir / "new"):
         path.mkdir()

@@ -26,7 +26,7 @@ _GRACE = 0.5
 """Seconds that a commit or a rollback gets after a cancellation."""
 _ROLLBACK_TIMEOUT = 5.0
 """Seconds after which a connection is given up rather than rolled back."""
-_LARGEST_STATEMENT = 500_000
+_LARGEST_STATEMENT = 128_000
 """Bytes to send at once: more is no faster, and the event loop stands still while a statement is composed."""
 
 _SESSION = (
