@@ -19,7 +19,7 @@ __all__ = ["CodeSignKeys", "Failure", "Policy", "Scheduler", "choose"]
 
 _DAY = 86400
 _HOUR = 3600
-_PAGES = 3
+_PAGES = 2
 """Pages of unsent results that are searched for one request."""
 _RESTART = 300
 """Seconds after which the search for a host begins at the top again: what it could not get it may get now."""

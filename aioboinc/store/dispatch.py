@@ -195,8 +195,8 @@ class Dispatch:
     ) -> Sent:
         """Send unsent results to a host: up to *limit* that *choose* takes.
 
-        Candidates come from up to *pages* after *start*, and always from the first page of all, where urgent ones
-        are: the cost does not grow with the number of unsent results.
+        Candidates come from up to *pages* after *start*, but first from the first page of all if there are urgent
+        ones, of a higher priority: the cost does not grow with the number of unsent results.
         """
 
         async def work(tx: connectors.Transaction) -> Sent:
@@ -206,7 +206,7 @@ class Dispatch:
                 return Sent((), start, at_end=False, quota_exhausted=quota.left <= 0)
             search = _Search(left, choose)
             position, at_end = start, False
-            if start != TOP:
+            if start != TOP and await self._is_urgent(tx, start):
                 await self._search(tx, recipient, TOP, 1, search)
             if not search.is_over:
                 position, at_end = await self._search(tx, recipient, start, pages, search)
@@ -265,7 +265,7 @@ class Dispatch:
                 after = rows[-1]["id"] if len(rows) == portion else end
                 search.go_on(Candidate(**row) for row in rows)
                 if search.is_over:
-                    return Position(priority, after), False
+                    return Position(priority, search.chosen[-1].id) if search.chosen else position, False
             position = Position(priority, end)
         return position, False
 
@@ -290,6 +290,11 @@ class Dispatch:
             priority = await self._top_priority(tx, priority)
             after = 0
         return None
+
+    async def _is_urgent(self, tx: connectors.Transaction, position: Position) -> bool:
+        """Tell whether there are unsent results of a higher priority than those at *position*."""
+        top = await self._top_priority(tx, TOP.priority)
+        return top is not None and top > position.priority
 
     async def _top_priority(self, tx: connectors.Transaction, below: int) -> int | None:
         row = await tx.fetch_one(self._sql["top_priority"], {"unsent": models.ServerState.UNSENT, "below": below})

@@ -73,11 +73,11 @@ async def test_what_does_not_suit_is_passed_by(world, tmp_path):
     await submit(world, tmp_path, 1200)
     host = Host(world, 3, lambda candidate: candidate.id > 1190)
     assert await host.get(limit=2) == ([1190, 1191], False)
-    # No more is looked at than some pages; what follows comes next time, behind the first page of all.
+    # No more is looked at than some pages; what follows comes next time.
     host.position = dispatch.TOP
     assert await host.get(pages=1) == ([], False)
     assert await host.get(pages=1) == ([], False)
-    assert host.shown == 1000
+    assert host.shown == 500
     assert await host.get(pages=1) == ([1192, 1193, 1194], False)
 
 
@@ -88,3 +88,14 @@ async def test_there_is_an_end(world, tmp_path):
     host = Host(world, 10)
     assert await host.get() == ([0, 1, 2], True)
     assert await host.get() == ([], True)
+
+
+async def test_urgent_ones_come_first_whatever_was_looked_at(world, tmp_path):
+    await submit(world, tmp_path, 20)
+    host = Host(world, 2)
+    assert await host.get() == ([0, 1], False)
+    batch = await world.batch(tmp_path / "urgent", token="1" * 32)
+    await world.submit(batch.id, 3, priority=5)
+    assert await host.get() == ([0, 1], False)
+    assert await host.get() == ([2, 2], False)
+    assert await host.get() == ([3, 4], False)
