@@ -12,7 +12,9 @@ from aioboinc.store import Store
 __all__ = ["POLL", "Daemons"]
 
 POLL = (1.0, 5.0)
-"""Shortest and longest delay, in seconds, before a pass that nobody has asked for."""
+"""Shortest and longest delay, in seconds, before a pass of the transitioner that nobody has asked for."""
+_POLL_WOKEN = (1.0, 15.0)
+"""The same for the others: the daemon before them wakes them, and what could not be done is tried again."""
 _GRACE = 0.5
 """Seconds that what is under way gets to its end."""
 
@@ -65,13 +67,13 @@ class Daemons:
         async def deletion_pass() -> int:
             return await deletion.one_pass(store, project, appid=appid, stop=stopped)
 
-        for one_pass, wake in (
-            (transition_pass, self.transitions),
-            (validation_pass, self._validations),
-            (assimilation_pass, self._assimilations),
-            (deletion_pass, self._deletions),
+        for one_pass, wake, poll in (
+            (transition_pass, self.transitions, POLL),
+            (validation_pass, self._validations, _POLL_WOKEN),
+            (assimilation_pass, self._assimilations, _POLL_WOKEN),
+            (deletion_pass, self._deletions, _POLL_WOKEN),
         ):
-            backoff = service.Backoff(*POLL)
+            backoff = service.Backoff(*poll)
             self._tasks.append(
                 tasks.create_task(service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff, pace=pace))
             )
