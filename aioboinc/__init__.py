@@ -1,6 +1,7 @@
 """Run Python functions on thousands of machines: an asyncio front end to BOINC."""
 
 from aioboinc._version import __version__
+from aioboinc.call_queue import pyboinc_call
 from aioboinc.errors import (
     AioboincError,
     BatchFailed,
@@ -19,7 +20,6 @@ from aioboinc.errors import (
     UsageError,
 )
 from aioboinc.master import Progress, Summary, pyboinc_master
-from aioboinc.submission import pyboinc_call
 
 __all__ = [
     "AioboincError",

@@ -198,7 +198,7 @@ def _floats(values: list[float] | tuple[float, ...]) -> bytes:
 def _block(values: list[float] | tuple[float, ...]) -> bytes:
     opcodes = bytearray(_packer(len(values))(*values))
     opcodes[::9] = len(values) * b"G"
-    return opcodes
+    return bytes(opcodes)
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aioboinc import connectors, embedded, errors, handling, preflight, service, staging, store, submission
+from aioboinc import (
+    call_queue,
+    connectors,
+    embedded,
+    errors,
+    handling,
+    preflight,
+    service,
+    staging,
+    store,
+    submission,
+)
 from aioboinc import project as project_module
 from aioboinc.batch_directory import EMBEDDED, BatchDirectory, Checkpoint
 from aioboinc.store import batches
@@ -121,10 +132,10 @@ async def pyboinc_master(
         checkpoint = await directory.read_checkpoint()
         if checkpoint is not None:
             _check(checkpoint, directory, root)
-        calls = submission.CallQueue(_folder(make_calls))
+        calls = call_queue.CallQueue(_folder(make_calls))
         with errors.sole():
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(submission.make(make_calls, calls))
+                tasks.create_task(call_queue.make(make_calls, calls))
                 if not await calls.ready() and checkpoint is None:
                     raise errors.NoCalls("make_calls made no call of pyboinc_call: there is nothing to do")
                 async with contextlib.AsyncExitStack() as stack:
@@ -221,7 +232,7 @@ class _Batch:
         directory: BatchDirectory,
         running: embedded.Running,
         app: batches.App,
-        calls: submission.CallQueue,
+        calls: call_queue.CallQueue,
         handlers: handling.Handlers,
         checkpoint: Checkpoint,
         report: Callable[[Progress], None],

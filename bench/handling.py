@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from aioboinc import batch_directory, codec, master, submission
+from aioboinc import batch_directory, call_queue, codec, master
 from aioboinc import handling as handlings
 from bench import jobs, measuring, stand_in
 from bench.environment import Environment, Place
@@ -74,7 +74,7 @@ async def _restart(environment: Environment) -> float:
 
     async def make_calls() -> AsyncIterator[Awaitable[None]]:
         for number in range(count):
-            yield submission.pyboinc_call(place.batch_dir / jobs.SLAVE, jobs.value(number), quorum=1)
+            yield call_queue.pyboinc_call(place.batch_dir / jobs.SLAVE, jobs.value(number), quorum=1)
 
     seen: set[int] = set()
     measuring.settle()

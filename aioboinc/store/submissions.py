@@ -110,9 +110,7 @@ def _workunit(
     }
 
 
-def _insert(
-    dialect: str, columns: Iterable[str], constants: Mapping[str, Any], document: Sequence[str]
-) -> str:
+def _insert(dialect: str, columns: Iterable[str], constants: Mapping[str, Any], document: Sequence[str]) -> str:
     """Return the INSERT of a workunit with *constants*; columns that an older project lacks are left out."""
     values = {name: _literal(value) for name, value in constants.items() if name in columns}
     parts = [f":{part}" if place % 2 else expressions.text(part) for place, part in enumerate(document) if part]

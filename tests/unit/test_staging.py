@@ -141,9 +141,18 @@ async def test_without_write_access_nothing_is_staged(make, call):
 @pytest.mark.parametrize(("embedded", "quorum"), [(True, 1), (False, 2)])
 async def test_what_is_left_open_is_filled_in(make, call, embedded, quorum):
     _, stager = make(embedded=embedded)
-    default, asked = (await stager.stage(7, 0, [call(1), call(1, quorum=3, max_total_results=1)], "0" * 64)).jobs
-    assert (default.form.options.quorum, default.form.options.target_nresults) == (quorum, quorum)
-    assert (asked.form.options.quorum, asked.form.options.target_nresults, asked.form.options.max_total_results) == (3, 3, 3)
+    chunk = await stager.stage(7, 0, [call(1), call(1, quorum=3, max_total_results=1)], "0" * 64)
+    default, asked = (job.form.options for job in chunk.jobs)
+    assert (default.quorum, default.target_nresults) == (quorum, quorum)
+    assert (asked.quorum, asked.target_nresults, asked.max_total_results) == (3, 3, 3)
+
+
+async def test_each_call_with_options_of_its_own(make, call):
+    _, stager = make()
+    count = jobs.MOST_KINDS + 10
+    chunk = await stager.stage(7, 0, [call(1, priority=number) for number in range(count)], "0" * 64)
+    assert [job.form.options.priority for job in chunk.jobs] == list(range(count))
+    assert len({id(job.form) for job in chunk.jobs}) == count
 
 
 def test_the_smallest_input_is_not_empty():

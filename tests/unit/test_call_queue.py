@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from aioboinc import errors, submission
+from aioboinc import call_queue, errors, jobs
 
-QUEUE_CALLS = 2 * submission.CHUNK_CALLS
+QUEUE_CALLS = 2 * call_queue.CHUNK_CALLS
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ async def take_all(queue):
 
 
 async def run(make_calls, folder):
-    queue = submission.CallQueue(folder)
-    making = asyncio.create_task(submission.make(make_calls, queue))
+    queue = call_queue.CallQueue(folder)
+    making = asyncio.create_task(call_queue.make(make_calls, queue))
     calls = await take_all(queue)
     await making
     return calls
@@ -35,27 +35,27 @@ async def run(make_calls, folder):
 
 def plain():
     for i in range(3):
-        submission.pyboinc_call("app_slave.py", i)
+        call_queue.pyboinc_call("app_slave.py", i)
 
 
 async def coroutine():
     for i in range(3):
-        await submission.pyboinc_call("app_slave.py", i)
+        await call_queue.pyboinc_call("app_slave.py", i)
 
 
 async def coroutine_that_does_not_await():
     for i in range(3):
-        submission.pyboinc_call("app_slave.py", i)
+        call_queue.pyboinc_call("app_slave.py", i)
 
 
 def generator():
     for i in range(3):
-        yield submission.pyboinc_call("app_slave.py", i)
+        yield call_queue.pyboinc_call("app_slave.py", i)
 
 
 async def async_generator():
     for i in range(3):
-        yield submission.pyboinc_call("app_slave.py", i)
+        yield call_queue.pyboinc_call("app_slave.py", i)
 
 
 def returns_a_coroutine():
@@ -75,15 +75,15 @@ async def test_all_kinds_of_make_calls(folder, make_calls):
 async def test_the_first_calls_go_in_a_small_transaction(folder):
     async def make():
         for i in range(QUEUE_CALLS):
-            submission.pyboinc_call("app_slave.py", i)
+            call_queue.pyboinc_call("app_slave.py", i)
 
-    queue = submission.CallQueue(folder)
-    await submission.make(make, queue)
+    queue = call_queue.CallQueue(folder)
+    await call_queue.make(make, queue)
     lengths = []
     while chunk := await queue.take():
         lengths.append(len(chunk))
-    assert lengths[:2] == [submission.FIRST_CHUNK_CALLS, 2 * submission.FIRST_CHUNK_CALLS]
-    assert max(lengths) == submission.CHUNK_CALLS
+    assert lengths[:2] == [call_queue.FIRST_CHUNK_CALLS, 2 * call_queue.FIRST_CHUNK_CALLS]
+    assert max(lengths) == call_queue.CHUNK_CALLS
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
@@ -93,17 +93,17 @@ async def test_back_pressure(folder, kind):
     def make_plainly():
         nonlocal made
         for i in range(3 * QUEUE_CALLS):
-            submission.pyboinc_call("app_slave.py", i)
+            call_queue.pyboinc_call("app_slave.py", i)
             made += 1
 
     async def make():
         nonlocal made
         for i in range(3 * QUEUE_CALLS):
-            await submission.pyboinc_call("app_slave.py", i)
+            await call_queue.pyboinc_call("app_slave.py", i)
             made += 1
 
-    queue = submission.CallQueue(folder)
-    making = asyncio.create_task(submission.make(make if kind == "coroutine" else make_plainly, queue))
+    queue = call_queue.CallQueue(folder)
+    making = asyncio.create_task(call_queue.make(make if kind == "coroutine" else make_plainly, queue))
     taken = 0
     while chunk := await queue.take():
         taken += len(chunk)
@@ -113,14 +113,14 @@ async def test_back_pressure(folder, kind):
 
 
 async def test_large_inputs_fill_the_queue_by_their_bytes(folder):
-    size = submission.QUEUE_BYTES // 2 + 1
+    size = call_queue.QUEUE_BYTES // 2 + 1
 
     async def make():
         for _ in range(4):
-            await submission.pyboinc_call("app_slave.py", bytes(size))
+            await call_queue.pyboinc_call("app_slave.py", bytes(size))
 
-    queue = submission.CallQueue(folder)
-    making = asyncio.create_task(submission.make(make, queue))
+    queue = call_queue.CallQueue(folder)
+    making = asyncio.create_task(call_queue.make(make, queue))
     lengths = []
     while chunk := await queue.take():
         lengths.append(len(chunk))
@@ -132,7 +132,7 @@ async def test_large_inputs_fill_the_queue_by_their_bytes(folder):
 async def test_the_input_is_taken_as_it_is_at_the_call(folder):
     async def make():
         values = [1]
-        call = submission.pyboinc_call("app_slave.py", values)
+        call = call_queue.pyboinc_call("app_slave.py", values)
         values.append(2)
         await call
 
@@ -143,32 +143,43 @@ async def test_the_input_is_taken_as_it_is_at_the_call(folder):
 async def test_an_input_that_is_not_data_fails_at_its_call(folder):
     async def make():
         with pytest.raises(errors.NotData, match=r"input\['f'\]"):
-            submission.pyboinc_call("app_slave.py", {"f": make})
-        await submission.pyboinc_call("app_slave.py", 1)
+            call_queue.pyboinc_call("app_slave.py", {"f": make})
+        await call_queue.pyboinc_call("app_slave.py", 1)
 
     assert len(await run(make, folder)) == 1
 
 
 @pytest.mark.parametrize("make_calls", [plain, coroutine, generator])
 async def test_errors_of_make_calls_propagate(tmp_path, make_calls):
-    queue = submission.CallQueue(tmp_path)
+    queue = call_queue.CallQueue(tmp_path)
     with pytest.raises(errors.ProgramError, match=r"app_slave\.py"):
-        await submission.make(make_calls, queue)
+        await call_queue.make(make_calls, queue)
 
 
 async def test_bad_options(folder):
     async def make():
         with pytest.raises(errors.UsageError, match="quorum"):
-            submission.pyboinc_call("app_slave.py", 1, quorum=0)
+            call_queue.pyboinc_call("app_slave.py", 1, quorum=0)
         with pytest.raises(TypeError, match="quorom"):
-            submission.pyboinc_call("app_slave.py", 1, quorom=2)
+            call_queue.pyboinc_call("app_slave.py", 1, quorom=2)
 
     assert await run(make, folder) == []
 
 
+async def test_each_call_with_options_of_its_own(folder):
+    count = jobs.MOST_KINDS + 10
+
+    async def make():
+        for i in range(count):
+            await call_queue.pyboinc_call("app_slave.py", i, priority=i)
+
+    calls = await run(make, folder)
+    assert [call.options.priority for call in calls] == list(range(count))
+
+
 def test_call_outside_make_calls():
     with pytest.raises(RuntimeError, match="outside make_calls"):
-        submission.pyboinc_call("app_slave.py", 1)
+        call_queue.pyboinc_call("app_slave.py", 1)
 
 
 async def test_call_after_make_calls(folder):
@@ -176,11 +187,11 @@ async def test_call_after_make_calls(folder):
 
     async def make():
         context.append(contextvars.copy_context())
-        await submission.pyboinc_call("app_slave.py", 1)
+        await call_queue.pyboinc_call("app_slave.py", 1)
 
     await run(make, folder)
     with pytest.raises(RuntimeError, match="outside make_calls"):
-        context[0].run(submission.pyboinc_call, "app_slave.py", 2)
+        context[0].run(call_queue.pyboinc_call, "app_slave.py", 2)
 
 
 async def test_cancelling_releases_the_thread_of_a_plain_make_calls(folder):
@@ -189,10 +200,10 @@ async def test_cancelling_releases_the_thread_of_a_plain_make_calls(folder):
     def make():
         threads.append(threading.current_thread())
         while True:
-            submission.pyboinc_call("app_slave.py", 1)
+            call_queue.pyboinc_call("app_slave.py", 1)
 
-    queue = submission.CallQueue(folder)
-    making = asyncio.create_task(submission.make(make, queue))
+    queue = call_queue.CallQueue(folder)
+    making = asyncio.create_task(call_queue.make(make, queue))
     await queue.ready()
     making.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -203,12 +214,12 @@ async def test_cancelling_releases_the_thread_of_a_plain_make_calls(folder):
 
 async def test_the_record_of_a_call_tells_it_from_any_other(folder):
     async def make():
-        await submission.pyboinc_call("app_slave.py", 1)
-        await submission.pyboinc_call("app_slave.py", 1)
-        await submission.pyboinc_call("app_slave.py", 2)
-        await submission.pyboinc_call("app_slave.py", 1, quorum=2)
+        await call_queue.pyboinc_call("app_slave.py", 1)
+        await call_queue.pyboinc_call("app_slave.py", 1)
+        await call_queue.pyboinc_call("app_slave.py", 2)
+        await call_queue.pyboinc_call("app_slave.py", 1, quorum=2)
         (folder / "other_slave.py").write_text("")
-        await submission.pyboinc_call("other_slave.py", 1)
+        await call_queue.pyboinc_call("other_slave.py", 1)
 
     calls = await run(make, folder)
     records = [call.record for call in calls]

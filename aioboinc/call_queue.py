@@ -1,0 +1,295 @@
+"""From ``pyboinc_call`` to the queue of a batch's calls.
+
+Calls are encoded where they are made, so that an input may change afterwards and one that can't be encoded
+fails at its own line. They wait in a bounded queue until a chunk of them is taken: whatever has come together
+while the chunk before was being written. The first call goes at once, a flood goes in large transactions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import hashlib
+import inspect
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from aioboinc import codec, errors, jobs, program
+
+__all__ = ["CallQueue", "make", "pyboinc_call"]
+
+QUEUE_BYTES = 16 << 20
+"""Bytes of encoded inputs that wait at most, likewise; one larger input passes alone."""
+FIRST_CHUNK_CALLS = 64
+"""Calls in the first transaction at most: hosts shall not wait. Each that follows may have twice as many."""
+CHUNK_CALLS = 2048
+"""Calls in any transaction at most. Those of two wait at most, unless ``make_calls`` does not await them."""
+_BREATH = 0.0002
+"""Seconds after which an ``await pyboinc_call(…)`` lets the event loop run: the database's answers wait for that."""
+
+_current: contextvars.ContextVar[CallQueue] = contextvars.ContextVar("aioboinc.calls")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What calls of the same slave with the same options have in common."""
+
+    sources: program.Sources
+    registry: codec.Registry
+    options: jobs.Options
+    fingerprint: bytes
+    """Of the sources."""
+    options_sha256: bytes
+    """SHA-256 of the options that the calls name."""
+
+
+class CallQueue:
+    """The calls of one batch that are not written yet; calls come from the event loop or from one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
+        self._calls: list[jobs.Call] = []
+        self._bytes = 0
+        self._chunk = FIRST_CHUNK_CALLS
+        self._closed = False
+        self._abandoned = False
+        self._readable = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._breath = 0.0
+        self._programs: dict[tuple[str | Path, ...], tuple[program.Sources, codec.Registry]] = {}
+        self._kinds: dict[tuple[Any, ...], _Kind] = {}
+
+    def add(self, slave: str | Path, input: object, include: Sequence[str | Path], **options: Any) -> None:
+        """Encode one call and put it at the end; does not block."""
+        kind = self._kind(slave, include, options)
+        try:
+            data = codec.encode(input, kind.registry)
+        except codec.NotData as error:
+            raise errors.NotData(str(error)) from None
+        sha256 = hashlib.sha256(data).digest()
+        call = jobs.Call(kind.sources, data, sha256, kind.options, kind.fingerprint + sha256 + kind.options_sha256)
+        with self._lock:
+            if self._abandoned:
+                raise asyncio.CancelledError("the master has stopped")
+            if self._closed:
+                raise RuntimeError("pyboinc_call outside make_calls: calls are made by make_calls only")
+            self._calls.append(call)
+            self._bytes += len(data)
+        self._notify(self._readable)
+
+    def registry(self) -> codec.Registry:
+        """Return the classes of all programs called so far."""
+        return program.registry(*(sources for sources, _ in list(self._programs.values())))
+
+    def _kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:
+        key = (slave, *include, None, *options.items())
+        if key not in self._kinds:
+            if len(self._kinds) >= jobs.MOST_KINDS:
+                self._kinds.clear()
+            sources, registry = self._program(slave, include)
+            # Not of all options: new ones may get defaults.
+            named = hashlib.sha256(repr(tuple(sorted(options.items()))).encode()).digest()
+            self._kinds[key] = _Kind(
+                sources, registry, jobs.Options(**options), bytes.fromhex(sources.fingerprint), named
+            )
+        return self._kinds[key]
+
+    def _program(self, slave: str | Path, include: Sequence[str | Path]) -> tuple[program.Sources, codec.Registry]:
+        key = (slave, *include)
+        if key not in self._programs:
+            sources = program.collect(self._folder / slave, include)
+            self._programs[key] = (sources, program.registry(sources))
+        return self._programs[key]
+
+    def _full(self) -> bool:
+        return len(self._calls) >= 2 * self._chunk or self._bytes >= QUEUE_BYTES
+
+    def _notify(self, event: asyncio.Event) -> None:
+        """Set *event*, from whichever thread."""
+        if event.is_set():
+            return
+        try:
+            on_loop = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            on_loop = False
+        if on_loop:
+            event.set()
+        else:
+            self._loop.call_soon_threadsafe(event.set)
+
+    def block(self) -> None:
+        """Wait until there is room; for a thread."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._abandoned or not self._full())
+
+    def has_room(self) -> bool:
+        """Tell whether `room` has nothing to wait for now."""
+        return time.monotonic() < self._breath and not self._full()
+
+    async def room(self) -> None:
+        """Wait until there is room; let others run now and then."""
+        while self._full() and not self._abandoned:
+            self._writable.clear()
+            await self._writable.wait()
+            self._breathe()
+        if time.monotonic() >= self._breath:
+            await asyncio.sleep(0)
+            self._breathe()
+
+    def _breathe(self) -> None:
+        self._breath = time.monotonic() + _BREATH
+
+    def close(self) -> None:
+        """No more calls will come."""
+        with self._lock:
+            self._closed = True
+        self._notify(self._readable)
+
+    def abandon(self) -> None:
+        """Nobody will take the calls any more: release the thread that makes them."""
+        with self._condition:
+            self._abandoned = self._closed = True
+            self._calls.clear()
+            self._condition.notify_all()
+        self._readable.set()
+        self._writable.set()
+
+    async def ready(self) -> bool:
+        """Wait for a call or the end; tell whether there is a call."""
+        while not self._calls and not self._closed:
+            self._readable.clear()
+            if self._calls or self._closed:
+                break
+            await self._readable.wait()
+        return bool(self._calls)
+
+    async def take(self) -> list[jobs.Call]:
+        """Remove and return the next calls, at least one; none at the end."""
+        await self.ready()
+        with self._condition:
+            chunk = self._calls[: self._chunk]
+            del self._calls[: self._chunk]
+            self._chunk = min(2 * self._chunk, CHUNK_CALLS)
+            self._bytes -= sum(len(call.input) for call in chunk)
+            self._condition.notify_all()
+        self._writable.set()
+        return chunk
+
+
+class _Queued:
+    """What ``pyboinc_call`` returns: awaiting it is back-pressure, not awaiting it is allowed."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: CallQueue) -> None:
+        self._queue = queue
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return _NO_WAIT if self._queue.has_room() else self._queue.room().__await__()
+
+
+_NO_WAIT = cast(Generator[Any, None, None], iter(()))
+
+
+def pyboinc_call(
+    slave_filename: str | Path,
+    input: object,
+    *,
+    include: Sequence[str | Path] = (),
+    **options: Any,
+) -> Awaitable[None]:
+    """Call the slave with *input* on some host, once; the output goes to the master's ``handle_result``.
+
+    *slave_filename* is relative to the folder of the file that defines ``make_calls``. The modules it imports
+    from its own folder go with it; *include* names more files or folders of that folder that it needs.
+    *options* are the fields of `jobs.Options`: ``quorum``, ``priority``, ``delay_bound`` and so on.
+
+    The result may be awaited: that waits while too many calls are queued. In a ``make_calls`` that is a plain
+    function, the call itself waits.
+
+    Raises `errors.ProgramError` for a slave that is missing or can't be bundled, `errors.NotData` for an
+    input that is not data, RuntimeError outside ``make_calls``.
+    """
+    try:
+        queue = _current.get()
+    except LookupError:
+        raise RuntimeError("pyboinc_call outside make_calls: calls are made by make_calls only") from None
+    queue.add(slave_filename, input, include, **options)
+    if threading.current_thread() is _makers.get(queue):
+        queue.block()
+    return _Queued(queue)
+
+
+_makers: dict[CallQueue, threading.Thread] = {}
+
+
+async def make(make_calls: Callable[[], Any], queue: CallQueue) -> None:
+    """Run *make_calls* to its end and close *queue*. Plain functions and generators run in a thread."""
+    _current.set(queue)
+    try:
+        if inspect.iscoroutinefunction(make_calls):
+            await make_calls()
+        elif inspect.isasyncgenfunction(make_calls):
+            async for call in make_calls():
+                if isinstance(call, _Queued):
+                    await call
+        else:
+            outcome = await _in_daemon_thread(make_calls, queue)
+            if inspect.isawaitable(outcome):
+                await outcome
+            elif isinstance(outcome, AsyncGenerator):
+                async for call in outcome:
+                    if isinstance(call, _Queued):
+                        await call
+    except BaseException:
+        queue.abandon()
+        raise
+    queue.close()
+
+
+async def _in_daemon_thread(make_calls: Callable[[], Any], queue: CallQueue) -> Any:
+    """Run a plain *make_calls* in a thread, one that does not keep a stopped process alive."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def settle(outcome: Any, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(outcome)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        outcome: Any = None
+        error: BaseException | None = None
+        try:
+            outcome = make_calls()
+            if inspect.isgenerator(outcome):
+                for _ in outcome:
+                    pass
+                outcome = None
+        except asyncio.CancelledError:
+            return
+        except StopIteration:
+            error = RuntimeError("make_calls raised StopIteration")
+        except BaseException as raised:
+            error = raised
+        finally:
+            _makers.pop(queue, None)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, outcome, error)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), name="make_calls", daemon=True)
+    _makers[queue] = thread
+    thread.start()
+    return await done
