@@ -1,14 +1,13 @@
 """The batch directory: checkpoint, lock, ``new/``, ``old/``, ``tmp/``.
 
-``new/`` holds what the assimilator has published and no handler has seen in this run, ``old/`` what one has
-seen. The functions that take a directory's files block; callers run them in threads.
+``new/`` holds what the assimilator has published and no handler has seen, ``old/`` what one has seen. The functions
+that take a directory's files block; callers run them in threads.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import json
 import os
@@ -135,17 +134,6 @@ class BatchDirectory:
         for directory in (self.new, self.old, self.tmp):
             with contextlib.suppress(OSError):
                 directory.rmdir()
-
-    def restore(self) -> None:
-        """Bring all that was handled in former runs back to ``new/``: one rename where that is empty."""
-        try:
-            os.rename(self.old, self.new)
-        except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                raise
-            self.move((entry.name for entry in os.scandir(self.old)), self.old, self.new)
-        else:
-            self._make(self.old)
 
     def retire(self, names: Iterable[str], *, linked: bool = True) -> None:
         """Move the handled files *names* from ``new/`` to ``old/``; *linked* as in `move`."""

@@ -57,6 +57,8 @@ class CallQueue:
         self._lock = threading.Lock()
         self._condition = threading.Condition(self._lock)
         self._calls: list[jobs.Call] = []
+        self.made = 0
+        """Number of calls so far."""
         self._bytes = 0
         self._chunk = FIRST_CHUNK_CALLS
         self._closed = False
@@ -82,6 +84,7 @@ class CallQueue:
             if self._closed:
                 raise RuntimeError("pyboinc_call outside make_calls: calls are made by make_calls only")
             self._calls.append(call)
+            self.made += 1
             self._bytes += len(data)
         self._notify(self._readable)
 

@@ -1,4 +1,8 @@
-"""From ``new/`` through the handlers to ``old/``."""
+"""From ``new/`` through the handlers to ``old/``; and from there once more, after a restart.
+
+An output is handed over when its call has been made in this run: the call's program has the classes to decode it
+with, and a program that has just made a call expects its output, not before.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,13 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from aioboinc import codec, envelope, errors, service
 from aioboinc.batch_directory import BatchDirectory
 
-__all__ = ["Handlers", "Handling"]
+__all__ = ["Calls", "Handlers", "Handling"]
 
 _GROUP = 512
 """Published files read in one go at most."""
@@ -26,6 +31,21 @@ _SLICE = 0.005
 """Seconds of handling after which the event loop gets its turn."""
 _KEPT_ERRORS = 1000
 """Errors kept for `errors.BatchFailed`; their number is told in full."""
+_HANDLED, _FAILED = 1, 2
+
+_Name = tuple[str, str, int, bool]
+"""A file's name, its job's, the number of the call, and whether the job has failed."""
+
+
+class Calls(Protocol):
+    """What has been called so far, such as `call_queue.CallQueue`."""
+
+    @property
+    def made(self) -> int:
+        """Number of calls."""
+
+    def registry(self) -> codec.Registry:
+        """Return the classes of their programs."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +85,21 @@ class Handling:
         directory: BatchDirectory,
         batch: int,
         handlers: Handlers,
-        registry: Callable[[], codec.Registry],
+        calls: Calls,
     ) -> None:
         self._directory = directory
         self._handlers = handlers
-        self._registry = registry
+        self._calls = calls
+        self._job = f"pyboinc_{batch}_"
         self._name = re.compile(rf"(pyboinc_{batch}_(\d+))(\.error)?", re.ASCII)
+        self._made = 0
         self._seen = bytearray()
+        self._former = bytearray()
+        """For each call that was submitted in former runs, what ``old/`` has of it."""
+        self._replayed = 0
+        """How many of these were looked at."""
+        self._early = False
+        """There are files in ``new/`` whose calls have not been made."""
         self.handled = 0
         """Jobs handed to a handler, failed ones included."""
         self.failed = 0
@@ -79,28 +107,49 @@ class Handling:
         self.errors: list[errors.JobFailed] = []
         """The first errors for which there was no handler."""
 
-    async def skip_old(self) -> None:
-        """Take what is in ``old/`` as handled."""
-        for name in await service.in_thread(os.listdir, self._directory.old):
-            match = self._name.fullmatch(name)
-            if match and self._mark(int(match[2])):
-                self.handled += 1
-                self.failed += match[3] is not None
+    @property
+    def waits_for_calls(self) -> bool:
+        """Whether there are outputs to hand over as soon as their calls are made."""
+        return self._early or self._replayed < len(self._former)
+
+    async def look_back(self, submitted: int, *, replay: bool) -> None:
+        """See what former runs have handled of *submitted* calls. To be replayed, or else it counts as handled."""
+        former = await service.in_thread(self._look_back, submitted)
+        if replay:
+            self._former = former
+        else:
+            for call, kind in enumerate(former):
+                if kind and self._mark(call):
+                    self.handled += 1
+                    self.failed += kind == _FAILED
+
+    async def replay(self, progressed: Callable[[], None]) -> int:
+        """Hand over what former runs have handled of the calls made so far, in their order; return how many files.
+
+        An exception of a handler propagates. The files stay in ``old/``.
+        """
+        return await self._hand_over(self._directory.old, self._former_names(), progressed)
 
     async def drain(self, progressed: Callable[[], None]) -> int:
-        """Handle all that is in ``new/`` now; return how many files that was.
+        """Handle all that is in ``new/`` now, of calls made so far; return how many files that was.
+
+        An exception of a handler propagates; its file stays in ``new/``, with those behind it.
+        """
+        self._early = False
+        return await self._hand_over(self._directory.new, self._published_names(), progressed)
+
+    async def _hand_over(self, folder: Path, names: Iterator[_Name], progressed: Callable[[], None]) -> int:
+        """Hand over files of *folder*; return their number.
 
         While a group is being handled, the one before it moves to ``old/`` and the next one is read: by one thread,
-        since two would wait for each other at every file. An exception of a handler propagates; its file stays in
-        ``new/``, with those behind it.
+        since two would wait for each other at every file.
         """
-        names = self._published_names()
         count = 0
         done = _Done()
-        group = await service.in_thread(self._load, names)
+        group = await service.in_thread(self._load, folder, names)
         try:
             while group:
-                advancing = asyncio.ensure_future(service.in_thread(self._advance, done, names))
+                advancing = asyncio.ensure_future(service.in_thread(self._advance, done, folder, names))
                 done = _Done()
                 try:
                     await self._handle(group, done)
@@ -109,8 +158,7 @@ class Handling:
                 finally:
                     group = await advancing
         finally:
-            if done.names or done.again:
-                await service.in_thread(self._retire, done)
+            await service.in_thread(self._retire, done, folder)
         return count
 
     async def _handle(self, group: Iterable[_Published], done: _Done) -> None:
@@ -150,30 +198,56 @@ class Handling:
         self._seen[call] = 1
         return True
 
-    def _published_names(self) -> Iterator[tuple[str, str, int, bool]]:
-        with os.scandir(self._directory.new) as entries:
+    def _look_back(self, submitted: int) -> bytearray:
+        former = bytearray(submitted)
+        for _, _, call, failed in self._names(self._directory.old):
+            if call < submitted:
+                former[call] = _FAILED if failed else _HANDLED
+        return former
+
+    def _former_names(self) -> Iterator[_Name]:
+        """Yield what is in ``old/``, in the order of the calls, up to the first one that has not been made."""
+        while self._replayed < min(len(self._former), self._made):
+            call = self._replayed
+            self._replayed += 1
+            if self._former[call]:
+                job, failed = f"{self._job}{call}", self._former[call] == _FAILED
+                yield f"{job}.error" if failed else job, job, call, failed
+
+    def _published_names(self) -> Iterator[_Name]:
+        for name in self._names(self._directory.new):
+            if name[2] < self._made:
+                yield name
+            else:
+                self._early = True
+
+    def _names(self, folder: Path) -> Iterator[_Name]:
+        with os.scandir(folder) as entries:
             for entry in entries:
                 match = self._name.fullmatch(entry.name)
                 if match:
                     yield entry.name, match[1], int(match[2]), match[3] is not None
 
-    def _advance(self, done: _Done, names: Iterator[tuple[str, str, int, bool]]) -> Sequence[_Published]:
+    def _advance(self, done: _Done, folder: Path, names: Iterator[_Name]) -> Sequence[_Published]:
         """Move the files that are *done* to ``old/``; read and decode the next ones."""
-        self._retire(done)
-        return self._load(names)
+        self._retire(done, folder)
+        return self._load(folder, names)
 
-    def _retire(self, done: _Done) -> None:
+    def _retire(self, done: _Done, folder: Path) -> None:
+        if folder == self._directory.old:
+            return
         if done.names:
             self._directory.retire(done.names, linked=False)
         if done.again:
             self._directory.retire(done.again)
 
-    def _load(self, names: Iterator[tuple[str, str, int, bool]]) -> Sequence[_Published]:
-        """Read and decode the next files."""
+    def _load(self, folder: Path, names: Iterator[_Name]) -> Sequence[_Published]:
+        """Read and decode the next files of *folder*."""
         group: list[_Published] = []
         size = 0
-        registry = self._registry()
-        directory = os.open(self._directory.new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._made = self._calls.made  # before the registry, which has the classes of all these then
+        registry = self._calls.registry()
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name, job, call, failed in names:
                 data = _read(name, directory)

@@ -32,6 +32,8 @@ from aioboinc.store import batches
 
 __all__ = ["Defaults", "Progress", "Summary", "defaults", "pyboinc_master"]
 
+_PACE_OF_CALLS = service.Pace(0.05, 1.0)
+"""How often it is looked for calls that were made again, when there are outputs of such."""
 _PATIENCE = 10
 """Looks into ``new/`` before outputs that the database calls published are called missing."""
 
@@ -252,11 +254,8 @@ class _Batch:
     async def run(self, *, replay: bool, inline_inputs: int) -> Summary:
         batch = await self._row()
         self._submitted = batch.njobs
-        self._handling = handling.Handling(self._directory, batch.id, self._handlers, self._calls.registry)
-        if replay:
-            await service.in_thread(self._directory.restore)
-        else:
-            await self._handling.skip_old()
+        self._handling = handling.Handling(self._directory, batch.id, self._handlers, self._calls)
+        await self._handling.look_back(batch.njobs, replay=replay)
         with errors.sole():
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._submit(batch, inline_inputs))
@@ -326,15 +325,20 @@ class _Batch:
             await service.wait(backoff.next(), self._running.assimilated)
 
     async def _watch_directory(self) -> None:
-        """Hand over what appears in ``new/`` until every job of the batch is handled."""
+        """Hand over what was handled before, and what appears in ``new/``, until every job of the batch is handled."""
         backoff = service.Backoff()
+        loop = asyncio.get_running_loop()
         in_vain = 0
         while self._handling.handled != self._total:
             self._news.clear()
             all_published = self._all_published
-            if await self._handling.drain(self._tell):
+            begun = loop.time()
+            if await self._handling.replay(self._tell) + await self._handling.drain(self._tell):
                 backoff.reset()
                 in_vain = 0
+                continue
+            if self._handling.waits_for_calls and self._total is None:
+                await asyncio.sleep(_PACE_OF_CALLS.rest(loop.time() - begun))
                 continue
             in_vain += all_published and self._total is not None
             if in_vain > _PATIENCE:

@@ -32,6 +32,16 @@ async def run(environment: Environment) -> measuring.Stage:
     return measuring.Stage("handling", settings.jobs, settings.database, series)
 
 
+class _Calls:
+    """Calls that were *made*, without classes of their own."""
+
+    def __init__(self, made: int) -> None:
+        self.made = made
+
+    def registry(self) -> codec.Registry:
+        return codec.Registry()
+
+
 class Outputs:
     """The outputs of a batch of *count* jobs, on their way through its handler."""
 
@@ -39,7 +49,7 @@ class Outputs:
         self._seen = bytearray(count)
         directory = batch_directory.BatchDirectory(place.batch_dir)
         handlers = handlings.Handlers(self._handle_result, None)
-        self._handling = handlings.Handling(directory, batch, handlers, codec.Registry)
+        self._handling = handlings.Handling(directory, batch, handlers, _Calls(count))
 
     async def handle(self, published: int) -> None:
         """Handle what is in ``new/``; *published* are all outputs so far."""

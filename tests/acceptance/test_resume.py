@@ -151,6 +151,39 @@ def test_results_are_not_replayed_where_a_service_keeps_its_own_state(squares):
     assert sorted(outputs) == [i * i for i in range(JOBS)]
 
 
+TWO_PROGRAMS = """
+import asyncio
+from aioboinc import pyboinc_call, pyboinc_master
+
+outputs = []
+
+async def make_calls():
+    for i in range(20):
+        await pyboinc_call("app_slave.py", i)
+    await asyncio.sleep(0.5)
+    for i in range(20):
+        await pyboinc_call("other_slave.py", i)
+
+await pyboinc_master(make_calls, outputs.append)
+print(sorted(output if isinstance(output, int) else output.x for output in outputs))
+"""
+
+
+def test_an_output_whose_program_was_not_called_again_yet(squares):
+    squares.write(
+        app_master=TWO_PROGRAMS,
+        other_types="class Other:\n    def __init__(self, x):\n        self.x = x\n",
+        other_slave="import other_types\npyboinc_return_output(other_types.Other(pyboinc_get_input()))\n",
+    )
+    first = squares.run("--quiet").stdout
+    assert squares.run("--quiet").stdout == first
+    # The same where no handler had seen them.
+    old, new = squares.folder / "old", squares.folder / "new"
+    for name in os.listdir(old):
+        (old / name).rename(new / name)
+    assert squares.run("--quiet").stdout == first
+
+
 def test_an_order_of_its_own(squares):
     """Restarts of everything and the order of the files in new/ change nothing."""
     squares.run("--quiet")

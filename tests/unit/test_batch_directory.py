@@ -48,23 +48,6 @@ async def test_damaged_checkpoint(directory, text):
         await directory.read_checkpoint()
 
 
-def test_restore_renames_the_directory_where_new_is_empty(directory):
-    (directory.old / "a").write_text("a")
-    inode = directory.old.stat().st_ino
-    directory.restore()
-    assert directory.new.stat().st_ino == inode
-    assert [path.name for path in directory.new.iterdir()] == ["a"]
-    assert list(directory.old.iterdir()) == []
-
-
-def test_restore_beside_newly_published_outputs(directory):
-    (directory.old / "a").write_text("a")
-    (directory.new / "b").write_text("b")
-    directory.restore()
-    assert sorted(path.name for path in directory.new.iterdir()) == ["a", "b"]
-    assert list(directory.old.iterdir()) == []
-
-
 def test_retire_replaces_what_is_there(directory):
     (directory.new / "a").write_text("again")
     (directory.old / "a").write_text("before")

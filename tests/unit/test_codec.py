@@ -86,6 +86,24 @@ def test_integers_are_written_as_pickle_does() -> None:
         assert ours[2:] == pickle.dumps(number, 4)[2:].replace(b"\x95" + struct.pack("<Q", len(ours) - 2), b"")
 
 
+@pytest.mark.parametrize("count", [*range(12), 1023, 1024, 1025, 3000])
+def test_floats_in_a_row(count: int) -> None:
+    floats = [number / 7 for number in range(count)]
+    for value in (floats, [*floats, 1, *floats], (*floats, "G" * 40), dict.fromkeys(floats, b"G" * 40)):
+        data = codec.encode(value)
+        assert codec.decode(data) == value == pickle.loads(data)
+        for size in {len(data) - 1, len(data) // 2, 9 * (len(data) // 9)} - {len(data)}:
+            with pytest.raises(codec.Malformed):
+                codec.decode(data[:size])
+
+
+def test_floats_in_a_row_count_one_by_one() -> None:
+    data = codec.encode([0.5] * 5000)
+    assert len(codec.decode(data, limits=codec.Limits(nodes=5000))) == 5000
+    with pytest.raises(codec.Malformed, match="too many values"):
+        codec.decode(data, limits=codec.Limits(nodes=3900))
+
+
 def test_there_is_one_nan() -> None:
     others = [math.nan, -math.nan, struct.unpack(">d", b"\xff\xf8\0\0\0\0\1\2")[0]]
     assert len({codec.encode(nan) for nan in others}) == 1

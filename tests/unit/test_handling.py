@@ -36,8 +36,18 @@ def master():
     return Master()
 
 
-def handle(directory, result, error=None):
-    return handling.Handling(directory, BATCH, handling.Handlers(result, error), codec.Registry)
+class Calls:
+    """Calls that were *made*."""
+
+    def __init__(self, made=1_000_000):
+        self.made = made
+
+    def registry(self):
+        return codec.Registry()
+
+
+def handle(directory, result, error=None, calls=None):
+    return handling.Handling(directory, BATCH, handling.Handlers(result, error), calls or Calls())
 
 
 def publish(directory, call, value, *, job=None):
@@ -137,18 +147,82 @@ async def test_what_came_before_a_handler_that_raises_is_handled(directory):
     assert len(os.listdir(directory.new)) == 1
 
 
-async def test_skip_old(directory, master):
+@pytest.fixture
+def restarted(directory):
+    """A directory in which two jobs were handled before, one of which failed, and two were published since."""
     publish(directory, 0, "before")
     directory.retire([f"pyboinc_{BATCH}_0"])
-    (directory.old / f"pyboinc_{BATCH}_1.error").write_bytes(b"")
+    job_failed(directory, 1)
+    directory.retire([f"pyboinc_{BATCH}_1.error"])
     publish(directory, 0, "before")
     publish(directory, 2, "now")
-    handled = handle(directory, master.handle_result)
-    await handled.skip_old()
+    return directory
+
+
+async def test_what_was_handled_before_is_not_replayed(restarted, master):
+    handled = handle(restarted, master.handle_result)
+    await handled.look_back(3, replay=False)
     assert (handled.handled, handled.failed) == (2, 1)
+    assert await handled.replay(nothing) == 0
     await handled.drain(nothing)
     assert master.outputs == ["now"]
     assert handled.handled == 3
+
+
+async def test_what_was_handled_before_is_replayed_and_stays(restarted, master):
+    handled = handle(restarted, master.handle_result, master.handle_error)
+    await handled.look_back(3, replay=True)
+    assert await handled.replay(nothing) == 2
+    assert master.outputs == ["before"]
+    assert [error.call for error in master.failures] == [1]
+    assert sorted(os.listdir(restarted.old)) == [f"pyboinc_{BATCH}_0", f"pyboinc_{BATCH}_1.error"]
+    await handled.drain(nothing)
+    assert master.outputs == ["before", "now"]
+    assert (handled.handled, handled.failed) == (3, 1)
+    assert os.listdir(restarted.new) == []
+    assert not handled.waits_for_calls
+
+
+async def test_a_replay_in_the_order_of_the_calls_as_they_are_made(directory, master):
+    for call in range(2000):
+        publish(directory, call, call)
+    directory.retire(os.listdir(directory.new))
+    calls = Calls(0)
+    handled = handle(directory, master.handle_result, calls=calls)
+    await handled.look_back(1999, replay=True)  # what is beyond is no call of this batch
+    for made, count in ((0, 0), (700, 700), (700, 0), (5000, 1299)):
+        calls.made = made
+        assert handled.waits_for_calls
+        assert await handled.replay(nothing) == count
+    assert not handled.waits_for_calls
+    assert master.outputs == list(range(1999))
+
+
+async def test_an_output_waits_for_its_call(directory, master):
+    for call in range(10):
+        publish(directory, call, call)
+    calls = Calls(4)
+    handled = handle(directory, master.handle_result, calls=calls)
+    await handled.look_back(10, replay=True)
+    assert await handled.drain(nothing) == 4
+    assert handled.waits_for_calls
+    calls.made = 10
+    assert await handled.drain(nothing) == 6
+    await handled.replay(nothing)
+    assert not handled.waits_for_calls
+    assert sorted(master.outputs[:4]) == list(range(4))
+
+
+async def test_a_handler_that_raises_in_a_replay(restarted):
+    def handle_result(output):
+        raise LookupError(output)
+
+    handled = handle(restarted, handle_result)
+    await handled.look_back(3, replay=True)
+    with pytest.raises(LookupError):
+        await handled.replay(nothing)
+    assert len(os.listdir(restarted.old)) == 2
+    assert len(os.listdir(restarted.new)) == 2
 
 
 def remote_error(directory, call):
