@@ -60,7 +60,7 @@ class Handlers:
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    """One file of ``new/``, decoded."""
+    """One file of ``new/`` or ``old/``, decoded."""
 
     name: str
     call: int
@@ -91,8 +91,9 @@ class Handling:
         self._handlers = handlers
         self._calls = calls
         self._job = f"pyboinc_{batch}_"
-        self._name = re.compile(rf"(pyboinc_{batch}_(\d+))(\.error)?", re.ASCII)
+        self._name = re.compile(rf"({self._job}(\d+))(\.error)?", re.ASCII)
         self._made = 0
+        """Number of calls whose classes the files being loaded are decoded with."""
         self._seen = bytearray()
         self._former = bytearray()
         """For each call that was submitted in former runs, what ``old/`` has of it."""
@@ -128,6 +129,8 @@ class Handling:
 
         An exception of a handler propagates. The files stay in ``old/``.
         """
+        if self._replayed == len(self._former):
+            return 0
         return await self._hand_over(self._directory.old, self._former_names(), progressed)
 
     async def drain(self, progressed: Callable[[], None]) -> int:
@@ -158,7 +161,8 @@ class Handling:
                 finally:
                     group = await advancing
         finally:
-            await service.in_thread(self._retire, done, folder)
+            if done.names or done.again:
+                await service.in_thread(self._retire, done, folder)
         return count
 
     async def _handle(self, group: Iterable[_Published], done: _Done) -> None:

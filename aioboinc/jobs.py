@@ -95,16 +95,6 @@ class Job:
     values: Mapping[str, str]
     """Its ``name``, and what else the form's document has places for."""
 
-    @property
-    def name(self) -> str:
-        return self.values["name"]
-
-    @property
-    def xml_doc(self) -> str:
-        parts = list(self.form.document)
-        parts[1::2] = [self.values[name] for name in parts[1::2]]
-        return "".join(parts)
-
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
