@@ -14,7 +14,7 @@ import hashlib
 import inspect
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -61,6 +61,7 @@ class CallQueue:
         """Number of calls so far."""
         self._bytes = 0
         self._chunk = FIRST_CHUNK_CALLS
+        self._paused = False
         self._closed = False
         self._abandoned = False
         self._readable = asyncio.Event()
@@ -113,7 +114,19 @@ class CallQueue:
         return self._programs[key]
 
     def _full(self) -> bool:
-        return len(self._calls) >= 2 * self._chunk or self._bytes >= QUEUE_BYTES
+        return self._paused or len(self._calls) >= 2 * self._chunk or self._bytes >= QUEUE_BYTES
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have no room meanwhile."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._paused = False
+                self._condition.notify_all()
+            self._writable.set()
 
     def _notify(self, event: asyncio.Event) -> None:
         """Set *event*, from whichever thread."""

@@ -11,7 +11,8 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from aioboinc import durable, errors, jobs, keys, program, results, service
@@ -21,6 +22,10 @@ __all__ = ["MAX_INLINE", "Identity", "Stager", "check_inline_inputs", "identity"
 
 MAX_INLINE = 4096
 """Bytes of an input that fit a command line everywhere: on Windows the launcher's has 8191 characters, base64."""
+_SLICE = 128
+"""Jobs to make before others get their turn: half a millisecond."""
+_LARGE = 1 << 20
+"""Bytes of an input that take longer than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +100,38 @@ class Stager:
         self._template = None if project.upload_certificates else results.read_template(project)
         self._writing = asyncio.Lock()
 
-    async def stage(self, batch: int, first: int, calls: Sequence[jobs.Call], digest: str) -> jobs.Chunk:
+    async def stage(
+        self,
+        batch: int,
+        first: int,
+        calls: Sequence[jobs.Call],
+        digest: str,
+        quiet: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> jobs.Chunk:
         """Write the input files of *calls*, the first of which has the number *first*; return their jobs.
 
-        *digest* is the running digest after the last of them. The files are durable on return. Raises
-        `errors.ProjectError` if the project can't take them.
+        *digest* is the running digest after the last of them. The files are durable on return. *quiet* is entered
+        while they are written: the thread needs the interpreter's lock three times a file, and beside others that
+        compute it waits 5 ms each time. Raises `errors.ProjectError` if the project can't take them.
         """
-        # One thread writes, as several would wait for each other at every file; meanwhile the disk takes in what
-        # those before have written.
+        downloads = _Downloads(self._project)
+        made: list[jobs.Job] = []
         try:
-            async with self._writing:
-                made, has_written = await service.in_thread(self._write, batch, first, calls)
-            if has_written:
+            for number, call in enumerate(calls, first):
+                if call.sources.fingerprint not in self._programs:
+                    await self._add_program(downloads, call.sources)
+                if len(call.input) < _LARGE:
+                    made.append(self._job(downloads, batch, number, call))
+                else:
+                    made.append(await service.in_thread(self._job, downloads, batch, number, call))
+                if len(made) % _SLICE == 0:
+                    await asyncio.sleep(0)
+            if downloads:
+                # One thread writes, as several would wait for each other at every file; meanwhile the disk takes in
+                # what those before have written.
+                async with self._writing:
+                    with quiet():
+                        await service.in_thread(downloads.write)
                 await service.in_thread(durable.sync, self._project.download_dir)
         except OSError as error:
             raise errors.ProjectError(
@@ -118,12 +143,6 @@ class Stager:
         """Return the SHA-256 of the program file that *sources* make; it need not be staged."""
         file = self._programs.get(sources.fingerprint)
         return file.sha256 if file else hashlib.sha256(await service.in_thread(self._build, sources)).digest()
-
-    def _write(self, batch: int, first: int, calls: Sequence[jobs.Call]) -> tuple[list[jobs.Job], bool]:
-        """Return the jobs of *calls*, and whether files were written for them, which may not be durable yet."""
-        downloads = _Downloads(self._project)
-        made = [self._job(downloads, batch, number, call) for number, call in enumerate(calls, first)]
-        return made, downloads.write()
 
     def _job(self, downloads: _Downloads, batch: int, number: int, call: jobs.Call) -> jobs.Job:
         name = f"pyboinc_{batch}_{number}"
@@ -140,7 +159,7 @@ class Stager:
         if key not in self._forms:
             if len(self._forms) >= jobs.MOST_KINDS:
                 self._forms.clear()
-            file = self._program(downloads, call.sources)
+            file = self._programs[call.sources.fingerprint]
             self._forms[key] = jobs.Form(
                 self._completion(call.options), file.inline_document if inline else file.document
             )
@@ -160,18 +179,16 @@ class Stager:
             }
         )
 
-    def _program(self, downloads: _Downloads, sources: program.Sources) -> _Program:
-        if sources.fingerprint not in self._programs:
-            data = self._build(sources)
-            digest = hashlib.sha256(data).digest()
-            name = f"pyboinc_program_{digest.hex()}.zip"
-            # BOINC's file deleter takes the input files of a finished workunit; this one is shared.
-            info = downloads.info(**downloads.add(name, data), flags="    <no_delete/>\n")
-            reference = _file_ref(name, "pyboinc_program")
-            self._programs[sources.fingerprint] = _Program(
-                digest, _document(info, reference, downloads), _inline_document(info, reference)
-            )
-        return self._programs[sources.fingerprint]
+    async def _add_program(self, downloads: _Downloads, sources: program.Sources) -> None:
+        data = await service.in_thread(self._build, sources)
+        digest = hashlib.sha256(data).digest()
+        name = f"pyboinc_program_{digest.hex()}.zip"
+        # BOINC's file deleter takes the input files of a finished workunit; this one is shared.
+        info = downloads.info(**downloads.add(name, data), flags="    <no_delete/>\n")
+        reference = _file_ref(name, "pyboinc_program")
+        self._programs[sources.fingerprint] = _Program(
+            digest, _document(info, reference, downloads), _inline_document(info, reference)
+        )
 
     def _build(self, sources: program.Sources) -> bytes:
         if self._key is None:
@@ -180,12 +197,12 @@ class Stager:
 
 
 class _Downloads:
-    """Files to write into the download hierarchy. `write` blocks, and raises OSError."""
+    """Files to write into the download hierarchy; true if there are any."""
 
     def __init__(self, project: Project) -> None:
         self._url = project.download_url
-        self._root = project.download_dir
         self._fanout = project.fanout
+        self._root = project.download_dir
         self._files: list[tuple[str, bytes]] = []
 
     def add(self, name: str, data: bytes) -> dict[str, str]:
@@ -207,8 +224,11 @@ class _Downloads:
             f"    <md5_cksum>{md5}</md5_cksum>\n    <nbytes>{nbytes}</nbytes>\n{flags}</file_info>\n"
         )
 
-    def write(self) -> bool:
-        """Write the files, which are not durable yet then; return whether there were any.
+    def __bool__(self) -> bool:
+        return bool(self._files)
+
+    def write(self) -> None:
+        """Write the files, which are not durable yet then. Blocks; raises OSError.
 
         By paths relative to the hierarchy, one directory after the other: in any other way ext4 takes longer.
         """
@@ -219,7 +239,6 @@ class _Downloads:
                 _write(path, data, root)
         finally:
             os.close(root)
-        return bool(self._files)
 
 
 def _write(path: str, data: bytes, root: int) -> None:

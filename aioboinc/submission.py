@@ -73,7 +73,7 @@ class Submission:
                 )
             first = self._ncalls
             self._take_in(calls)
-            stage = self._stager.stage(self._batch.id, first, calls, self._digest.hex())
+            stage = self._stager.stage(self._batch.id, first, calls, self._digest.hex(), self._queue.paused)
             await chunks.put(tasks.create_task(stage))
             await self._begun.wait()  # the first goes alone: hosts wait for it
             calls = await self._queue.take()

@@ -112,6 +112,26 @@ async def test_back_pressure(folder, kind):
     assert made == taken == 3 * QUEUE_CALLS
 
 
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+async def test_no_calls_come_while_the_queue_is_paused(folder, kind):
+    def make_plainly():
+        for i in range(3):
+            call_queue.pyboinc_call("app_slave.py", i)
+
+    async def make():
+        for i in range(3):
+            await call_queue.pyboinc_call("app_slave.py", i)
+
+    queue = call_queue.CallQueue(folder)
+    with queue.paused():
+        making = asyncio.create_task(call_queue.make(make if kind == "coroutine" else make_plainly, queue))
+        first = await queue.take()
+        await asyncio.sleep(0.05)
+        assert (len(first), queue.made) == (1, 1)
+    await making
+    assert queue.made == 3
+
+
 async def test_large_inputs_fill_the_queue_by_their_bytes(folder):
     size = call_queue.QUEUE_BYTES // 2 + 1
 

@@ -1,6 +1,8 @@
 """Input files and documents of workunits."""
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import os
 
@@ -64,6 +66,42 @@ def xml_doc(job):
 
 def files(where):
     return {path.name: path for path in where.download_dir.rglob("*") if path.is_file()}
+
+
+async def test_it_is_quiet_while_files_are_written(make, call):
+    where, stager = make(inline_inputs=10)
+    seen = []
+
+    @contextlib.contextmanager
+    def quiet():
+        seen.append(len(files(where)))
+        yield
+        seen.append(len(files(where)))
+
+    await stager.stage(7, 0, [call(11), call(12)], "0" * 64, quiet)
+    assert seen == [0, 3]  # two inputs and their program
+    await stager.stage(7, 2, [call(9), call(10)], "0" * 64, quiet)
+    assert seen == [0, 3]
+
+
+async def test_a_large_input(make, call):
+    where, stager = make()
+    one = call(3 << 20)
+    (job,) = (await stager.stage(7, 0, [one], "0" * 64)).jobs
+    assert files(where)[f"pyboinc_7_0_{one.input_sha256.hex()}"].read_bytes() == one.input
+    assert f"<nbytes>{3 << 20}</nbytes>" in xml_doc(job)
+
+
+async def test_others_get_their_turn_while_many_jobs_are_made(make, call):
+    _, stager = make(inline_inputs=10)
+    await stager.stage(7, 0, [call(10)], "0" * 64)
+    staging_task = asyncio.create_task(stager.stage(7, 1, 2000 * [call(10)], "0" * 64))
+    turns = 0
+    while not staging_task.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 10
+    assert len(staging_task.result().jobs) == 2000
 
 
 @pytest.mark.parametrize("fanout", [0, 16])
