@@ -6,7 +6,6 @@ import itertools
 import operator
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from aioboinc import connectors, errors, jobs, models, results, sql
 from aioboinc.sql import expressions
@@ -14,6 +13,8 @@ from aioboinc.sql import expressions
 __all__ = ["Submissions"]
 
 _TEN_DAYS = 10 * 86400
+
+_Value = int | float | str
 
 
 class Submissions:
@@ -52,11 +53,16 @@ class Submissions:
             await tx.execute(self._sql["njobs"], {"batch": batch, "njobs": njobs})
             newest = None if chunk.template is None else await tx.fetch_one(self._sql["newest"], {"batch": batch})
             columns = await tx.columns("workunit")
-            for form, alike in itertools.groupby(chunk.jobs, key=operator.attrgetter("form")):
-                constants = _workunit(form.options, batch, appid, now, first_pass=chunk.template is None)
-                await tx.execute_many(
-                    _insert(tx.dialect, columns, constants, form.document), [job.values for job in alike]
-                )
+            for document, alike in itertools.groupby(chunk.jobs, key=operator.attrgetter("form.document")):
+                members = list(alike)
+                kinds = {
+                    options: _workunit(options, batch, appid, now, first_pass=chunk.template is None)
+                    for options in {job.form.options for job in members}
+                }
+                constants, varying = _split(kinds.values())
+                others = {options: {name: kind[name] for name in varying} for options, kind in kinds.items()}
+                rows = [{**job.values, **others[job.form.options]} for job in members]
+                await tx.execute_many(_insert(tx.dialect, columns, constants, varying, document), rows)
             if chunk.template is not None and newest is not None:
                 most = max(job.form.options.target_nresults or 1 for job in chunk.jobs)
                 await results.insert_first(tx, chunk.template, most=most, batch=batch, after=newest["id"], now=now)
@@ -71,23 +77,22 @@ class Submissions:
             )
 
 
-def _workunit(
-    options: jobs.Options, batch: int, appid: int, now: int, *, first_pass: bool
-) -> dict[str, int | float | str]:
+def _workunit(options: jobs.Options, batch: int, appid: int, now: int, *, first_pass: bool) -> dict[str, _Value]:
     """Return what the workunits of *options* have in common."""
+    delay_bound = int(options.delay_bound)
     return {
         "create_time": now,
         "appid": appid,
         "batch": batch,
-        "rsc_fpops_est": options.rsc_fpops_est,
-        "rsc_fpops_bound": options.rsc_fpops_bound,
-        "rsc_memory_bound": options.rsc_memory_bound,
-        "rsc_disk_bound": options.rsc_disk_bound,
+        "rsc_fpops_est": float(options.rsc_fpops_est),
+        "rsc_fpops_bound": float(options.rsc_fpops_bound),
+        "rsc_memory_bound": float(options.rsc_memory_bound),
+        "rsc_disk_bound": float(options.rsc_disk_bound),
         "need_validate": 0,
         "canonical_resultid": 0,
         "canonical_credit": 0,
-        "transition_time": now if first_pass else now + max(_TEN_DAYS, options.delay_bound * 3 // 2),
-        "delay_bound": options.delay_bound,
+        "transition_time": now if first_pass else now + max(_TEN_DAYS, delay_bound * 3 // 2),
+        "delay_bound": delay_bound,
         "error_mask": 0,
         "file_delete_state": models.FileDeleteState.INIT,
         "assimilate_state": models.AssimilateState.INIT,
@@ -99,7 +104,7 @@ def _workunit(
         "max_total_results": options.max_total_results,
         "max_success_results": options.max_success_results,
         "result_template_file": results.TEMPLATE,
-        "priority": options.priority,
+        "priority": int(options.priority),
         "rsc_bandwidth_bound": 0,
         "fileset_id": 0,
         "app_version_id": 0,
@@ -110,16 +115,30 @@ def _workunit(
     }
 
 
-def _insert(dialect: str, columns: Iterable[str], constants: Mapping[str, Any], document: Sequence[str]) -> str:
-    """Return the INSERT of a workunit with *constants*; columns that an older project lacks are left out."""
+def _split(kinds: Iterable[Mapping[str, _Value]]) -> tuple[dict[str, _Value], list[str]]:
+    """Return the columns that have the same value in all *kinds* of workunits, and the names of the others."""
+    first, *others = kinds
+    varying = [name for name, value in first.items() if any(kind[name] != value for kind in others)]
+    return {name: value for name, value in first.items() if name not in varying}, varying
+
+
+def _insert(
+    dialect: str,
+    columns: Iterable[str],
+    constants: Mapping[str, _Value],
+    varying: Iterable[str],
+    document: Sequence[str],
+) -> str:
+    """Return the INSERT of a workunit; columns that an older project lacks are left out."""
     values = {name: _literal(value) for name, value in constants.items() if name in columns}
+    values |= {name: f":{name}" for name in varying if name in columns}
     parts = [f":{part}" if place % 2 else expressions.text(part) for place, part in enumerate(document) if part]
     values |= {"name": ":name", "xml_doc": expressions.concatenated_blob(dialect, parts)}
     return f"INSERT INTO workunit ({', '.join(values)}) VALUES ({', '.join(values.values())})"
 
 
-def _literal(value: float | str) -> str:
+def _literal(value: _Value) -> str:
     if isinstance(value, str):
         assert value.replace("/", "").replace("_", "").isalnum() or not value
         return f"'{value}'"
-    return repr(float(value)) if isinstance(value, float) else str(int(value))
+    return repr(value) if isinstance(value, float) else str(int(value))

@@ -134,17 +134,34 @@ async def test_a_chunk_is_all_or_nothing(db, batch, connector):
 
 async def test_calls_with_different_options_in_one_chunk(db, batch, connector):
     mixed = chunk(batch, 0, 4)
+    options = [
+        OPTIONS,
+        dataclasses.replace(OPTIONS, priority=-1, rsc_fpops_est=10**13 + 1),
+        dataclasses.replace(OPTIONS, rsc_fpops_est=1e-3, quorum=3, target_nresults=4, delay_bound=30 * 86400),
+        dataclasses.replace(OPTIONS, rsc_fpops_est=1e20, max_error_results=5, max_total_results=50),
+    ]
     made = [
-        jobs.Job(
-            jobs.Form(dataclasses.replace(OPTIONS, priority=n % 2, rsc_fpops_est=1e12 + n), job.form.document),
-            job.values,
-        )
-        for n, job in enumerate(mixed.jobs)
+        jobs.Job(jobs.Form(own, job.form.document), job.values)
+        for own, job in zip(options, mixed.jobs, strict=True)
     ]
     await db.submissions.commit(batch.id, 1, dataclasses.replace(mixed, jobs=made))
-    stored = await rows(connector, "SELECT priority, rsc_fpops_est FROM workunit ORDER BY name")
-    assert [(row["priority"], row["rsc_fpops_est"]) for row in stored] == [(n % 2, 1e12 + n) for n in range(4)]
-    assert {row["priority"] for row in await rows(connector, "SELECT priority FROM result")} == {0, 1}
+    stored = await rows(connector, "SELECT * FROM workunit ORDER BY name")
+    same = [
+        "priority",
+        "rsc_fpops_est",
+        "target_nresults",
+        "delay_bound",
+        "max_error_results",
+        "max_total_results",
+    ]
+    for row, own in zip(stored, options, strict=True):
+        assert {name: row[name] for name in same} == {name: getattr(own, name) for name in same}
+        assert row["min_quorum"] == own.quorum
+        assert row["transition_time"] - row["create_time"] == max(10 * 86400, own.delay_bound * 3 // 2)
+        assert row["xml_doc"] == f"<workunit>{row['name'][-1]}</workunit>".encode()
+    made_results = await rows(connector, "SELECT name, priority FROM result ORDER BY name")
+    assert [row["name"][-3] for row in made_results] == list("0011222233")
+    assert [row["priority"] for row in made_results] == [0, 0, -1, -1, 0, 0, 0, 0, 0, 0]
 
 
 async def test_documents_come_in_order_and_pages(db, batch):
