@@ -147,14 +147,14 @@ class Stager:
     def _job(self, downloads: _Downloads, batch: int, number: int, call: jobs.Call) -> jobs.Job:
         name = f"pyboinc_{batch}_{number}"
         inline = len(call.input) <= self._inline_inputs
-        form = self._form(downloads, call, inline=inline)
+        form = self._form(call, inline=inline)
         if inline:
             values = {"name": name, "input": base64.b64encode(call.input).decode()}
         else:
             values = {"name": name, **downloads.add(f"{name}_{call.input_sha256.hex()}", call.input)}
         return jobs.Job(form, values)
 
-    def _form(self, downloads: _Downloads, call: jobs.Call, *, inline: bool) -> jobs.Form:
+    def _form(self, call: jobs.Call, *, inline: bool) -> jobs.Form:
         key = call.sources.fingerprint, call.options, inline
         if key not in self._forms:
             if len(self._forms) >= jobs.MOST_KINDS:
@@ -201,8 +201,8 @@ class _Downloads:
 
     def __init__(self, project: Project) -> None:
         self._url = project.download_url
-        self._fanout = project.fanout
         self._root = project.download_dir
+        self._fanout = project.fanout
         self._files: list[tuple[str, bytes]] = []
 
     def add(self, name: str, data: bytes) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 import time
@@ -53,16 +54,10 @@ class Submissions:
             await tx.execute(self._sql["njobs"], {"batch": batch, "njobs": njobs})
             newest = None if chunk.template is None else await tx.fetch_one(self._sql["newest"], {"batch": batch})
             columns = await tx.columns("workunit")
+            workunit = functools.partial(_workunit, batch, appid, now, first_pass=chunk.template is None)
             for document, alike in itertools.groupby(chunk.jobs, key=operator.attrgetter("form.document")):
-                members = list(alike)
-                kinds = {
-                    options: _workunit(options, batch, appid, now, first_pass=chunk.template is None)
-                    for options in {job.form.options for job in members}
-                }
-                constants, varying = _split(kinds.values())
-                others = {options: {name: kind[name] for name in varying} for options, kind in kinds.items()}
-                rows = [{**job.values, **others[job.form.options]} for job in members]
-                await tx.execute_many(_insert(tx.dialect, columns, constants, varying, document), rows)
+                insert, rows = _composed(tx.dialect, columns, workunit, document, list(alike))
+                await tx.execute_many(insert, rows)
             if chunk.template is not None and newest is not None:
                 most = max(job.form.options.target_nresults or 1 for job in chunk.jobs)
                 await results.insert_first(tx, chunk.template, most=most, batch=batch, after=newest["id"], now=now)
@@ -77,7 +72,7 @@ class Submissions:
             )
 
 
-def _workunit(options: jobs.Options, batch: int, appid: int, now: int, *, first_pass: bool) -> dict[str, _Value]:
+def _workunit(batch: int, appid: int, now: int, options: jobs.Options, *, first_pass: bool) -> dict[str, _Value]:
     """Return what the workunits of *options* have in common."""
     delay_bound = int(options.delay_bound)
     return {
@@ -115,26 +110,29 @@ def _workunit(options: jobs.Options, batch: int, appid: int, now: int, *, first_
     }
 
 
-def _split(kinds: Iterable[Mapping[str, _Value]]) -> tuple[dict[str, _Value], list[str]]:
-    """Return the columns that have the same value in all *kinds* of workunits, and the names of the others."""
-    first, *others = kinds
-    varying = [name for name, value in first.items() if any(kind[name] != value for kind in others)]
-    return {name: value for name, value in first.items() if name not in varying}, varying
-
-
-def _insert(
+def _composed(
     dialect: str,
     columns: Iterable[str],
-    constants: Mapping[str, _Value],
-    varying: Iterable[str],
+    workunit: Callable[[jobs.Options], Mapping[str, _Value]],
     document: Sequence[str],
-) -> str:
-    """Return the INSERT of a workunit; columns that an older project lacks are left out."""
-    values = {name: _literal(value) for name, value in constants.items() if name in columns}
-    values |= {name: f":{name}" for name in varying if name in columns}
+    alike: Sequence[jobs.Job],
+) -> tuple[str, list[dict[str, _Value]]]:
+    """Return an INSERT for jobs with the same *document*, and its rows, which have what is not *alike* in all.
+
+    Columns that an older project lacks are left out.
+    """
+    kinds = {options: workunit(options) for options in {job.form.options for job in alike}}
+    first, *others = kinds.values()
+    varying = [name for name, value in first.items() if any(kind[name] != value for kind in others)]
+    values = {name: f":{name}" if name in varying else _literal(value) for name, value in first.items()}
     parts = [f":{part}" if place % 2 else expressions.text(part) for place, part in enumerate(document) if part]
     values |= {"name": ":name", "xml_doc": expressions.concatenated_blob(dialect, parts)}
-    return f"INSERT INTO workunit ({', '.join(values)}) VALUES ({', '.join(values.values())})"
+    values = {name: value for name, value in values.items() if name in columns}
+    own = {options: {name: kind[name] for name in varying} for options, kind in kinds.items()}
+    return (
+        f"INSERT INTO workunit ({', '.join(values)}) VALUES ({', '.join(values.values())})",
+        [{**job.values, **own[job.form.options]} for job in alike],
+    )
 
 
 def _literal(value: _Value) -> str:
