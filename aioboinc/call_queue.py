@@ -1,8 +1,8 @@
 """From ``pyboinc_call`` to the queue of a batch's calls.
 
 Calls are encoded where they are made, so that an input may change afterwards and one that can't be encoded
-fails at its own line. They wait in a bounded queue until a chunk of them is taken: whatever has come together
-while the chunk before was being written. The first call goes at once, a flood goes in large transactions.
+fails at its own line. They wait in a bounded queue until a chunk of them is taken: a whole one, or whatever has
+come together as soon as those before are written. The first call goes at once, a flood goes in large transactions.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class CallQueue:
         self._bytes = 0
         self._chunk = FIRST_CHUNK_CALLS
         self._paused = False
+        self._lingering = False
         self._closed = False
         self._abandoned = False
         self._readable = asyncio.Event()
@@ -87,7 +88,8 @@ class CallQueue:
             self._calls.append(call)
             self.made += 1
             self._bytes += len(data)
-        self._notify(self._readable)
+        if self._ripe():
+            self._notify(self._readable)
 
     def registry(self) -> codec.Registry:
         """Return the classes of all programs called so far."""
@@ -178,11 +180,24 @@ class CallQueue:
         self._readable.set()
         self._writable.set()
 
+    def linger(self) -> None:
+        """From now on `take` waits for a whole chunk: what it has returned is still on its way."""
+        self._lingering = True
+
+    def hurry(self) -> None:
+        """From now on `take` returns what there is."""
+        self._lingering = False
+        self._readable.set()
+
+    def _ripe(self) -> bool:
+        whole = len(self._calls) >= self._chunk or self._bytes >= QUEUE_BYTES
+        return self._closed or whole or (bool(self._calls) and not self._lingering)
+
     async def ready(self) -> bool:
-        """Wait for a call or the end; tell whether there is a call."""
-        while not self._calls and not self._closed:
+        """Wait until there is something to take, or the end; tell whether there is a call."""
+        while not self._ripe():
             self._readable.clear()
-            if self._calls or self._closed:
+            if self._ripe():
                 break
             await self._readable.wait()
         return bool(self._calls)

@@ -208,19 +208,19 @@ class _Downloads:
     def add(self, name: str, data: bytes) -> dict[str, str]:
         """Note the file *name*; return what its ``<file_info>`` says."""
         directory = fanout_directory(name, self._fanout)
-        path = f"{directory}/{name}" if directory else name
-        self._files.append((path, data))
+        place = f"{directory}/" if directory else ""
+        self._files.append((place + name, data))
         return {
             "file": name,
-            "path": path,
+            "place": place,
             "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(),
             "nbytes": str(len(data)),
         }
 
-    def info(self, file: str, path: str, md5: str, nbytes: str, flags: str = "") -> str:
+    def info(self, file: str, place: str, md5: str, nbytes: str, flags: str = "") -> str:
         """Return the ``<file_info>`` of a file that was added."""
         return (
-            f"<file_info>\n    <name>{file}</name>\n    <url>{self._url}/{path}</url>\n"
+            f"<file_info>\n    <name>{file}</name>\n    <url>{self._url}/{place}{file}</url>\n"
             f"    <md5_cksum>{md5}</md5_cksum>\n    <nbytes>{nbytes}</nbytes>\n{flags}</file_info>\n"
         )
 
@@ -262,8 +262,8 @@ def _open(path: str, root: int) -> int:
 
 
 def _document(program_info: str, program_ref: str, downloads: _Downloads) -> tuple[str, ...]:
-    file, path, md5, nbytes = (f"{_MARK}{name}{_MARK}" for name in ("file", "path", "md5", "nbytes"))
-    info = downloads.info(file, path, md5, nbytes)
+    file, place, md5, nbytes = (f"{_MARK}{name}{_MARK}" for name in ("file", "place", "md5", "nbytes"))
+    info = downloads.info(file, place, md5, nbytes)
     text = f"{program_info}{info}<workunit>\n{program_ref}{_file_ref(file, 'pyboinc_input')}</workunit>"
     return tuple(text.split(_MARK))
 

@@ -53,7 +53,10 @@ class Submission:
                     chunk = await staging_task
                     await self._store.submissions.commit(self._batch.id, self._app.id, chunk)
                     self._begun.set()
-                    committed(chunk.first + len(chunk.jobs))
+                    njobs = chunk.first + len(chunk.jobs)
+                    committed(njobs)
+                    if njobs == self._ncalls:
+                        self._queue.hurry()
         await self._store.batches.submitted(self._batch.id, self._ncalls)
         return self._ncalls
 
@@ -74,6 +77,7 @@ class Submission:
             first = self._ncalls
             self._take_in(calls)
             stage = self._stager.stage(self._batch.id, first, calls, self._digest.hex(), self._queue.paused)
+            self._queue.linger()
             await chunks.put(tasks.create_task(stage))
             await self._begun.wait()  # the first goes alone: hosts wait for it
             calls = await self._queue.take()

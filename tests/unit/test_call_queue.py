@@ -132,6 +132,46 @@ async def test_no_calls_come_while_the_queue_is_paused(folder, kind):
     assert queue.made == 3
 
 
+async def test_only_whole_chunks_are_taken_while_the_queue_lingers(folder):
+    calls = asyncio.Queue()
+
+    async def make():
+        while (count := await calls.get()) is not None:
+            for i in range(count):
+                await call_queue.pyboinc_call("app_slave.py", i)
+
+    async def taken():
+        return len(await asyncio.wait_for(queue.take(), 10))
+
+    async def still_waits(take):
+        return not (await asyncio.wait({take}, timeout=0.05))[0]
+
+    queue = call_queue.CallQueue(folder)
+    making = asyncio.create_task(call_queue.make(make, queue))
+    calls.put_nowait(1)
+    assert await taken() == 1
+    queue.linger()
+    second = 2 * call_queue.FIRST_CHUNK_CALLS
+    calls.put_nowait(second - 1)
+    take = asyncio.create_task(taken())
+    assert await still_waits(take)
+    calls.put_nowait(1)
+    assert await take == second
+    calls.put_nowait(1)
+    take = asyncio.create_task(taken())
+    assert await still_waits(take)
+    queue.hurry()
+    assert await take == 1
+    queue.linger()
+    calls.put_nowait(1)
+    take = asyncio.create_task(taken())
+    assert await still_waits(take)
+    calls.put_nowait(None)
+    assert await take == 1
+    assert await taken() == 0
+    await making
+
+
 async def test_large_inputs_fill_the_queue_by_their_bytes(folder):
     size = call_queue.QUEUE_BYTES // 2 + 1
 
@@ -140,6 +180,7 @@ async def test_large_inputs_fill_the_queue_by_their_bytes(folder):
             await call_queue.pyboinc_call("app_slave.py", bytes(size))
 
     queue = call_queue.CallQueue(folder)
+    queue.linger()
     making = asyncio.create_task(call_queue.make(make, queue))
     lengths = []
     while chunk := await queue.take():
