@@ -33,6 +33,9 @@ __all__ = [
 
 _KILL_SECONDS = 5.0
 _STOP_SECONDS = 0.5
+_IN_KERNEL = "DU"
+"""States, of Linux and of ``ps`` elsewhere, in which a process stops when it is back from the kernel: one that has
+called vfork not before its child, which may be stopped itself."""
 
 
 class Process(NamedTuple):
@@ -192,7 +195,7 @@ class ProcessTree:
         while True:
             running = [process for process in self._processes() if process.state not in "TtZX"]
             self._send(signal.SIGSTOP, running)
-            if not running or time.monotonic() > deadline:
+            if all(process.state in _IN_KERNEL for process in running) or time.monotonic() > deadline:
                 return
             time.sleep(0.001)
 
