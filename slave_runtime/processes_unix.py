@@ -204,7 +204,7 @@ class ProcessTree:
         self._send(signal.SIGCONT, self._processes())
 
     def kill(self) -> None:
-        """Kill all processes and wait until they are gone, 5 seconds at most."""
+        """Kill all processes and wait until they have ended, 5 seconds at most."""
         deadline = time.monotonic() + _KILL_SECONDS
         while True:
             processes = self._processes()

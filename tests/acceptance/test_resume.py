@@ -6,6 +6,7 @@ import sqlite3
 import time
 
 import pytest
+from processes import is_alive, parent
 
 JOBS = 120
 
@@ -127,7 +128,7 @@ def test_no_process_outlives_a_killed_master(squares):
         family = descendants(process.pid)
         process.kill()
         process.wait()
-        wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") and not zombie(pid) for pid in family))
+        wait_for(lambda: not any(map(is_alive, family)))
 
 
 def test_a_host_that_is_killed_is_replaced(squares):
@@ -197,7 +198,7 @@ def descendants(pid):
     """The processes below *pid* that are alive."""
     children = {}
     for entry in os.listdir("/proc"):
-        if entry.isdigit() and not zombie(int(entry)):
+        if entry.isdigit() and is_alive(int(entry)):
             children.setdefault(parent(int(entry)), []).append(int(entry))
     found, todo = [], [pid]
     while todo:
@@ -205,19 +206,3 @@ def descendants(pid):
         found += below
         todo += below
     return found
-
-
-def stat(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()
-    except OSError:
-        return ["X", "0"]
-
-
-def parent(pid):
-    return int(stat(pid)[1])
-
-
-def zombie(pid):
-    return stat(pid)[0] in {"Z", "X"}

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fake_client import JOB, PROJECT, FakeClient, repack
+from processes import is_alive
 
 from aioboinc import codec, envelope, keys, program
 from aioboinc.slave_runtime import environment, failures, processes_unix, slot
@@ -87,14 +88,6 @@ def waited_for(pid: int) -> float:
     """Return the CPU seconds of the children that a process has waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
-
-
-def exists(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def patiently(condition: Callable[[], object]) -> None:
@@ -252,7 +245,7 @@ def test_quit_and_abort_leave_no_process(client: FakeClient, message: str, statu
         client.until(lambda: are_stopped(processes(client)))
     client.request(message)
     assert client.wait() == status
-    assert not any(map(exists, pids))
+    assert not any(map(is_alive, pids))
     assert not client.finished
     assert not client.output.exists()
     assert not (client.slot / "boinc_temporary_exit").exists()
@@ -316,7 +309,7 @@ def test_a_supervisor_that_is_killed_takes_the_slave_with_it(client: FakeClient)
     assert client.process is not None
     client.process.kill()
     client.process.wait()
-    patiently(lambda: not exists(pids[0]))
+    patiently(lambda: not is_alive(pids[0]))
     # What its descendants leave is killed when the client starts the job again, in a slot as it was left.
     (client.slot / "boinc_finish_called").write_text("0\n")
     (client.slot / "pyboinc_output.tmp").write_text("half an out")
@@ -328,7 +321,7 @@ def test_a_supervisor_that_is_killed_takes_the_slave_with_it(client: FakeClient)
         "app_slave.py",
         "app_types.py",
     ]
-    patiently(lambda: not any(map(exists, pids)))
+    patiently(lambda: not any(map(is_alive, pids)))
 
 
 def test_an_output_of_an_earlier_run_does_not_count(client: FakeClient) -> None:
@@ -385,7 +378,7 @@ def test_what_a_slave_leaves_running_is_killed(client: FakeClient) -> None:
         """,
     )
     assert isinstance(pid, int)
-    assert not exists(pid)
+    assert not is_alive(pid)
 
 
 def test_a_client_whose_process_is_gone(client: FakeClient) -> None:
@@ -394,7 +387,7 @@ def test_a_client_whose_process_is_gone(client: FakeClient) -> None:
     pids = start_family(client)
     stand_in.communicate()
     assert client.wait() == 0
-    assert not any(map(exists, pids))
+    assert not any(map(is_alive, pids))
     assert not client.finished
     assert client.stderr.splitlines()[-1] == "pyboinc: the client is gone"
 
@@ -414,7 +407,7 @@ def test_a_client_that_is_our_parent_and_is_killed(client: FakeClient) -> None:
     pids = [process.pid for process in processes(client)]
     assert len(pids) == 2
     client.stop()
-    patiently(lambda: not any(map(exists, pids)))
+    patiently(lambda: not any(map(is_alive, pids)))
     assert client.stderr.splitlines()[-1] == "pyboinc: the client is gone"
 
 
@@ -448,7 +441,7 @@ def test_a_signal_ends_the_job_for_now(client: FakeClient, number: signal.Signal
     assert client.process is not None
     client.process.send_signal(number)
     assert client.wait() == -number, "the client restarts what was killed by a signal"
-    assert not any(map(exists, pids))
+    assert not any(map(is_alive, pids))
     assert not client.finished
 
 
@@ -456,10 +449,10 @@ def test_a_slave_that_is_shut_down_before_its_supervisor_has_not_failed(client: 
     pids = start_family(client)
     assert client.process is not None
     os.kill(pids[0], signal.SIGTERM)
-    patiently(lambda: not exists(pids[0]))
+    patiently(lambda: not is_alive(pids[0]))
     client.process.send_signal(signal.SIGTERM)
     assert client.wait() == -signal.SIGTERM
-    assert not any(map(exists, pids))
+    assert not any(map(is_alive, pids))
 
 
 @every_python

@@ -2,44 +2,19 @@
 
 import asyncio
 
-import pytest
-
-from aioboinc import call_queue, connectors, keys, project, staging, store, submission
-
-
-@pytest.fixture
-def stager(tmp_path, database_url):
-    for name in ("keys", "download"):
-        (tmp_path / name).mkdir()
-    keys.create(tmp_path / "keys" / keys.PROGRAM_PRIVATE, tmp_path / "keys" / keys.PROGRAM_PUBLIC)
-    return staging.Stager(
-        project.Project(
-            root=tmp_path,
-            name="test",
-            master_url="http://127.0.0.1/test/",
-            download_url="http://127.0.0.1/test/download",
-            upload_url="http://127.0.0.1/test_cgi/file_upload_handler",
-            download_dir=tmp_path / "download",
-            upload_dir=tmp_path / "upload",
-            key_dir=tmp_path / "keys",
-            fanout=16,
-            database_url=database_url,
-            embedded=False,
-            upload_certificates=True,
-        )
-    )
+from aioboinc import call_queue, connectors, keys, staging, submission
+from database.daemon_world import World
 
 
-async def test_calls_come_together_while_those_before_are_written(tmp_path, database_url, connector, stager):
+async def test_calls_come_together_while_those_before_are_written(tmp_path, database_url, connector):
+    world = World(connector, tmp_path / "project", database_url)
+    await world.set_up()
+    world.project.key_dir.mkdir()
+    keys.create(world.project.key_dir / keys.PROGRAM_PRIVATE, world.project.key_dir / keys.PROGRAM_PUBLIC)
     (tmp_path / "app_slave.py").write_text("")
-    db = store.Store(connector)
-    await connector.run(
-        lambda tx: tx.execute(
-            "INSERT INTO app (id, create_time, name, user_friendly_name) VALUES (1, 1, 'a', 'A')"
-        )
-    )
-    app = await db.batches.app("a")
-    batch = await db.batches.find_or_create("0" * 32, appid=1, name="test", directory="/b", version=1)
+    batches = world.store.batches
+    app = await batches.app("pyboinc")
+    batch = await batches.find_or_create("0" * 32, appid=app.id, name="test", directory="/b", version=1)
     queue = call_queue.CallQueue(tmp_path)
     committed = []
     locked, unlock = asyncio.Event(), asyncio.Event()
@@ -64,7 +39,7 @@ async def test_calls_come_together_while_those_before_are_written(tmp_path, data
             await asyncio.sleep(0.01)
         await call_queue.pyboinc_call("app_slave.py", 7)
 
-    submitting = submission.Submission(queue, db, stager, app, batch)
+    submitting = submission.Submission(queue, world.store, staging.Stager(world.project), app, batch)
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         tasks.create_task(call_queue.make(make, queue))
         njobs = tasks.create_task(submitting.run(committed.append))

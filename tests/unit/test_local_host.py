@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import is_alive
 
 from aioboinc import codec, envelope, errors, keys, models, program, project
 from aioboinc.embedded import creation, local_host
@@ -138,14 +139,6 @@ def message_of(report: Report) -> str:
     match = re.search(r"<message>\n(.*)</message>", report["stderr_out"])
     assert match is not None, report
     return match[1]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import is_alive
 
 from aioboinc.slave_runtime import environment, processes_unix
 
@@ -108,7 +110,8 @@ def test(tree):
     tree.kill()
     assert time.monotonic() - started < 4
     assert tree.wait(60) == -9
-    assert tree._processes() == []
+    # One whose parent was ending with it may be left as a zombie.
+    assert {{process.state for process in tree._processes()}} <= set("ZX")
     assert tree.cpu_time() >= used
 
 caught = processes_unix.catch_signals()
@@ -169,10 +172,11 @@ def test_the_parent_of_a_vfork_is_not_waited_for(tmp_path: Path) -> None:
     tree.start([sys.executable, "-c", textwrap.dedent(vfork)], {}, ".")
     try:
         patiently(lambda: states() == {"D", "S"})
+        tree.suspend()
+        patiently(lambda: states() == {"D", "T"})
         counting.reads = 0
         tree.suspend()
-        assert counting.reads < 50
-        patiently(lambda: states() == {"D", "T"})
+        assert counting.reads == 1
         tree.resume()
         fifo.write_bytes(b"")
         patiently(lambda: tree.wait(0.1) is not None)
@@ -209,22 +213,13 @@ def test_a_child_dies_with_its_parent(prepare: str) -> None:
     assert done.returncode == -9
     child, grandchild = map(int, done.stdout.split())
     try:
-        while processes_unix.process_exists(child) and _state(child) != "Z":
-            pass  # it is about to: the kernel does it, or a thread that looks every second
-        if prepare:
-            while processes_unix.process_exists(grandchild) and _state(grandchild) != "Z":
-                pass
+        while is_alive(child):
+            pass  # it is about to end: the kernel does it, or a thread that looks every second
+        while prepare and is_alive(grandchild):
+            pass
     finally:
-        if processes_unix.process_exists(grandchild):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(grandchild, 9)
-
-
-def _state(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
 
 
 def test_whether_a_process_exists() -> None:
