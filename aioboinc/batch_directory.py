@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import aiofiles
 
-from aioboinc import durable, errors, service
+from aioboinc import durable, errors, locking, service
 
 __all__ = ["EMBEDDED", "BatchDirectory", "Checkpoint"]
 
@@ -65,21 +64,15 @@ class BatchDirectory:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise errors.UsageError(f"batch directory {errors.describe(self.path, error)}") from None
-        try:
+        refusal = errors.BatchLocked(
+            f"batch directory {self.path}: another master is running here; stop it or use another directory"
+        )
+        with locking.held(descriptor, refusal):
             if not os.access(self.path, os.W_OK | os.X_OK):
                 raise errors.UsageError(
                     f"batch directory {self.path}: not writable; choose another with --batch-dir or batch_dir="
                 )
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise errors.BatchLocked(
-                    f"batch directory {self.path}: another master is running here; stop it or use another "
-                    "directory"
-                ) from None
             yield
-        finally:
-            os.close(descriptor)
 
     async def read_checkpoint(self) -> Checkpoint | None:
         """Return the checkpoint, or None where no batch was begun; raises `errors.CheckpointError`."""

@@ -10,14 +10,40 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aioboinc import connectors, errors, models
+from aioboinc import codec, connectors, errors, models
 from aioboinc.project import OUTPUT_TEMPLATE, Project
 from aioboinc.sql import expressions
 
-__all__ = ["TEMPLATE", "New", "Template", "insert", "insert_first", "parse_template", "read_template"]
+__all__ = [
+    "TEMPLATE",
+    "TEMPLATE_TEXT",
+    "New",
+    "Template",
+    "insert",
+    "insert_first",
+    "parse_template",
+    "read_template",
+]
 
 TEMPLATE = OUTPUT_TEMPLATE
 """The output template of our workunits, relative to the project's root."""
+TEMPLATE_TEXT = f"""\
+<output_template>
+    <file_info>
+        <name><OUTFILE_0/></name>
+        <generated_locally/>
+        <upload_when_present/>
+        <max_nbytes>{codec.LIMITS.size}</max_nbytes>
+        <url><UPLOAD_URL/></url>
+    </file_info>
+    <result>
+        <file_ref>
+            <file_name><OUTFILE_0/></file_name>
+            <open_name>pyboinc_output</open_name>
+        </file_ref>
+    </result>
+</output_template>
+"""
 
 _MAX_DOCUMENT = 65535
 """Bytes of a blob."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import pymysql
 
-from aioboinc import batch_directory, connectors, errors, keys, sql, store
+from aioboinc import batch_directory, connectors, errors, keys, results, sql, store
 from aioboinc import project as projects
 from aioboinc.store import batches
 
@@ -58,23 +58,6 @@ _CONFIG = """\
     <daemons>
     </daemons>
 </boinc>
-"""
-_OUTPUT_TEMPLATE = """\
-<output_template>
-    <file_info>
-        <name><OUTFILE_0/></name>
-        <generated_locally/>
-        <upload_when_present/>
-        <max_nbytes>100000000</max_nbytes>
-        <url><UPLOAD_URL/></url>
-    </file_info>
-    <result>
-        <file_ref>
-            <file_name><OUTFILE_0/></file_name>
-            <open_name>pyboinc_output</open_name>
-        </file_ref>
-    </result>
-</output_template>
 """
 _SLAVE = "pyboinc_return_output(pyboinc_get_input())\n"
 
@@ -168,7 +151,7 @@ class Environment:
                 f"        <db_host>127.0.0.1:{self.server.port}</db_host>"
             )
         (root / "config.xml").write_text(_CONFIG.format(root=root, database=database, fanout=fanout))
-        (root / projects.OUTPUT_TEMPLATE).write_text(_OUTPUT_TEMPLATE)
+        (root / projects.OUTPUT_TEMPLATE).write_text(results.TEMPLATE_TEXT)
         for path, content in self._keys.items():
             (root / "keys" / path).write_bytes(content)
         batch = batch_directory.BatchDirectory(directory / "batch")

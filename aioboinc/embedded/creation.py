@@ -12,7 +12,7 @@ import xml.sax.saxutils
 import zipfile
 from pathlib import Path
 
-from aioboinc import durable, errors, runtime_archive
+from aioboinc import durable, errors, results, runtime_archive
 from aioboinc import project as projects
 from aioboinc.slave_runtime import init_data, slot
 
@@ -42,23 +42,6 @@ _CONFIG = """\
     </daemons>
 </boinc>
 """
-_TEMPLATE = """\
-<output_template>
-    <file_info>
-        <name><OUTFILE_0/></name>
-        <generated_locally/>
-        <upload_when_present/>
-        <max_nbytes>100000000</max_nbytes>
-        <url><UPLOAD_URL/></url>
-    </file_info>
-    <result>
-        <file_ref>
-            <file_name><OUTFILE_0/></file_name>
-            <open_name>pyboinc_output</open_name>
-        </file_ref>
-    </result>
-</output_template>
-"""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _HOST_MODULES = ("client", "execution", "forker", "messages", "process", "programs", "rehearsal", "slot")
 
@@ -69,7 +52,7 @@ def create(root: Path) -> projects.Project:
         for name in ("download", "upload", "keys", "templates", "slots", "programs", "checkpoints", "log"):
             (root / name).mkdir(parents=True, exist_ok=True)
         if not (root / "config.xml").exists():
-            _write(root / projects.OUTPUT_TEMPLATE, _TEMPLATE)
+            _write(root / projects.OUTPUT_TEMPLATE, results.TEMPLATE_TEXT)
             # A name that nothing will ever answer to: the project is on no network.
             url = f"http://{secrets.token_hex(8)}.invalid/pyboinc/"
             name = xml.sax.saxutils.escape(f"Embedded project of {root.parent.name}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from aioboinc import (
     connectors,
     errors,
     keys,
+    locking,
     runtime_archive,
     service,
     sql,
@@ -144,11 +144,5 @@ def _lock(root: Path) -> Iterator[None]:
         descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise errors.ProjectError(f"the embedded project can't be made: {errors.describe(root, error)}") from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise errors.ProjectError(f"{root} is in use by another process") from None
+    with locking.held(descriptor, errors.ProjectError(f"{root} is in use by another process")):
         yield
-    finally:
-        os.close(descriptor)

@@ -24,6 +24,7 @@ from aioboinc import (
     durable,
     errors,
     keys,
+    results,
     service,
     sql,
 )
@@ -193,7 +194,7 @@ def _make_files(root: Path, listen: str, url: str, database: str) -> None:
         (root / name).mkdir(exist_ok=True)
         (root / name).chmod(mode)
     (root / _SQLITE).touch(0o600)
-    durable.place(root / projects.OUTPUT_TEMPLATE, steps.OUTPUT_TEMPLATE)
+    durable.place(root / projects.OUTPUT_TEMPLATE, results.TEMPLATE_TEXT.encode())
     text = _CONFIG.format(
         name=xml.sax.saxutils.escape(root.name),
         url=xml.sax.saxutils.escape(url),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import connectors, errors, service, store, validation
+from aioboinc import connectors, errors, locking, service, store, validation
 from aioboinc import project as projects
 from aioboinc.embedded import daemons
 from aioboinc.serve import (
@@ -113,11 +112,5 @@ async def running(
 def _lock(root: Path) -> Iterator[None]:
     """Be the only process that serves the project in *root*."""
     descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise errors.ProjectError(f"{root} is served by another process already") from None
+    with locking.held(descriptor, errors.ProjectError(f"{root} is served by another process already")):
         yield
-    finally:
-        os.close(descriptor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import pwd
 import stat
@@ -13,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from aioboinc import durable, errors
+from aioboinc import durable, errors, locking
 from aioboinc import project as project_module
 from aioboinc.setup import config_file
 from aioboinc.store import applications
@@ -165,14 +164,8 @@ def _user_name(uid: int) -> str:
 def alone(root: Path) -> Iterator[None]:
     """Keep others from setting up the project in *root* meanwhile. Raises `errors.ProjectError` if one does."""
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise errors.ProjectError(f"{root}: another setup is running; wait for its end") from None
+    with locking.held(descriptor, errors.ProjectError(f"{root}: another setup is running; wait for its end")):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -11,34 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import app_versions, codec, connectors, durable, errors, keys, project, python_bundle
+from aioboinc import app_versions, connectors, durable, errors, keys, project, python_bundle, results
 from aioboinc.setup import config_file, daemons, versions
 from aioboinc.setup import site as sites
 from aioboinc.store import applications
 
-__all__ = ["ADDED", "FRIENDLY_NAME", "OUTPUT_TEMPLATE", "Options", "own_elements", "setup"]
+__all__ = ["ADDED", "FRIENDLY_NAME", "Options", "own_elements", "setup"]
 
 FRIENDLY_NAME = "Python programs (pyboinc)"
 ADDED = "<!-- added for pyboinc -->"
 """Marks platforms in project.xml that were not there before."""
-
-OUTPUT_TEMPLATE = f"""\
-<output_template>
-    <file_info>
-        <name><OUTFILE_0/></name>
-        <generated_locally/>
-        <upload_when_present/>
-        <max_nbytes>{codec.LIMITS.size}</max_nbytes>
-        <url><UPLOAD_URL/></url>
-    </file_info>
-    <result>
-        <file_ref>
-            <file_name><OUTFILE_0/></file_name>
-            <open_name>pyboinc_output</open_name>
-        </file_ref>
-    </result>
-</output_template>
-""".encode()
 
 
 @dataclass(frozen=True)
@@ -110,7 +92,7 @@ class _Setup:
         if self._site.step("table pyboinc_batch", None if await store.table_exists() else "made"):
             await store.make_table()
         key = self._key()
-        self._file(self._template, OUTPUT_TEMPLATE, 0o644)
+        self._file(self._template, results.TEMPLATE_TEXT.encode(), 0o644)
         for name, module in daemons.LAUNCHERS.items():
             self._file(self._root / "bin" / name, daemons.launcher(module), 0o755)
         app = await self._app()
