@@ -29,6 +29,7 @@ __all__ = [
     "NotData",
     "Registry",
     "decode",
+    "decode_part",
     "encode",
 ]
 
@@ -109,14 +110,22 @@ def decode(data: bytes, registry: Registry | None = None, *, limits: Limits = LI
     members of sets, when they are complete. Does not block, but imports the program's modules and numpy at
     first use.
     """
-    if len(data) > limits.size + _MORE_SIZE:
-        raise Malformed(f"has {len(data)} bytes, more than a file may have ({limits.size})")
     if data[:2] != _HEADER:
         raise Malformed("is not a pickle of protocol 4")
+    return decode_part(data, len(_HEADER), b".", registry, limits=limits)
+
+
+def decode_part(
+    data: bytes, position: int, closing: bytes, registry: Registry | None = None, *, limits: Limits = LIMITS
+) -> Any:
+    """Return the value in *data* from *position* up to *closing*, the opcodes that end it. As `decode` otherwise."""
+    if len(data) > limits.size + _MORE_SIZE:
+        raise Malformed(f"has {len(data)} bytes, more than a file may have ({limits.size})")
     try:
         return codec_reader.read(
             data,
-            len(_HEADER),
+            position,
+            closing,
             _NO_CLASSES if registry is None else registry,
             depth=limits.depth + _MORE_DEPTH,
             nodes=limits.nodes + _MORE_NODES,

@@ -38,9 +38,9 @@ _size_at = struct.Struct("<I").unpack_from
 
 
 def read(  # noqa: PLR0912, PLR0915
-    data: bytes, position: int, registry: codec_classes.Registry, *, depth: int, nodes: int
+    data: bytes, position: int, closing: bytes, registry: codec_classes.Registry, *, depth: int, nodes: int
 ) -> Any:
-    """Return the value that is in *data* from *position* to the end.
+    """Return the value that is in *data* from *position* on, up to *closing*, with which it ends.
 
     Raises ValueError, whatever *data* is; MemoryError only if this machine lacks what a value within *depth*
     and *nodes* may take.
@@ -97,7 +97,7 @@ def read(  # noqa: PLR0912, PLR0915
                     position += 1
                 frames.append((values, opener))
                 values = []
-            elif opcode in _CLOSING:
+            elif opcode in _CLOSING and frames:
                 items = values
                 values, opener = frames.pop()
                 if type(opener) is int:
@@ -154,8 +154,8 @@ def read(  # noqa: PLR0912, PLR0915
             elif opcode == 0x8B:  # LONG4
                 start, position = _long(data, position)
                 values.append(_integer(data[start:position]))
-            elif opcode == 0x2E:  # STOP
-                if frames or len(values) != 1 or position != len(data):
+            elif data.startswith(closing, position - 1) and not frames:
+                if len(values) != 1 or position - 1 + len(closing) != len(data):
                     raise ValueError(_WRONG)
                 return values[0]
             else:

@@ -9,12 +9,11 @@ reaches quorum. Standard library only, Python 3.8 syntax: hosts get this file to
 from __future__ import annotations
 
 import ast
-import dataclasses
 import linecache
 import os
 import re
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aioboinc import codec
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Envelope", "check", "decode", "encode_error", "encode_output", "format_traceback", "header"]
 
-_KEYS = ["pyboinc", "job", "input", "program", "status", "value"]
 _ERROR_KEYS = ["type", "message", "traceback", "causes"]
 _BEFORE_JOB = b"\x80\x04}(\x8c\x07pyboincK\x01\x8c\x03job"
 _BEFORE_INPUT = b"\x8c\x05inputC\x20"
@@ -31,6 +29,13 @@ _BEFORE_PROGRAM = b"\x8c\x07programC\x20"
 _STATUS = b"\x8c\x06status"
 _OK = b"\x8c\x02ok\x8c\x05value"
 _ERROR = b"\x8c\x05error\x8c\x05value"
+_END = b"u."
+# There is one way to write what is before the value. Names of jobs are ASCII.
+_ENVELOPE = re.compile(
+    b"%b\x8c(.)([!-~]{0,255}?)%b(.{32})%b(.{32})%b(?:(%b)|%b)"
+    % tuple(map(re.escape, (_BEFORE_JOB, _BEFORE_INPUT, _BEFORE_PROGRAM, _STATUS, _OK, _ERROR))),
+    re.DOTALL,
+)
 
 _MAX_MESSAGE = 4000
 _MAX_LINE = 200
@@ -40,8 +45,7 @@ _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _INLINED = ("<listcomp>", "<dictcomp>", "<setcomp>")  # no functions of their own since Python 3.12
 
 
-@dataclasses.dataclass(frozen=True)
-class Envelope:
+class Envelope(NamedTuple):
     """An output with what it belongs to."""
 
     job: str
@@ -75,7 +79,7 @@ def encode_output(
 ) -> bytes:
     """Return the envelope of the output *value*. Raises codec.NotData."""
     body = codec.encode(value, registry, root="output")
-    return b"".join((header(job, input_sha256, program_sha256), _OK, memoryview(body)[2:-1], b"u."))
+    return b"".join((header(job, input_sha256, program_sha256), _OK, memoryview(body)[2:-1], _END))
 
 
 def encode_error(
@@ -101,24 +105,19 @@ def encode_error(
         "causes": program.causes(exc),
     }
     body = codec.encode(error, root="error")
-    return b"".join((header(job, input_sha256, program_sha256), _ERROR, body[2:-1], b"u."))
+    return b"".join((header(job, input_sha256, program_sha256), _ERROR, body[2:-1], _END))
 
 
 def decode(data: bytes, registry: codec.Registry | None, *, limits: codec.Limits = codec.LIMITS) -> Envelope:
     """Return the envelope in *data*. Raises codec.Malformed, whatever *data* is."""
-    content = codec.decode(data, registry, limits=limits)
-    if type(content) is not dict or list(content) != _KEYS:
-        raise codec.Malformed("is not the envelope of an output")
-    version, job, input_sha256, program_sha256, status, value = content.values()
-    if type(version) is not int or version != 1:
-        raise codec.Malformed("is an envelope of another version")
-    if type(job) is not str or not _is_sha256(input_sha256) or not _is_sha256(program_sha256):
-        raise codec.Malformed("is not the envelope of an output")
-    if type(status) is not str or status not in ("ok", "error"):
-        raise codec.Malformed("has a status that is neither ok nor error")
-    if status == "error" and not _is_error(value):
+    match = _ENVELOPE.match(data)
+    if match is None or len(match[2]) != match[1][0]:
+        raise codec.Malformed("is not the envelope of an output, or one of another version")
+    _, job, input_sha256, program_sha256, ok = match.groups()
+    value = codec.decode_part(data, match.end(), _END, registry, limits=limits)
+    if not ok and not _is_error(value):
         raise codec.Malformed("has an error that is not one")
-    return Envelope(job, input_sha256, program_sha256, status, value)
+    return Envelope(job.decode("ascii"), input_sha256, program_sha256, "ok" if ok else "error", value)
 
 
 def check(data: bytes, job: str, input_sha256: bytes, program_sha256: bytes) -> None:
@@ -145,10 +144,6 @@ def format_traceback(error: dict[str, Any]) -> str:
 
 def _line(type_name: str, message: str) -> str:
     return f"{type_name}: {message}" if message else type_name
-
-
-def _is_sha256(value: Any) -> bool:
-    return type(value) is bytes and len(value) == 32
 
 
 def _is_error(value: Any) -> bool:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aioboinc import codec, envelope, errors, service
 from aioboinc.batch_directory import BatchDirectory
@@ -58,8 +58,7 @@ class Handlers:
     """Gets the error of each job that failed; None: they are raised together at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Published:
+class _Published(NamedTuple):
     """One file of ``new/`` or ``old/``, decoded."""
 
     name: str
@@ -144,15 +143,14 @@ class Handling:
     async def _hand_over(self, folder: Path, names: Iterator[_Name], progressed: Callable[[], None]) -> int:
         """Hand over files of *folder*; return their number.
 
-        While a group is being handled, the one before it moves to ``old/`` and the next one is read: by one thread,
-        since two would wait for each other at every file.
+        While a group is being handled, the one before it moves to ``old/`` and the next one is read.
         """
         count = 0
         done = _Done()
         group = await service.in_thread(self._load, folder, names)
         try:
             while group:
-                advancing = asyncio.ensure_future(service.in_thread(self._advance, done, folder, names))
+                advancing = asyncio.ensure_future(self._advance(done, folder, names))
                 done = _Done()
                 try:
                     await self._handle(group, done)
@@ -164,6 +162,14 @@ class Handling:
             if done.names or done.again:
                 await service.in_thread(self._retire, done, folder)
         return count
+
+    async def _advance(self, done: _Done, folder: Path, names: Iterator[_Name]) -> Sequence[_Published]:
+        """Move the files that are *done* to ``old/``; meanwhile read and decode the next ones."""
+        retiring = asyncio.ensure_future(service.in_thread(self._retire, done, folder))
+        try:
+            return await service.in_thread(self._load, folder, names)
+        finally:
+            await retiring
 
     async def _handle(self, group: Iterable[_Published], done: _Done) -> None:
         """Hand over *group*; note in *done* what the handlers have taken, up to where one raises."""
@@ -231,11 +237,6 @@ class Handling:
                 match = self._name.fullmatch(entry.name)
                 if match:
                     yield entry.name, match[1], int(match[2]), match[3] is not None
-
-    def _advance(self, done: _Done, folder: Path, names: Iterator[_Name]) -> Sequence[_Published]:
-        """Move the files that are *done* to ``old/``; read and decode the next ones."""
-        self._retire(done, folder)
-        return self._load(folder, names)
 
     def _retire(self, done: _Done, folder: Path) -> None:
         if folder == self._directory.old:

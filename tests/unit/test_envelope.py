@@ -112,6 +112,8 @@ def bad_error(**changes: Any) -> dict[str, Any]:
         good(pyboinc=1.0),
         good(job=b"x"),
         good(job=None),
+        good(job="\u00e9"),
+        good(job="x" * 256),
         good(input=INPUT[1:]),
         good(program=INPUT.hex()),
         good(status="fine"),
@@ -135,6 +137,28 @@ def test_what_is_no_envelope(content: object) -> None:
         envelope.decode(data, None)
     with pytest.raises(codec.Malformed):
         envelope.check(data, JOB, INPUT, PROGRAM)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\x0epyboinc_12", b"\x0dpyboinc_12"),  # a name that is longer than it says
+        (b"valueK\x01u.", b"valueK\x01."),
+        (b"valueK\x01u.", b"valueK\x01u"),
+        (b"valueK\x01u.", b"valueu."),
+        (b"valueK\x01u.", b"valueK\x01K\x01u."),
+        (b"valueK\x01u.", b"value](K\x01u."),
+        (b"valueK\x01u.", b"valueK\x01e."),
+        (b"valueK\x01u.", b"valueK\x01u.."),
+        (b"valueK\x01u.", b"valueK\x01u.K\x01u."),
+        (b"valueK\x01u.", b"valueK\x01\x8c\x04moreK\x01u."),
+    ],
+)
+def test_what_is_not_how_an_envelope_is_written(old: bytes, new: bytes) -> None:
+    data = encode_output(1)
+    assert old in data
+    with pytest.raises(codec.Malformed):
+        envelope.decode(data.replace(old, new), None)
 
 
 # Exceptions
