@@ -82,9 +82,11 @@ async def _restart(environment: Environment) -> float:
     checkpoint = batch_directory.Checkpoint(jobs.TOKEN, place.project.master_url, batch, "submitted")
     await batch_directory.BatchDirectory(place.batch_dir).write_checkpoint(checkpoint)
 
+    slave = str(place.batch_dir / jobs.SLAVE)
+
     async def make_calls() -> AsyncIterator[Awaitable[None]]:
         for number in range(count):
-            yield call_queue.pyboinc_call(place.batch_dir / jobs.SLAVE, jobs.value(number), quorum=1)
+            yield call_queue.pyboinc_call(slave, jobs.value(number), quorum=1)
 
     seen: set[int] = set()
     measuring.settle()
