@@ -147,7 +147,7 @@ def test_a_damaged_checkpoint(sum_of_squares):
         checkpoint.write_text(text)
         assert "pyboinc_checkpoint: damaged" in refused(sum_of_squares)
         assert checkpoint.read_text() == text
-    assert sum_of_squares.run("--fresh").stdout == "The answer is 328350\n"
+        assert sum_of_squares.run("--fresh").stdout == "The answer is 328350\n"
 
 
 def test_a_checkpoint_of_another_project(sum_of_squares):
@@ -177,9 +177,9 @@ def test_calls_that_changed(sum_of_squares):
     ):
         path.write_text(original.replace(before, after))
         assert message in refused(sum_of_squares)
-    path.write_text(original)
-    assert sum_of_squares.run().stdout == "The answer is 328350\n"
-    assert sum_of_squares.query("SELECT COUNT(*) FROM workunit") == [(100,)]
+        path.write_text(original)
+        assert sum_of_squares.run().stdout == "The answer is 328350\n"
+        assert sum_of_squares.query("SELECT COUNT(*) FROM workunit") == [(100,)]
 
 
 def test_a_slave_that_changed(sum_of_squares):
