@@ -1,24 +1,23 @@
-"""SQLite by aiosqlite: an embedded project's database, a file that several processes share."""
+"""SQLite by the standard library: an embedded project's database, a file that several processes share."""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import functools
 import json
 import sqlite3
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
-
-import aiosqlite
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
 from aioboinc import errors
 from aioboinc.connectors import base, statements
 
 __all__ = ["SQLiteConnector"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _BUSY_TIMEOUT = 0.1
@@ -40,8 +39,6 @@ _REFUSED = {
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DUPLICATE = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 
-_Connections = asyncio.LifoQueue[aiosqlite.Connection]
-
 
 class SQLiteConnector(base.Connector):
     """One connection that writes and *pool_size* that read, each with a thread of its own.
@@ -56,9 +53,9 @@ class SQLiteConnector(base.Connector):
         super().__init__(timing)
         self._path = path
         self._pool_size = pool_size
-        self._open: list[aiosqlite.Connection] = []
-        self._writers = _Connections()
-        self._readers = _Connections()
+        self._open: list[_Link] = []
+        self._writers = asyncio.LifoQueue[_Link]()
+        self._readers = asyncio.LifoQueue[_Link]()
         self._durable = True
 
     async def __aenter__(self) -> Self:
@@ -77,19 +74,21 @@ class SQLiteConnector(base.Connector):
     ) -> None:
         await base.finish(self._close())
 
-    async def _connect(self, pragmas: Sequence[str]) -> aiosqlite.Connection:
+    async def _connect(self, pragmas: Sequence[str]) -> _Link:
+        link = _Link()
+        self._open.append(link)
         try:
-            # To its end: aiosqlite loses a connection whose opening is cancelled.
-            return await base.finish(_connected(self._path, pragmas, self._open))
+            await base.finish(link.open(self._path, pragmas))
         except sqlite3.Error as error:
+            self._open.remove(link)
+            link.end()
             raise (self.translate(error) or error) from error
+        return link
 
     async def _close(self) -> None:
         self.closed = True
-        connections, self._open = self._open, []
-        await asyncio.gather(*(connection.close() for connection in connections))
-        for connection in connections:
-            _join(connection)
+        links, self._open = self._open, []
+        await asyncio.gather(*(link.close() for link in links))
 
     async def _write(self, work: Callable[[base.Transaction], Awaitable[T]], durable: bool) -> T:
         async with self._transaction(self._writers) as transaction:
@@ -119,24 +118,24 @@ class SQLiteConnector(base.Connector):
             return await transaction.at_once(work)
 
     @contextlib.asynccontextmanager
-    async def _transaction(self, free: _Connections) -> AsyncIterator[_Transaction]:
+    async def _transaction(self, free: asyncio.LifoQueue[_Link]) -> AsyncIterator[_Transaction]:
         if self.closed:
             raise RuntimeError("the connector is closed")
-        connection = await free.get()
+        link = await free.get()
         self.checked_out += 1
-        transaction = _Transaction(self, connection)
+        transaction = _Transaction(self, link)
         try:
             yield transaction
         except BaseException:
             # A cancelled statement goes on in the connection's thread. The roll-back queues up behind it, and does
             # nothing if that was the commit.
             if not self.closed:
-                await base.finish(connection.rollback())
+                await base.finish(link.run(sqlite3.Connection.rollback))
             raise
         finally:
             transaction.end()
             self.checked_out -= 1
-            free.put_nowait(connection)
+            free.put_nowait(link)
 
     def translate(self, error: Exception) -> Exception | None:
         code = getattr(error, "sqlite_errorcode", None)
@@ -158,85 +157,108 @@ _WRITER = ("journal_mode = WAL", "synchronous = FULL", f"cache_size = -{_CACHE}"
 _READER = ("query_only = ON",)
 
 
-async def _connected(
-    path: str, pragmas: Sequence[str], connections: list[aiosqlite.Connection]
-) -> aiosqlite.Connection:
-    """Return a new connection, which is also the newest of *connections*."""
-    connection = aiosqlite.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT, cached_statements=256)
+class _Runner(Protocol):
+    """Runs functions that take a connection first."""
+
+    async def run(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+
+class _Link:
+    """A connection, and the one thread that ever uses it."""
+
+    def __init__(self) -> None:
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "sqlite")
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self, path: str, pragmas: Sequence[str]) -> None:
+        """Connect. Raises sqlite3.Error."""
+        loop = asyncio.get_running_loop()
+        self._connection = await loop.run_in_executor(self._thread, _connected, path, pragmas)
+
+    async def run(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run *function* in the thread, after all that was given to it before."""
+        assert self._connection is not None
+        call = functools.partial(function, self._connection, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    async def close(self) -> None:
+        """Close the connection, if it was opened, and end the thread."""
+        if self._connection is not None:
+            await self.run(sqlite3.Connection.close)
+        self.end()
+
+    def end(self) -> None:
+        """End the thread, which has nothing to do any more."""
+        self._thread.shutdown()
+
+
+def _connected(path: str, pragmas: Sequence[str]) -> sqlite3.Connection:
+    """Return a new connection. Raises sqlite3.Error."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT, cached_statements=256)
     try:
-        await connection
-        connection.row_factory = _row  # type: ignore[assignment]  # a function will do
+        connection.row_factory = _row
         for pragma in pragmas:
-            await connection.execute_fetchall(f"PRAGMA {pragma}")
+            connection.execute(f"PRAGMA {pragma}").fetchall()
     except BaseException:
-        await connection.close()
-        _join(connection)
+        connection.close()
         raise
-    connections.append(connection)
     return connection
 
 
-def _join(connection: aiosqlite.Connection) -> None:
-    """Wait the moment until the thread of a closed connection has ended; all that it had to say is said."""
-    thread = cast(threading.Thread, getattr(connection, "_thread", connection))  # itself, before aiosqlite 0.22
-    thread.join()
-
-
 class _Direct:
-    """What `_Transaction` wants of a connection, in the connection's own thread: nothing of it waits."""
+    """Stands for a `_Link` in its own thread: nothing of it waits."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    async def execute(self, sql: str, params: Any) -> sqlite3.Cursor:
-        return self._connection.execute(sql, params)
-
-    async def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
-        return self._connection.executemany(sql, rows)
-
-    async def execute_fetchall(self, sql: str, params: Any) -> Iterable[Any]:
-        return self._connection.execute(sql, params).fetchall()
+    async def run(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return function(self._connection, *args, **kwargs)
 
 
-def _run_through(work: Callable[[base.Transaction], Awaitable[T]], transaction: base.Transaction) -> T:
+def _run_through(
+    connection: sqlite3.Connection,
+    connector: SQLiteConnector,
+    work: Callable[[base.Transaction], Awaitable[T]],
+) -> T:
     """Return what *work* returns, without an event loop."""
+    transaction = _Transaction(connector, _Direct(connection))
     steps = work(transaction).__await__()
     try:
         next(steps)
     except StopIteration as end:
         return cast(T, end.value)
+    finally:
+        transaction.end()
     raise RuntimeError("brief work must await nothing but its statements")
 
 
 class _Transaction(base.Transaction):
-    def __init__(self, connector: SQLiteConnector, connection: aiosqlite.Connection | _Direct) -> None:
+    def __init__(self, connector: SQLiteConnector, runner: _Runner) -> None:
         super().__init__(connector)
-        self._connection: Any = connection
+        self._sqlite = connector
+        self._runner = runner
 
     async def at_once(self, work: Callable[[base.Transaction], Awaitable[T]]) -> T:
         """Await *work*, which awaits nothing but its statements, in the connection's thread."""
-        direct = _Transaction(cast(SQLiteConnector, self._connector), _Direct(self._connection._conn))
-        try:
-            # aiosqlite has no other way to run a function in its thread.
-            return cast(T, await self._connection._execute(_run_through, work, direct))
-        finally:
-            direct.end()
+        return await self._runner.run(_run_through, self._sqlite, work)
 
     async def execute(self, sql: str, params: Mapping[str, Any] = {}) -> int:
-        cursor: sqlite3.Cursor = await self._call(self._connection.execute, *_expanded(sql, params))
-        return max(cursor.rowcount, 0)
+        return await self._call(self._runner.run, _execute, *_expanded(sql, params))
 
     async def insert(self, sql: str, params: Mapping[str, Any] = {}) -> int:
-        cursor: sqlite3.Cursor = await self._call(self._connection.execute, *_expanded(sql, params))
-        return (cursor.lastrowid or 0) if cursor.rowcount > 0 else 0
+        return await self._call(self._runner.run, _insert, *_expanded(sql, params))
 
     async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        cursor: sqlite3.Cursor = await self._call(self._connection.executemany, sql, rows)
-        return max(cursor.rowcount, 0)
+        return await self._call(self._runner.run, _execute_many, sql, rows)
 
     async def fetch_all(self, sql: str, params: Mapping[str, Any] = {}) -> list[base.Row]:
-        rows: Iterable[Any] = await self._call(self._connection.execute_fetchall, *_expanded(sql, params))
-        return list(rows)
+        return await self._call(self._runner.run, _fetch_all, *_expanded(sql, params))
 
     async def _columns(self, table: str) -> dict[str, base.Column]:
         rows = await self.fetch_all(
@@ -244,6 +266,23 @@ class _Transaction(base.Transaction):
             {"table": table},
         )
         return {row["name"]: _column(row) for row in rows}
+
+
+def _execute(connection: sqlite3.Connection, sql: str, params: Mapping[str, Any]) -> int:
+    return max(connection.execute(sql, params).rowcount, 0)
+
+
+def _insert(connection: sqlite3.Connection, sql: str, params: Mapping[str, Any]) -> int:
+    cursor = connection.execute(sql, params)
+    return (cursor.lastrowid or 0) if cursor.rowcount > 0 else 0
+
+
+def _execute_many(connection: sqlite3.Connection, sql: str, rows: Sequence[Mapping[str, Any]]) -> int:
+    return max(connection.executemany(sql, rows).rowcount, 0)
+
+
+def _fetch_all(connection: sqlite3.Connection, sql: str, params: Mapping[str, Any]) -> list[base.Row]:
+    return connection.execute(sql, params).fetchall()
 
 
 def _column(row: base.Row) -> base.Column:
