@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from aioboinc import failures, pipeline, publishing, service
+from aioboinc import documents, failures, pipeline, publishing, service
 from aioboinc import project as projects
 from aioboinc.store.assimilations import Execution, Published, Workunit
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from aioboinc.store import Store
 
 __all__ = ["Held", "one_pass"]
-
-_FILE_NAME = re.compile(rb"<file_name>([^<]+)</file_name>")
 
 _log = logging.getLogger(__name__)
 
@@ -138,8 +135,7 @@ def _output_name(workunit: Workunit) -> str:
     """Return the name of the canonical output file; empty if there is none."""
     if not workunit.canonical_resultid or workunit.xml_doc_in is None:
         return ""
-    match = _FILE_NAME.search(workunit.xml_doc_in)
-    return match[1].decode() if match else ""
+    return documents.output_name(workunit.xml_doc_in)
 
 
 def _output(project: projects.Project, workunit: Workunit, directory: str) -> publishing.Item:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aioboinc import models, service
+from aioboinc import documents, models, service
 from aioboinc.store.deletions import Deletable, Kind
 
 if TYPE_CHECKING:
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from aioboinc.store import Store
 
 __all__ = ["delete", "one_pass"]
-
-_FILE_INFO = re.compile(r"<file_info>(.*?)</file_info>", re.DOTALL)
-_NAME = re.compile(r"<name>\s*([^<\s]+)\s*</name>")
-_KEPT = re.compile(r"<no_delete\s*/>|<no_delete>\s*1\s*</no_delete>")
 
 _log = logging.getLogger(__name__)
 
@@ -92,9 +87,8 @@ def delete(
 
 def _own_files(item: Deletable) -> list[str]:
     """Return the names of the files that belong to *item* alone."""
-    names = []
-    for info in _FILE_INFO.findall(item.document.decode("utf-8", "replace")):
-        name = _NAME.search(info)
-        if name and not _KEPT.search(info) and name[1].startswith(item.name + "_") and os.sep not in name[1]:
-            names.append(name[1])
-    return names
+    return [
+        file.name
+        for file in documents.files(item.document.decode("utf-8", "replace"))
+        if not file.no_delete and file.name.startswith(item.name + "_") and os.sep not in file.name
+    ]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from aioboinc import codec, models
+from aioboinc import codec, documents, models
 from aioboinc.store.assimilations import Execution
 
 __all__ = ["describe_error", "describe_exit", "report", "written"]
 
 _STDERR_BYTES = 4096
-_CLIENT_MESSAGE = re.compile(r"<message>\s*(.*?)\s*</message>", re.DOTALL)
 _OF_SLAVE = "pyboinc: "
 """What a line begins with in which the runtime on a host says why it gives up."""
 
@@ -94,17 +92,14 @@ def describe_error(exit_status: int, stderr_out: str) -> str:
     """Return why an execution has failed: its exit status, and what the runtime or the client says of it."""
     stderr = written(stderr_out)
     said = [line[len(_OF_SLAVE) :] for line in stderr.splitlines() if line.startswith(_OF_SLAVE)]
-    said = said or [message[1] for message in _CLIENT_MESSAGE.finditer(stderr_out)]
+    said = said or documents.client_messages(stderr_out)
     words = describe_exit(exit_status)
     return f"{words}: {said[-1]}" if said else words
 
 
 def written(stderr_out: str) -> str:
     """Return the end of what the slave wrote to stderr; clients wrap that in XML."""
-    if "<![CDATA[" in stderr_out and "<stderr_txt>" not in stderr_out:
-        return ""
-    text = stderr_out.rpartition("<stderr_txt>")[2].partition("</stderr_txt>")[0]
-    return text.strip().encode()[-_STDERR_BYTES:].decode("utf-8", "ignore")
+    return documents.stderr_text(stderr_out).encode()[-_STDERR_BYTES:].decode("utf-8", "ignore")
 
 
 def report(job: str, error_mask: int, executions: Iterable[Execution], reason: str = "") -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aioboinc import errors, program, results
+from aioboinc import documents, errors, program
 
 __all__ = ["MOST_KINDS", "Call", "Chunk", "Form", "Job", "Options"]
 
@@ -105,5 +105,5 @@ class Chunk:
     jobs: Sequence[Job]
     digest: str
     """The running digest after the last of them."""
-    template: results.Template | None
+    template: documents.Template | None
     """For the first results, which go with the jobs; None if only BOINC's transitioner can make them."""

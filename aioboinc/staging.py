@@ -10,15 +10,14 @@ import base64
 import contextlib
 import hashlib
 import os
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from aioboinc import durable, errors, jobs, keys, program, results, service
+from aioboinc import documents, durable, errors, jobs, keys, program, service, templates
 from aioboinc.project import Project, fanout_directory
 
-__all__ = ["MAX_INLINE", "Identity", "Stager", "check_inline_inputs", "identity"]
+__all__ = ["MAX_INLINE", "Stager", "check_inline_inputs"]
 
 MAX_INLINE = 4096
 """Bytes of an input that fit a command line everywhere: on Windows the launcher's has 8191 characters, base64."""
@@ -26,15 +25,6 @@ _SLICE = 128
 """Jobs to make before others get their turn: half a millisecond."""
 _LARGE = 1 << 20
 """Bytes of an input that take longer than that."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a workunit says of its own inputs."""
-
-    job: str
-    input_sha256: bytes
-    program_sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +36,6 @@ class _Program:
     """Of jobs that have their input in a file."""
     inline_document: tuple[str, ...]
     """Of jobs that have their input in the command line."""
-
-
-_MARK = "\0"
-"""On both sides of the name of a value in a document."""
-
-_PROGRAM_NAME = re.compile(r"<file_name>pyboinc_program_([0-9a-f]{64})\.zip</file_name>")
-_INPUT_NAME = re.compile(r"<file_name>pyboinc_\d+_\d+_([0-9a-f]{64})</file_name>")
-_INLINE_INPUT = re.compile(r"<command_line>\s*--input-base64 ([A-Za-z0-9+/=]+)\s*</command_line>")
-
-
-def identity(job: str, xml_doc: str) -> Identity:
-    """Read from a workunit's document what its outputs must name.
-
-    Raises ValueError for a workunit that is not one of ours.
-    """
-    program_name = _PROGRAM_NAME.search(xml_doc)
-    input_name = _INPUT_NAME.search(xml_doc)
-    inline = None if input_name else _INLINE_INPUT.search(xml_doc)
-    if program_name is None or (input_name is None and inline is None):
-        raise ValueError(f"{job}: not a workunit of pyboinc")
-    if inline is None:
-        assert input_name is not None
-        input_sha256 = bytes.fromhex(input_name[1])
-    else:
-        input_sha256 = hashlib.sha256(base64.b64decode(inline[1], validate=True)).digest()
-    return Identity(job, input_sha256, bytes.fromhex(program_name[1]))
 
 
 def check_inline_inputs(limit: int) -> None:
@@ -97,7 +61,7 @@ class Stager:
         self._programs: dict[str, _Program] = {}
         self._forms: dict[tuple[str, jobs.Options, bool], jobs.Form] = {}
         self._quorum = 1 if project.embedded else 2
-        self._template = None if project.upload_certificates else results.read_template(project)
+        self._template = None if project.upload_certificates else templates.read(project)
         self._writing = asyncio.Lock()
 
     async def stage(
@@ -182,12 +146,14 @@ class Stager:
     async def _add_program(self, downloads: _Downloads, sources: program.Sources) -> None:
         data = await service.in_thread(self._build, sources)
         digest = hashlib.sha256(data).digest()
-        name = f"pyboinc_program_{digest.hex()}.zip"
-        # BOINC's file deleter takes the input files of a finished workunit; this one is shared.
-        info = downloads.info(**downloads.add(name, data), flags="    <no_delete/>\n")
-        reference = _file_ref(name, "pyboinc_program")
+        values = downloads.add(documents.program_name(digest), data)
+        file = documents.File(values["file"], md5=values["md5"], nbytes=len(data))
         self._programs[sources.fingerprint] = _Program(
-            digest, _document(info, reference, downloads), _inline_document(info, reference)
+            digest,
+            *(
+                documents.workunit_form(self._project.download_url, file, values["place"], inline=inline)
+                for inline in (False, True)
+            ),
         )
 
     def _build(self, sources: program.Sources) -> bytes:
@@ -200,13 +166,12 @@ class _Downloads:
     """Files to write into the download hierarchy; true if there are any."""
 
     def __init__(self, project: Project) -> None:
-        self._url = project.download_url
         self._root = project.download_dir
         self._fanout = project.fanout
         self._files: list[tuple[str, bytes]] = []
 
     def add(self, name: str, data: bytes) -> dict[str, str]:
-        """Note the file *name*; return what its ``<file_info>`` says."""
+        """Note the file *name*; return the values that a document says of it."""
         directory = fanout_directory(name, self._fanout)
         place = f"{directory}/" if directory else ""
         self._files.append((place + name, data))
@@ -216,13 +181,6 @@ class _Downloads:
             "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(),
             "nbytes": str(len(data)),
         }
-
-    def info(self, file: str, place: str, md5: str, nbytes: str, flags: str = "") -> str:
-        """Return the ``<file_info>`` of a file that was added."""
-        return (
-            f"<file_info>\n    <name>{file}</name>\n    <url>{self._url}/{place}{file}</url>\n"
-            f"    <md5_cksum>{md5}</md5_cksum>\n    <nbytes>{nbytes}</nbytes>\n{flags}</file_info>\n"
-        )
 
     def __bool__(self) -> bool:
         return bool(self._files)
@@ -259,19 +217,3 @@ def _write(path: str, data: bytes, root: int) -> None:
 def _open(path: str, root: int) -> int:
     # Without O_TRUNC: after a crash the same bytes are written again, and a host may be reading them.
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o664, dir_fd=root)
-
-
-def _document(program_info: str, program_ref: str, downloads: _Downloads) -> tuple[str, ...]:
-    file, place, md5, nbytes = (f"{_MARK}{name}{_MARK}" for name in ("file", "place", "md5", "nbytes"))
-    info = downloads.info(file, place, md5, nbytes)
-    text = f"{program_info}{info}<workunit>\n{program_ref}{_file_ref(file, 'pyboinc_input')}</workunit>"
-    return tuple(text.split(_MARK))
-
-
-def _inline_document(program_info: str, program_ref: str) -> tuple[str, ...]:
-    command_line = f"<command_line>\n--input-base64 {_MARK}input{_MARK}\n</command_line>\n"
-    return tuple(f"{program_info}<workunit>\n{command_line}{program_ref}</workunit>".split(_MARK))
-
-
-def _file_ref(name: str, open_name: str) -> str:
-    return f"<file_ref>\n    <file_name>{name}</file_name>\n    <open_name>{open_name}</open_name>\n</file_ref>\n"

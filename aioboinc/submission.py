@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 
-from aioboinc import call_queue, errors, jobs, program, staging
+from aioboinc import call_queue, documents, errors, jobs, program, staging
 from aioboinc import store as stores
 from aioboinc.store import batches
 
@@ -111,7 +111,7 @@ class Submission:
         """Find the first call that differs, by the documents of the committed jobs."""
         async for document in self._store.batches.documents(self._batch.id):
             number = int(document.name.rpartition("_")[2])
-            identity = staging.identity(document.name, document.xml_doc)
+            identity = documents.identity(document.name, document.xml_doc)
             if identity.program_sha256 != await self._stager.program_sha256(seen.sources[number]):
                 what = "its slave, or a module that this imports, has changed"
             elif not identity.input_sha256.startswith(seen.input(number)):

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aioboinc import models, service
-from aioboinc import results as new_results
+from aioboinc import models, service, templates
+from aioboinc.store import results as new_results
 from aioboinc.store.transitions import Decision, Result, Workunit
 
 if TYPE_CHECKING:
@@ -49,11 +49,9 @@ async def one_pass(
     due = await store.transitions.due(appid, now=now, limit=limit, share=share)
     if not due:
         return 0
-    templates = {
-        file: await service.in_thread(new_results.read_template, project, file) for file in set(due.values())
-    }
+    made = {file: await service.in_thread(templates.read, project, file) for file in set(due.values())}
     count = await store.transitions.advance(
-        due, functools.partial(decide, now=now, delete_delay=delete_delay), templates, now=now
+        due, functools.partial(decide, now=now, delete_delay=delete_delay), made, now=now
     )
     _log.debug("%d workunits advanced", count)
     return count

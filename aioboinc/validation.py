@@ -11,14 +11,13 @@ from __future__ import annotations
 import enum
 import logging
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aioboinc import codec, comparators, credit, envelope, models, pipeline, service, staging
+from aioboinc import codec, comparators, credit, documents, envelope, models, pipeline, service
 from aioboinc import project as projects
 from aioboinc.store.validations import Decision, Result, Verdict, Workunit
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from aioboinc.store import Store
 
 __all__ = ["Credit", "Output", "Policy", "State", "decide", "examine", "needed", "one_pass"]
-
-_FILE_NAME = re.compile(rb"<file_name>([^<]+)</file_name>")
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +132,7 @@ def examine(
 
 def _examine(project: projects.Project, workunit: Workunit, policy: Policy) -> Decision:
     try:
-        identity = staging.identity(workunit.name, workunit.xml_doc.decode())
+        identity = documents.identity(workunit.name, workunit.xml_doc.decode())
     except ValueError as error:
         _log.critical("[WU#%d %s] left alone: %s", workunit.id, workunit.name, error)
         return Decision(workunit, postponed=True)
@@ -151,15 +148,15 @@ def _examine(project: projects.Project, workunit: Workunit, policy: Policy) -> D
 def _output(
     project: projects.Project,
     result: Result,
-    identity: staging.Identity,
+    identity: documents.Identity,
     prepare: Callable[[bytes], Any] | None,
 ) -> Output:
     """Read and check the output file of *result*."""
-    name = _FILE_NAME.search(result.xml_doc_in)
-    if name is None:
+    name = documents.output_name(result.xml_doc_in)
+    if not name:
         return Output(State.BAD, reason="its document names no output file")
     try:
-        data = _read(_upload_path(project, name[1].decode()))
+        data = _read(_upload_path(project, name))
         envelope.check(data, identity.job, identity.input_sha256, identity.program_sha256)
         return Output(State.GOOD, None if prepare is None else prepare(data))
     except codec.Malformed as error:

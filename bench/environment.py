@@ -19,7 +19,7 @@ from typing import Any
 
 import pymysql
 
-from aioboinc import batch_directory, connectors, errors, keys, results, sql, store
+from aioboinc import batch_directory, connectors, errors, keys, sql, store, templates
 from aioboinc import project as projects
 from aioboinc.store import batches
 
@@ -151,7 +151,7 @@ class Environment:
                 f"        <db_host>127.0.0.1:{self.server.port}</db_host>"
             )
         (root / "config.xml").write_text(_CONFIG.format(root=root, database=database, fanout=fanout))
-        (root / projects.OUTPUT_TEMPLATE).write_text(results.TEMPLATE_TEXT)
+        (root / templates.OUTPUT).write_text(templates.OUTPUT_TEXT)
         for path, content in self._keys.items():
             (root / "keys" / path).write_bytes(content)
         batch = batch_directory.BatchDirectory(directory / "batch")

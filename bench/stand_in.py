@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
-from aioboinc import codec, connectors, envelope, models, project, staging
+from aioboinc import codec, connectors, documents, envelope, models, project
 from bench import jobs
 from bench.environment import Opened, Place
 
@@ -116,7 +116,7 @@ def _upload(place: Place, rows: Iterable[connectors.Row]) -> None:
     with contextlib.ExitStack() as stack:
         upload = stack.enter_context(_directory(str(place.project.upload_dir)))
         for row in rows:
-            identity = staging.identity(row["name"], row["xml_doc"].decode())
+            identity = documents.identity(row["name"], row["xml_doc"].decode())
             number = int(row["name"].rpartition("_")[2])
             data = _output(row["name"], number, identity.input_sha256, identity.program_sha256)
             match = _FILE_NAME.search(row["xml_doc_in"])

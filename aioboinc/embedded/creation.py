@@ -8,11 +8,10 @@ import os
 import re
 import secrets
 import shutil
-import xml.sax.saxutils
 import zipfile
 from pathlib import Path
 
-from aioboinc import durable, errors, results, runtime_archive
+from aioboinc import documents, durable, errors, runtime_archive, templates
 from aioboinc import project as projects
 from aioboinc.slave_runtime import init_data, slot
 
@@ -52,10 +51,10 @@ def create(root: Path) -> projects.Project:
         for name in ("download", "upload", "keys", "templates", "slots", "programs", "checkpoints", "log"):
             (root / name).mkdir(parents=True, exist_ok=True)
         if not (root / "config.xml").exists():
-            _write(root / projects.OUTPUT_TEMPLATE, results.TEMPLATE_TEXT)
+            _write(root / templates.OUTPUT, templates.OUTPUT_TEXT)
             # A name that nothing will ever answer to: the project is on no network.
             url = f"http://{secrets.token_hex(8)}.invalid/pyboinc/"
-            name = xml.sax.saxutils.escape(f"Embedded project of {root.parent.name}")
+            name = documents.escape(f"Embedded project of {root.parent.name}")
             _write(root / "config.xml", _CONFIG.format(name=name, url=url))
             durable.sync(root)
     except OSError as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from aioboinc import documents
 from aioboinc import project as projects
 from aioboinc.embedded.local_host_messages import Job
 from aioboinc.store import scheduling
@@ -14,10 +14,6 @@ __all__ = ["FLOPS", "job"]
 FLOPS = 1e9
 """Floating-point operations that a local host does in a second, as far as bounds in operations go."""
 
-_FILE_REF = re.compile(r"<file_ref>\s*<file_name>([^<]*)</file_name>\s*<open_name>([^<]*)</open_name>")
-_MAX_NBYTES = re.compile(r"<max_nbytes>\s*([0-9.eE+]+)\s*</max_nbytes>")
-_INPUT = re.compile(r"--input-base64[\s=]+([A-Za-z0-9+/=]+)")
-
 
 def job(
     assignment: scheduling.Assignment, hostid: int, project: projects.Project, checkpoint: Path | None = None
@@ -26,23 +22,22 @@ def job(
 
     Raises ValueError for a workunit that is not one of ours.
     """
-    inputs = {open_name: name for name, open_name in _FILE_REF.findall(assignment.xml_doc)}
-    outputs = {open_name: name for name, open_name in _FILE_REF.findall(assignment.xml_doc_in)}
-    inline = _INPUT.search(assignment.xml_doc)
-    if "pyboinc_program" not in inputs or list(outputs) != ["pyboinc_output"]:
+    inputs = documents.links(assignment.xml_doc)
+    outputs = documents.links(assignment.xml_doc_in)
+    if documents.PROGRAM not in inputs or list(outputs) != [documents.OUTPUT]:
         raise ValueError(f"{assignment.name}: not a result of pyboinc")
     links = {open_name: _path(project.download_dir, name, project) for open_name, name in inputs.items()}
-    output = _path(project.upload_dir, outputs["pyboinc_output"], project)
-    limit = _MAX_NBYTES.search(assignment.xml_doc_in)
+    output = _path(project.upload_dir, outputs[documents.OUTPUT], project)
+    limits = [file.max_nbytes for file in documents.files(assignment.xml_doc_in)]
     return {
         "name": assignment.name,
         "workunit": assignment.workunit_name,
         "hostid": hostid,
-        "program": links["pyboinc_program"],
-        "links": {**links, "pyboinc_output": output},
-        "input": inline[1] if inline else None,
+        "program": links[documents.PROGRAM],
+        "links": {**links, documents.OUTPUT: output},
+        "input": documents.inline_input(assignment.xml_doc),
         "output": output,
-        "max_nbytes": float(limit[1]) if limit else float("inf"),
+        "max_nbytes": min(limits, default=float("inf")),
         "elapsed_bound": assignment.rsc_fpops_bound / FLOPS,
         "memory_bound": assignment.rsc_memory_bound,
         "disk_bound": assignment.rsc_disk_bound,

@@ -13,7 +13,6 @@ import secrets
 import socket
 import urllib.parse
 import xml.etree.ElementTree
-import xml.sax.saxutils
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,13 @@ from pathlib import Path
 from aioboinc import (
     app_versions,
     connectors,
+    documents,
     durable,
     errors,
     keys,
-    results,
     service,
     sql,
+    templates,
 )
 from aioboinc import project as projects
 from aioboinc.serve import accounts, scheduler, scheduler_reply
@@ -194,12 +194,12 @@ def _make_files(root: Path, listen: str, url: str, database: str) -> None:
         (root / name).mkdir(exist_ok=True)
         (root / name).chmod(mode)
     (root / _SQLITE).touch(0o600)
-    durable.place(root / projects.OUTPUT_TEMPLATE, results.TEMPLATE_TEXT.encode())
+    durable.place(root / templates.OUTPUT, templates.OUTPUT_TEXT.encode())
     text = _CONFIG.format(
-        name=xml.sax.saxutils.escape(root.name),
-        url=xml.sax.saxutils.escape(url),
-        listen=xml.sax.saxutils.escape(listen),
-        database=xml.sax.saxutils.escape(database),
+        name=documents.escape(root.name),
+        url=documents.escape(url),
+        listen=documents.escape(listen),
+        database=documents.escape(database),
     )
     # The URL of a database has its password in it.
     durable.place(root / "config.xml", text.encode(), 0o600 if "@" in database else 0o644)

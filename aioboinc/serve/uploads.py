@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-from aioboinc import project, service
+from aioboinc import documents, project, service
 from aioboinc.store import clients
 
 __all__ = [
@@ -44,8 +44,6 @@ _FRESH = 1.0
 """Seconds for which a result that was in progress is taken to be so."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _RESULT = re.compile(r"(.+)_r\d+_\w+")
-_FILE_INFO = re.compile(r"<file_info>(.*?)</file_info>", re.DOTALL)
-_MAX_NBYTES = re.compile(r"<max_nbytes>\s*([0-9.eE+]{1,20})\s*</max_nbytes>")
 
 _log = logging.getLogger(__name__)
 
@@ -178,10 +176,9 @@ class Uploads:
         """Return how large a file may be. Raises `Permanent` unless it is one of a result in progress."""
         match = _RESULT.fullmatch(name)
         document = await self._clients.output_of(match[1]) if match else None
-        for info in _FILE_INFO.findall(document or ""):
-            if f"<name>{name}</name>" in info:
-                limit = _MAX_NBYTES.search(info)
-                return int(float(limit[1])) if limit else 0
+        for file in documents.files(document or ""):
+            if file.name == name:
+                return int(file.max_nbytes) if file.max_nbytes < float("inf") else 0
         raise Permanent(f"{name} is not expected")
 
     @contextlib.contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import app_versions, connectors, durable, errors, keys, project, python_bundle, results
+from aioboinc import app_versions, connectors, durable, errors, keys, project, python_bundle, templates
 from aioboinc.setup import config_file, daemons, versions
 from aioboinc.setup import site as sites
 from aioboinc.store import applications
@@ -92,7 +92,7 @@ class _Setup:
         if self._site.step("table pyboinc_batch", None if await store.table_exists() else "made"):
             await store.make_table()
         key = self._key()
-        self._file(self._template, results.TEMPLATE_TEXT.encode(), 0o644)
+        self._file(self._template, templates.OUTPUT_TEXT.encode(), 0o644)
         for name, module in daemons.LAUNCHERS.items():
             self._file(self._root / "bin" / name, daemons.launcher(module), 0o755)
         app = await self._app()

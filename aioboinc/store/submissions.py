@@ -8,8 +8,9 @@ import operator
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from aioboinc import connectors, errors, jobs, models, results, sql
+from aioboinc import connectors, errors, jobs, models, sql, templates
 from aioboinc.sql import expressions
+from aioboinc.store import results
 
 __all__ = ["Submissions"]
 
@@ -98,7 +99,7 @@ def _workunit(batch: int, appid: int, now: int, options: jobs.Options, *, first_
         "max_error_results": options.max_error_results,
         "max_total_results": options.max_total_results,
         "max_success_results": options.max_success_results,
-        "result_template_file": results.TEMPLATE,
+        "result_template_file": templates.OUTPUT,
         "priority": int(options.priority),
         "rsc_bandwidth_bound": 0,
         "fileset_id": 0,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aioboinc import connectors, models, sql
-from aioboinc import results as result_rows
+from aioboinc import connectors, documents, models, sql
+from aioboinc.store import results as result_rows
 
 __all__ = ["Decision", "Result", "Transitions", "Workunit"]
 
@@ -114,7 +114,7 @@ class Transitions:
         self,
         ids: Collection[int],
         decide: Callable[[Workunit, Sequence[Result]], Decision],
-        templates: Mapping[str, result_rows.Template],
+        templates: Mapping[str, documents.Template],
         *,
         now: int,
     ) -> int:
@@ -148,7 +148,7 @@ class Transitions:
         self,
         tx: connectors.Transaction,
         decisions: Sequence[Decision],
-        templates: Mapping[str, result_rows.Template],
+        templates: Mapping[str, documents.Template],
         now: int,
     ) -> None:
         groups: defaultdict[str, list[result_rows.New]] = defaultdict(list)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
-from aioboinc import codec, envelope, staging
+from aioboinc import codec, documents, envelope
 
 __all__ = ["Client", "Finished", "Task"]
 
@@ -42,7 +42,7 @@ class Task:
 
     def answer(self, function: Callable[[object], object], data: bytes) -> bytes:
         """Return the output of the job: of *function*, for the input file's *data*."""
-        identity = staging.identity(self.workunit, self.xml_doc)
+        identity = documents.identity(self.workunit, self.xml_doc)
         value = function(codec.decode(data, codec.OPAQUE))
         return envelope.encode_output(
             identity.job, identity.input_sha256, identity.program_sha256, value, codec.Registry()

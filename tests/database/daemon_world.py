@@ -14,8 +14,8 @@ from aioboinc import (
     jobs,
     models,
     project,
-    results,
     store,
+    templates,
     transition,
     validation,
 )
@@ -71,7 +71,7 @@ class World:
 
     async def set_up(self) -> None:
         """Make the application, the directories, a team with a user with two hosts."""
-        template = self.project.root / results.TEMPLATE
+        template = self.project.root / templates.OUTPUT
         for path in (template.parent, self.project.upload_dir, self.project.download_dir):
             path.mkdir(parents=True)
         template.write_text(OUTPUT_TEMPLATE)
@@ -112,7 +112,7 @@ class World:
         """Submit jobs to a batch, with their first results if they are *made*; return their names."""
         names = [f"pyboinc_{batch}_{number}" for number in range(first, first + count)]
         asked = jobs.Options(**{"quorum": 1, "target_nresults": options.get("quorum", 1), **options})
-        template = results.read_template(self.project) if made else None
+        template = templates.read(self.project) if made else None
         made = [jobs.Job(jobs.Form(asked, (document(name),)), {"name": name}) for name in names]
         chunk = jobs.Chunk(first, made, "0" * 64, template)
         await self.submissions.commit(batch, APPID, chunk)

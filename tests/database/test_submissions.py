@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from aioboinc import errors, jobs, models, results, store
+from aioboinc import documents, errors, jobs, models, store
 from aioboinc.store import batches
 
 NOW = 1_800_000_000
-TEMPLATE = results.parse_template(
+TEMPLATE = documents.parse_template(
     "<output_template><file_info><name><OUTFILE_0/></name><url><UPLOAD_URL/></url></file_info></output_template>",
     "http://127.0.0.1/upload",
 )

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from aioboinc import codec, errors, jobs, keys, program, project, staging
+from aioboinc import codec, documents, errors, jobs, keys, program, project, staging
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ async def test_an_input_is_a_file(make, call, fanout):
     assert f"<md5_cksum>{hashlib.md5(one.input).hexdigest()}</md5_cksum>" in xml_doc(job)
     assert "<nbytes>300</nbytes>" in xml_doc(job)
     assert "command_line" not in xml_doc(job)
-    identity = staging.identity(job.values["name"], xml_doc(job))
+    identity = documents.identity(job.values["name"], xml_doc(job))
     assert identity.input_sha256 == one.input_sha256
     assert identity.program_sha256 == await stager.program_sha256(one.sources)
     assert len(files(where)) == 2
@@ -132,7 +132,7 @@ async def test_a_small_input_is_in_the_command_line(make, call):
         job
     )
     assert "pyboinc_input" not in xml_doc(job)
-    assert staging.identity(job.values["name"], xml_doc(job)).input_sha256 == one.input_sha256
+    assert documents.identity(job.values["name"], xml_doc(job)).input_sha256 == one.input_sha256
     (only,) = files(where)
     assert only.startswith("pyboinc_program_")
 
@@ -162,9 +162,9 @@ def test_what_is_not_ours_has_no_identity():
     ours = f"<file_name>pyboinc_program_{'0' * 64}.zip</file_name>"
     for document in ("", ours, ours + "<command_line>\n--nthreads 1\n</command_line>"):
         with pytest.raises(ValueError, match="not a workunit of pyboinc"):
-            staging.identity("job", document)
+            documents.identity("job", document)
     with pytest.raises(ValueError, match=r"[Pp]adding"):
-        staging.identity("job", ours + "<command_line>\n--input-base64 abc\n</command_line>")
+        documents.identity("job", ours + "<command_line>\n--input-base64 abc\n</command_line>")
 
 
 async def test_staging_again_leaves_the_same_files(make, call):

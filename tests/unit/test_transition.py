@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from aioboinc import models, results, transition
+from aioboinc import documents, models, templates, transition
+from aioboinc.store import results
 from aioboinc.store.transitions import Decision, Result, Workunit
 
 NOW = 1_800_000_000
@@ -46,7 +47,7 @@ def workunit(**values):
         "error_mask": 0,
         "file_delete_state": 0,
         "assimilate_state": 0,
-        "result_template_file": results.TEMPLATE,
+        "result_template_file": templates.OUTPUT,
         "transitioner_flags": 0,
         "hr_class": 0,
         "app_version_id": 0,
@@ -293,7 +294,7 @@ def test_a_missing_canonical_result_stops_nothing():
 
 
 def test_templates():
-    template = results.parse_template(
+    template = documents.parse_template(
         " <output_template>\n<file_info><name><OUTFILE_0/></name><url><UPLOAD_URL/></url></file_info>"
         "<file_ref><file_name><OUTFILE_0/></file_name><x><OUTFILE_1/></x></file_ref>\n</output_template>\n",
         "http://u/?a",

@@ -1,4 +1,4 @@
-"""New results: rows that wait for a host, made from the project's output template.
+"""New results: rows that wait for a host, made from an output template.
 
 They are what BOINC's ``create_result`` and ``process_result_template`` make, without upload certificates.
 """
@@ -6,48 +6,14 @@ They are what BOINC's ``create_result`` and ``process_result_template`` make, wi
 from __future__ import annotations
 
 import random as random_numbers
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aioboinc import codec, connectors, errors, models
-from aioboinc.project import OUTPUT_TEMPLATE, Project
+from aioboinc import connectors, documents, models
 from aioboinc.sql import expressions
 
-__all__ = [
-    "TEMPLATE",
-    "TEMPLATE_TEXT",
-    "New",
-    "Template",
-    "insert",
-    "insert_first",
-    "parse_template",
-    "read_template",
-]
+__all__ = ["New", "insert", "insert_first"]
 
-TEMPLATE = OUTPUT_TEMPLATE
-"""The output template of our workunits, relative to the project's root."""
-TEMPLATE_TEXT = f"""\
-<output_template>
-    <file_info>
-        <name><OUTFILE_0/></name>
-        <generated_locally/>
-        <upload_when_present/>
-        <max_nbytes>{codec.LIMITS.size}</max_nbytes>
-        <url><UPLOAD_URL/></url>
-    </file_info>
-    <result>
-        <file_ref>
-            <file_name><OUTFILE_0/></file_name>
-            <open_name>pyboinc_output</open_name>
-        </file_ref>
-    </result>
-</output_template>
-"""
-
-_MAX_DOCUMENT = 65535
-"""Bytes of a blob."""
-_MACRO = re.compile(r"<OUTFILE_(\w+)/>")
 _system_random = random_numbers.SystemRandom()
 
 
@@ -65,60 +31,10 @@ class New:
     """-1, or the class for which BOINC's size regulator releases it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """An output template with the project's upload URL in it; only the files' names are missing."""
-
-    pieces: tuple[str, ...]
-    """Text around the macros."""
-    suffixes: tuple[str, ...]
-    """What each macro, ``<OUTFILE_0/>`` say, adds to the common name: ``0``."""
-
-    def document(self, base: str) -> bytes:
-        """Return the ``xml_doc_in`` of a result whose output files are named *base* and a suffix."""
-        text = [self.pieces[0]]
-        for suffix, piece in zip(self.suffixes, self.pieces[1:], strict=True):
-            text += (base, suffix, piece)
-        return "".join(text).encode()
-
-
-def read_template(project: Project, name: str = TEMPLATE) -> Template:
-    """Read the output template *name*, relative to the project's root. Blocks.
-
-    Raises `errors.ProjectError` if it is missing, or if results of the project need upload certificates.
-    """
-    path = project.root / name
-    if project.upload_certificates:
-        raise errors.ProjectError(
-            f"{project.root}: results need upload certificates, which only BOINC's transitioner makes: run that, "
-            "or set dont_generate_upload_certificates and ignore_upload_certificates in config.xml"
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise errors.ProjectError(f"output template {errors.describe(path, error)}") from None
-    except UnicodeDecodeError:
-        raise errors.ProjectError(f"output template {path}: not UTF-8") from None
-    template = parse_template(text, project.upload_url)
-    if len(template.document("x" * 255)) > _MAX_DOCUMENT:
-        raise errors.ProjectError(f"output template {path}: too long")
-    return template
-
-
-def parse_template(text: str, upload_url: str) -> Template:
-    """Take the text of an output template apart."""
-    text = text.replace("<UPLOAD_URL/>", upload_url)
-    begin = text.find("<output_template>")
-    if begin >= 0:
-        text = text[begin + len("<output_template>") :].partition("</output_template>")[0]
-    parts = _MACRO.split(text.strip())
-    return Template(tuple(parts[::2]), tuple(parts[1::2]))
-
-
 async def insert(
     tx: connectors.Transaction,
     new: Iterable[New],
-    template: Template,
+    template: documents.Template,
     *,
     now: int,
     random: random_numbers.Random = _system_random,
@@ -147,7 +63,7 @@ async def insert(
 
 async def insert_first(
     tx: connectors.Transaction,
-    template: Template,
+    template: documents.Template,
     *,
     most: int,
     batch: int,
