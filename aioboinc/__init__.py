@@ -1,7 +1,7 @@
 """Run Python functions on thousands of machines: an asyncio front end to BOINC."""
 
 from aioboinc._version import __version__
-from aioboinc.call_queue import pyboinc_call
+from aioboinc.calls import pyboinc_call
 from aioboinc.errors import (
     AioboincError,
     BatchFailed,

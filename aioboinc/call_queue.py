@@ -1,326 +1,200 @@
-"""From ``pyboinc_call`` to the queue of a batch's calls.
+"""A bounded channel of calls: one end sends them, one by one, the other takes them, chunk by chunk.
 
-Calls are encoded where they are made, so that an input may change afterwards and one that can't be encoded
-fails at its own line. They wait in a bounded queue until a chunk of them is taken: a whole one, or whatever has
-come together as soon as those before are written. The first call goes at once, a flood goes in large transactions.
+Calls wait until a chunk of them is taken: a whole one, or whatever has come together as soon as those before are
+written. So the first call goes at once, and a flood goes in large transactions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
-import hashlib
-import inspect
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Iterator
 
-from aioboinc import codec, errors, jobs, program
+from aioboinc import jobs
 
-__all__ = ["CallQueue", "make", "pyboinc_call"]
+__all__ = ["CHUNK_CALLS", "FIRST_CHUNK_CALLS", "MAX_BYTES", "Closed", "Receiver", "Sender", "open"]
 
-QUEUE_BYTES = 16 << 20
-"""Bytes of encoded inputs that wait at most, likewise; one larger input passes alone."""
+MAX_BYTES = 16 << 20
+"""Bytes of encoded inputs above which senders wait; one larger input passes alone."""
 FIRST_CHUNK_CALLS = 64
-"""Calls in the first transaction at most: hosts shall not wait. Each that follows may have twice as many."""
+"""Calls in the first chunk at most: hosts wait for them. Each that follows may have twice as many."""
 CHUNK_CALLS = 2048
-"""Calls in any transaction at most. Those of two wait at most, unless ``make_calls`` does not await them."""
-_BREATH = 0.0002
-"""Seconds after which an ``await pyboinc_call(…)`` lets the event loop run: the database's answers wait for that."""
-
-_current: contextvars.ContextVar[CallQueue] = contextvars.ContextVar("aioboinc.calls")
+"""Calls in any chunk at most. Senders wait while there are two chunks, if they care to wait."""
+_YIELD_INTERVAL = 0.0002
+"""Seconds after which a sender that waits for nothing lets the event loop run: the database's answers need that."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What calls of the same slave with the same options have in common."""
-
-    sources: program.Sources
-    registry: codec.Registry
-    options: jobs.Options
-    fingerprint: bytes
-    """Of the sources."""
-    options_sha256: bytes
-    """SHA-256 of the options that the calls name."""
+class Closed(Exception):
+    """The receiving end is closed: nobody will take calls any more."""
 
 
-class CallQueue:
-    """The calls of one batch that are not written yet; calls come from the event loop or from one thread."""
+def open() -> tuple[Sender, Receiver]:
+    """Return the two ends of a channel. The receiving end belongs to the running event loop."""
+    channel = _Channel()
+    return Sender(channel), Receiver(channel)
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+
+class _Channel:
+    """What both ends share."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.calls: list[jobs.Call] = []
+        self.nbytes = 0
+        self.limit = FIRST_CHUNK_CALLS
+        """Calls in the next chunk at most."""
+        self.wanted = 1
+        """Calls for which the receiver waits."""
+        self.held = False
+        """The receiver wants no calls for the moment."""
+        self.ended = False
+        """No more calls will come."""
+        self.closed = False
+        """Nobody takes calls any more."""
+        self.readable = asyncio.Event()
+        self.writable = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
-        self._condition = threading.Condition(self._lock)
-        self._calls: list[jobs.Call] = []
-        self.made = 0
-        """Number of calls so far."""
-        self._bytes = 0
-        self._chunk = FIRST_CHUNK_CALLS
-        self._paused = False
-        self._lingering = False
-        self._closed = False
-        self._abandoned = False
-        self._readable = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._breath = 0.0
-        self._programs: dict[tuple[str | Path, ...], tuple[program.Sources, codec.Registry]] = {}
-        self._kinds: dict[tuple[Any, ...], _Kind] = {}
 
-    def add(self, slave: str | Path, input: object, include: Sequence[str | Path], **options: Any) -> None:
-        """Encode one call and put it at the end; does not block."""
-        kind = self._kind(slave, include, options)
-        try:
-            data = codec.encode(input, kind.registry)
-        except codec.NotData as error:
-            raise errors.NotData(str(error)) from None
-        sha256 = hashlib.sha256(data).digest()
-        call = jobs.Call(kind.sources, data, sha256, kind.options, kind.fingerprint + sha256 + kind.options_sha256)
-        with self._lock:
-            if self._abandoned:
-                raise asyncio.CancelledError("the master has stopped")
-            if self._closed:
-                raise RuntimeError("pyboinc_call outside make_calls: calls are made by make_calls only")
-            self._calls.append(call)
-            self.made += 1
-            self._bytes += len(data)
-        if self._ripe():
-            self._notify(self._readable)
+    @property
+    def is_full(self) -> bool:
+        return self.held or len(self.calls) >= 2 * self.limit or self.nbytes >= MAX_BYTES
 
-    def registry(self) -> codec.Registry:
-        """Return the classes of all programs called so far."""
-        return program.registry(*(sources for sources, _ in list(self._programs.values())))
+    @property
+    def is_whole(self) -> bool:
+        """There is a whole chunk, or the last one."""
+        return self.ended or len(self.calls) >= self.limit or self.nbytes >= MAX_BYTES
 
-    def _kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:
-        key = (slave, *include, None, *options.items())
-        if key not in self._kinds:
-            if len(self._kinds) >= jobs.MOST_KINDS:
-                self._kinds.clear()
-            sources, registry = self._program(slave, include)
-            # Not of all options: new ones may get defaults.
-            named = hashlib.sha256(repr(tuple(sorted(options.items()))).encode()).digest()
-            self._kinds[key] = _Kind(
-                sources, registry, jobs.Options(**options), bytes.fromhex(sources.fingerprint), named
-            )
-        return self._kinds[key]
-
-    def _program(self, slave: str | Path, include: Sequence[str | Path]) -> tuple[program.Sources, codec.Registry]:
-        key = (slave, *include)
-        if key not in self._programs:
-            sources = program.collect(self._folder / slave, include)
-            self._programs[key] = (sources, program.registry(sources))
-        return self._programs[key]
-
-    def _full(self) -> bool:
-        return self._paused or len(self._calls) >= 2 * self._chunk or self._bytes >= QUEUE_BYTES
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Have no room meanwhile."""
-        self._paused = True
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._paused = False
-                self._condition.notify_all()
-            self._writable.set()
-
-    def _notify(self, event: asyncio.Event) -> None:
-        """Set *event*, from whichever thread."""
-        if event.is_set():
+    def notify_receiver(self) -> None:
+        """Wake the receiver, from whichever thread."""
+        if self.readable.is_set():
             return
         try:
             on_loop = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             on_loop = False
         if on_loop:
-            event.set()
+            self.readable.set()
         else:
-            self._loop.call_soon_threadsafe(event.set)
+            self._loop.call_soon_threadsafe(self.readable.set)
+
+    def notify_senders(self) -> None:
+        """Wake the senders, on the event loop."""
+        with self.condition:
+            self.condition.notify_all()
+        self.writable.set()
+
+    def close(self) -> None:
+        """Drop the calls that wait, and release whoever waits."""
+        with self.condition:
+            self.closed = self.ended = True
+            self.calls.clear()
+        self.readable.set()
+        self.notify_senders()
+
+
+class Sender:
+    """The end that calls are sent from: the event loop or one thread."""
+
+    def __init__(self, channel: _Channel) -> None:
+        self._channel = channel
+        self._next_yield = 0.0
+
+    def send(self, call: jobs.Call) -> None:
+        """Put *call* at the end, whether there is room or not; does not block. Raises `Closed`."""
+        channel = self._channel
+        with channel.condition:
+            if channel.closed:
+                raise Closed
+            channel.calls.append(call)
+            channel.nbytes += len(call.input)
+        if len(channel.calls) >= channel.wanted or channel.nbytes >= MAX_BYTES:
+            channel.notify_receiver()
 
     def block(self) -> None:
         """Wait until there is room; for a thread."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._abandoned or not self._full())
+        channel = self._channel
+        with channel.condition:
+            channel.condition.wait_for(lambda: channel.closed or not channel.is_full)
 
     def has_room(self) -> bool:
         """Tell whether `room` has nothing to wait for now."""
-        return time.monotonic() < self._breath and not self._full()
+        return time.monotonic() < self._next_yield and not self._channel.is_full
 
     async def room(self) -> None:
         """Wait until there is room; let others run now and then."""
-        while self._full() and not self._abandoned:
-            self._writable.clear()
-            await self._writable.wait()
-            self._breathe()
-        if time.monotonic() >= self._breath:
+        channel = self._channel
+        while channel.is_full and not channel.closed:
+            channel.writable.clear()
+            await channel.writable.wait()
+            self._next_yield = time.monotonic() + _YIELD_INTERVAL
+        if time.monotonic() >= self._next_yield:
             await asyncio.sleep(0)
-            self._breathe()
+            self._next_yield = time.monotonic() + _YIELD_INTERVAL
 
-    def _breathe(self) -> None:
-        self._breath = time.monotonic() + _BREATH
+    def end(self) -> None:
+        """Say that no more calls will come."""
+        self._channel.ended = True
+        self._channel.notify_receiver()
 
-    def close(self) -> None:
-        """No more calls will come."""
-        with self._lock:
-            self._closed = True
-        self._notify(self._readable)
+    def abort(self) -> None:
+        """Drop what was sent and not taken, and say that no more will come."""
+        self._channel.close()
 
-    def abandon(self) -> None:
-        """Nobody will take the calls any more: release the thread that makes them."""
-        with self._condition:
-            self._abandoned = self._closed = True
-            self._calls.clear()
-            self._condition.notify_all()
-        self._readable.set()
-        self._writable.set()
 
-    def linger(self) -> None:
-        """From now on `take` waits for a whole chunk: what it has returned is still on its way."""
-        self._lingering = True
+class Receiver:
+    """The end that calls are taken from."""
 
-    def hurry(self) -> None:
-        """From now on `take` returns what there is."""
-        self._lingering = False
-        self._readable.set()
-
-    def _ripe(self) -> bool:
-        whole = len(self._calls) >= self._chunk or self._bytes >= QUEUE_BYTES
-        return self._closed or whole or (bool(self._calls) and not self._lingering)
+    def __init__(self, channel: _Channel) -> None:
+        self._channel = channel
 
     async def ready(self) -> bool:
-        """Wait until there is something to take, or the end; tell whether there is a call."""
-        while not self._ripe():
-            self._readable.clear()
-            if self._ripe():
-                break
-            await self._readable.wait()
-        return bool(self._calls)
+        """Wait until there is a call, or the end; tell whether there is a call."""
+        while not (self._channel.calls or self._channel.ended):
+            await self._wait(1)
+        return bool(self._channel.calls)
 
-    async def take(self) -> list[jobs.Call]:
-        """Remove and return the next calls, at least one; none at the end."""
-        await self.ready()
-        with self._condition:
-            chunk = self._calls[: self._chunk]
-            del self._calls[: self._chunk]
-            self._chunk = min(2 * self._chunk, CHUNK_CALLS)
-            self._bytes -= sum(len(call.input) for call in chunk)
-            self._condition.notify_all()
-        self._writable.set()
+    async def take(self, idle: asyncio.Event) -> list[jobs.Call]:
+        """Remove and return the next calls: a whole chunk, or what there is while *idle* is set; none at the end."""
+        channel = self._channel
+        while not (channel.is_whole or (channel.calls and idle.is_set())):
+            await self._wait(1 if idle.is_set() else channel.limit, idle)
+        with channel.condition:
+            chunk = channel.calls[: channel.limit]
+            del channel.calls[: channel.limit]
+            channel.limit = min(2 * channel.limit, CHUNK_CALLS)
+            channel.nbytes -= sum(len(call.input) for call in chunk)
+        channel.notify_senders()
         return chunk
 
-
-class _Queued:
-    """What ``pyboinc_call`` returns: awaiting it is back-pressure, not awaiting it is allowed."""
-
-    __slots__ = ("_queue",)
-
-    def __init__(self, queue: CallQueue) -> None:
-        self._queue = queue
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return _NO_WAIT if self._queue.has_room() else self._queue.room().__await__()
-
-
-_NO_WAIT = cast(Generator[Any, None, None], iter(()))
-
-
-def pyboinc_call(
-    slave_filename: str | Path,
-    input: object,
-    *,
-    include: Sequence[str | Path] = (),
-    **options: Any,
-) -> Awaitable[None]:
-    """Call the slave with *input* on some host, once; the output goes to the master's ``handle_result``.
-
-    *slave_filename* is relative to the folder of the file that defines ``make_calls``. The modules it imports
-    from its own folder go with it; *include* names more files or folders of that folder that it needs.
-    *options* are the fields of `jobs.Options`: ``quorum``, ``priority``, ``delay_bound`` and so on.
-
-    The result may be awaited: that waits while too many calls are queued. In a ``make_calls`` that is a plain
-    function, the call itself waits.
-
-    Raises `errors.ProgramError` for a slave that is missing or can't be bundled, `errors.NotData` for an
-    input that is not data, RuntimeError outside ``make_calls``.
-    """
-    try:
-        queue = _current.get()
-    except LookupError:
-        raise RuntimeError("pyboinc_call outside make_calls: calls are made by make_calls only") from None
-    queue.add(slave_filename, input, include, **options)
-    if threading.current_thread() is _makers.get(queue):
-        queue.block()
-    return _Queued(queue)
-
-
-_makers: dict[CallQueue, threading.Thread] = {}
-
-
-async def make(make_calls: Callable[[], Any], queue: CallQueue) -> None:
-    """Run *make_calls* to its end and close *queue*. Plain functions and generators run in a thread."""
-    _current.set(queue)
-    try:
-        if inspect.iscoroutinefunction(make_calls):
-            await make_calls()
-        elif inspect.isasyncgenfunction(make_calls):
-            async for call in make_calls():
-                if isinstance(call, _Queued):
-                    await call
-        else:
-            outcome = await _in_daemon_thread(make_calls, queue)
-            if inspect.isawaitable(outcome):
-                await outcome
-            elif isinstance(outcome, AsyncGenerator):
-                async for call in outcome:
-                    if isinstance(call, _Queued):
-                        await call
-    except BaseException:
-        queue.abandon()
-        raise
-    queue.close()
-
-
-async def _in_daemon_thread(make_calls: Callable[[], Any], queue: CallQueue) -> Any:
-    """Run a plain *make_calls* in a thread, one that does not keep a stopped process alive."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
-
-    def settle(outcome: Any, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(outcome)
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        outcome: Any = None
-        error: BaseException | None = None
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Have no room meanwhile, so that senders wait."""
+        self._channel.held = True
         try:
-            outcome = make_calls()
-            if inspect.isgenerator(outcome):
-                for _ in outcome:
-                    pass
-                outcome = None
-        except asyncio.CancelledError:
-            return
-        except StopIteration:
-            error = RuntimeError("make_calls raised StopIteration")
-        except BaseException as raised:
-            error = raised
+            yield
         finally:
-            _makers.pop(queue, None)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, outcome, error)
+            self._channel.held = False
+            self._channel.notify_senders()
 
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(run,), name="make_calls", daemon=True)
-    _makers[queue] = thread
-    thread.start()
-    return await done
+    def close(self) -> None:
+        """Take no more calls."""
+        self._channel.close()
+
+    async def _wait(self, wanted: int, idle: asyncio.Event | None = None) -> None:
+        """Wait until there may be *wanted* calls, a whole chunk or the end, or until *idle* is set if it was not."""
+        channel = self._channel
+        channel.wanted = wanted
+        channel.readable.clear()
+        if channel.is_whole or len(channel.calls) >= wanted:
+            return
+        if idle is None or idle.is_set():
+            await channel.readable.wait()
+            return
+        waiters = [asyncio.ensure_future(event.wait()) for event in (channel.readable, idle)]
+        try:
+            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()

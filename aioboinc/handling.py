@@ -38,7 +38,7 @@ _Name = tuple[str, str, int, bool]
 
 
 class Calls(Protocol):
-    """What has been called so far, such as `call_queue.CallQueue`."""
+    """What has been called so far, such as `calls.Calls`."""
 
     @property
     def made(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from aioboinc import (
     call_queue,
+    calls,
     connectors,
     embedded,
     errors,
@@ -134,14 +135,15 @@ async def pyboinc_master(
         checkpoint = await directory.read_checkpoint()
         if checkpoint is not None:
             _check(checkpoint, directory, root)
-        calls = call_queue.CallQueue(_folder(make_calls))
+        sender, receiver = call_queue.open()
+        made = calls.Calls(_folder(make_calls), sender)
         with errors.sole():
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(call_queue.make(make_calls, calls))
-                if not await calls.ready() and checkpoint is None:
+                tasks.create_task(calls.make(make_calls, made))
+                if not await receiver.ready() and checkpoint is None:
                     raise errors.NoCalls("make_calls made no call of pyboinc_call: there is nothing to do")
                 async with contextlib.AsyncExitStack() as stack:
-                    stack.callback(calls.abandon)
+                    stack.callback(receiver.close)
                     if root is None:
                         opened = embedded.running(directory.embedded_project, workers=workers or settings.workers)
                     else:
@@ -159,7 +161,7 @@ async def pyboinc_master(
                         name = EMBEDDED if root is None else running.project.master_url
                         checkpoint = Checkpoint(secrets.token_hex(16), name, None, "submitting")
                         await directory.write_checkpoint(checkpoint)
-                    batch = _Batch(directory, running, app, calls, handlers, checkpoint, report)
+                    batch = _Batch(directory, running, app, made, receiver, handlers, checkpoint, report)
                     return await batch.run(replay=replay, inline_inputs=inline_inputs)
 
 
@@ -234,7 +236,8 @@ class _Batch:
         directory: BatchDirectory,
         running: embedded.Running,
         app: batches.App,
-        calls: call_queue.CallQueue,
+        made: calls.Calls,
+        receiver: call_queue.Receiver,
         handlers: handling.Handlers,
         checkpoint: Checkpoint,
         report: Callable[[Progress], None],
@@ -242,7 +245,8 @@ class _Batch:
         self._directory = directory
         self._running = running
         self._app = app
-        self._calls = calls
+        self._calls = made
+        self._receiver = receiver
         self._handlers = handlers
         self._checkpoint = checkpoint
         self._report = report
@@ -289,7 +293,7 @@ class _Batch:
 
     async def _submit(self, batch: batches.Progress, inline_inputs: int) -> None:
         stager = await service.in_thread(staging.Stager, self._running.project, inline_inputs)
-        pipeline = submission.Submission(self._calls, self._running.store, stager, self._app, batch)
+        pipeline = submission.Submission(self._receiver, self._running.store, stager, self._app, batch)
         self._total = self._submitted = await pipeline.run(self._committed)
         await self._note("submitted")
         self._news.set()

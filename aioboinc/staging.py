@@ -11,13 +11,15 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import ParamSpec
 
 from aioboinc import documents, durable, errors, jobs, keys, program, service, templates
 from aioboinc.project import Project, fanout_directory
 
-__all__ = ["MAX_INLINE", "Stager", "check_inline_inputs"]
+__all__ = ["MAX_INLINE", "Staged", "Stager", "check_inline_inputs"]
+
+P = ParamSpec("P")
 
 MAX_INLINE = 4096
 """Bytes of an input that fit a command line everywhere: on Windows the launcher's has 8191 characters, base64."""
@@ -61,47 +63,26 @@ class Stager:
         self._programs: dict[str, _Program] = {}
         self._forms: dict[tuple[str, jobs.Options, bool], jobs.Form] = {}
         self._quorum = 1 if project.embedded else 2
-        self._template = None if project.upload_certificates else templates.read(project)
-        self._writing = asyncio.Lock()
+        self.template = None if project.upload_certificates else templates.read(project)
+        """For the jobs' first results; None if only BOINC's transitioner can make them."""
 
-    async def stage(
-        self,
-        batch: int,
-        first: int,
-        calls: Sequence[jobs.Call],
-        digest: str,
-        quiet: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
-    ) -> jobs.Chunk:
-        """Write the input files of *calls*, the first of which has the number *first*; return their jobs.
+    async def stage(self, batch: int, first: int, calls: Sequence[jobs.Call]) -> Staged:
+        """Make the jobs of *calls*, the first of which has the number *first*, and the files that they need.
 
-        *digest* is the running digest after the last of them. The files are durable on return. *quiet* is entered
-        while they are written: the thread needs the interpreter's lock three times a file, and beside others that
-        compute it waits 5 ms each time. Raises `errors.ProjectError` if the project can't take them.
+        Raises `errors.ProjectError` if the project can't take them.
         """
         downloads = _Downloads(self._project)
         made: list[jobs.Job] = []
-        try:
-            for number, call in enumerate(calls, first):
-                if call.sources.fingerprint not in self._programs:
-                    await self._add_program(downloads, call.sources)
-                if len(call.input) < _LARGE:
-                    made.append(self._job(downloads, batch, number, call))
-                else:
-                    made.append(await service.in_thread(self._job, downloads, batch, number, call))
-                if len(made) % _SLICE == 0:
-                    await asyncio.sleep(0)
-            if downloads:
-                # One thread writes, as several would wait for each other at every file; meanwhile the disk takes in
-                # what those before have written.
-                async with self._writing:
-                    with quiet():
-                        await service.in_thread(downloads.write)
-                await service.in_thread(durable.sync, self._project.download_dir)
-        except OSError as error:
-            raise errors.ProjectError(
-                f"download hierarchy of {self._project.root}: {error}; submitting needs write access to it"
-            ) from None
-        return jobs.Chunk(first, made, digest, self._template)
+        for number, call in enumerate(calls, first):
+            if call.sources.fingerprint not in self._programs:
+                await self._add_program(downloads, call.sources)
+            if len(call.input) < _LARGE:
+                made.append(self._job(downloads, batch, number, call))
+            else:
+                made.append(await service.in_thread(self._job, downloads, batch, number, call))
+            if len(made) % _SLICE == 0:
+                await asyncio.sleep(0)
+        return Staged(made, self._project, downloads)
 
     async def program_sha256(self, sources: program.Sources) -> bytes:
         """Return the SHA-256 of the program file that *sources* make; it need not be staged."""
@@ -160,6 +141,36 @@ class Stager:
         if self._key is None:
             self._key = keys.load(self._project.key_dir / keys.PROGRAM_PRIVATE)
         return program.build(sources, self._project.master_url, self._key)
+
+
+class Staged:
+    """Jobs, and the files that they need, which are to be written before they are committed."""
+
+    def __init__(self, jobs: Sequence[jobs.Job], project: Project, downloads: _Downloads) -> None:
+        self.jobs = jobs
+        self._project = project
+        self._downloads = downloads
+
+    @property
+    def has_files(self) -> bool:
+        """There is something to write."""
+        return bool(self._downloads)
+
+    async def write(self) -> None:
+        """Write the files. Raises `errors.ProjectError`."""
+        await self._in_thread(self._downloads.write)
+
+    async def sync(self) -> None:
+        """Make what was written durable. Raises `errors.ProjectError`."""
+        await self._in_thread(durable.sync, self._project.download_dir)
+
+    async def _in_thread(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            await service.in_thread(function, *args, **kwargs)
+        except OSError as error:
+            raise errors.ProjectError(
+                f"download hierarchy of {self._project.root}: {error}; submitting needs write access to it"
+            ) from None
 
 
 class _Downloads:

@@ -24,20 +24,24 @@ class Submission:
 
     def __init__(
         self,
-        queue: call_queue.CallQueue,
+        calls: call_queue.Receiver,
         store: stores.Store,
         stager: staging.Stager,
         app: batches.App,
         batch: batches.Progress,
     ) -> None:
-        self._queue = queue
+        self._calls = calls
         self._store = store
         self._stager = stager
         self._app = app
         self._batch = batch
         self._digest = bytes.fromhex(batches.EMPTY_DIGEST)
         self._ncalls = 0
+        self._writing = asyncio.Lock()
         self._begun = asyncio.Event()
+        self._idle = asyncio.Event()
+        """Set while all calls that were taken are committed."""
+        self._idle.set()
 
     async def run(self, committed: Callable[[int], None]) -> int:
         """Submit all calls; return their number. *committed* is told each time how many are in the database.
@@ -56,7 +60,7 @@ class Submission:
                     njobs = chunk.first + len(chunk.jobs)
                     committed(njobs)
                     if njobs == self._ncalls:
-                        self._queue.hurry()
+                        self._idle.set()
         await self._store.batches.submitted(self._batch.id, self._ncalls)
         return self._ncalls
 
@@ -67,7 +71,7 @@ class Submission:
         tasks: asyncio.TaskGroup,
     ) -> None:
         """Begin to stage one chunk after the other: the next is written while those before it go to the disk."""
-        calls = calls or await self._queue.take()
+        calls = calls or await self._calls.take(self._idle)
         while calls:
             if self._batch.submitted:
                 raise errors.SubmissionMismatch(
@@ -76,12 +80,24 @@ class Submission:
                 )
             first = self._ncalls
             self._take_in(calls)
-            stage = self._stager.stage(self._batch.id, first, calls, self._digest.hex(), self._queue.paused)
-            self._queue.linger()
-            await chunks.put(tasks.create_task(stage))
+            self._idle.clear()
+            await chunks.put(tasks.create_task(self._staged(first, calls, self._digest.hex())))
             await self._begun.wait()  # the first goes alone: hosts wait for it
-            calls = await self._queue.take()
+            calls = await self._calls.take(self._idle)
         await chunks.put(None)
+
+    async def _staged(self, first: int, calls: Sequence[jobs.Call], digest: str) -> jobs.Chunk:
+        """Return the chunk of *calls*, with the input files in place. *digest* is the one after the last of them."""
+        staged = await self._stager.stage(self._batch.id, first, calls)
+        if staged.has_files:
+            # One thread writes, as several would wait for each other at every file; meanwhile the disk takes in what
+            # those before have written. The thread needs the interpreter's lock three times a file, and waits 5 ms
+            # for it each time beside others that compute: so calls wait meanwhile.
+            async with self._writing:
+                with self._calls.held():
+                    await staged.write()
+            await staged.sync()
+        return jobs.Chunk(first, staged.jobs, digest, self._stager.template)
 
     def _take_in(self, calls: Sequence[jobs.Call]) -> None:
         for call in calls:
@@ -93,7 +109,7 @@ class Submission:
         seen = _Seen()
         calls: list[jobs.Call] = []
         while self._ncalls < self._batch.njobs:
-            calls = await self._queue.take()
+            calls = await self._calls.take(self._idle)
             if not calls:
                 raise errors.SubmissionMismatch(
                     f"make_calls makes only {self._ncalls} of the {self._batch.njobs} calls before. {_REMEDY}",

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
-from aioboinc import call_queue, master
+from aioboinc import calls, master
 from bench import jobs, measuring
 from bench.environment import Environment
 from bench.measuring import Contender, Figure, Kind
@@ -34,7 +34,7 @@ async def run(environment: Environment) -> measuring.Stage:
 
         async def make_calls() -> AsyncIterator[Awaitable[None]]:
             for number in range(settings.jobs):
-                yield call_queue.pyboinc_call(directory / jobs.SLAVE, jobs.value(number))
+                yield calls.pyboinc_call(directory / jobs.SLAVE, jobs.value(number))
 
         measuring.settle()
         start = time.perf_counter()

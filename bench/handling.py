@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from aioboinc import batch_directory, call_queue, codec, master
+from aioboinc import batch_directory, calls, codec, master
 from aioboinc import handling as handlings
 from bench import jobs, measuring, stand_in
 from bench.environment import Environment, Place
@@ -86,7 +86,7 @@ async def _restart(environment: Environment) -> float:
 
     async def make_calls() -> AsyncIterator[Awaitable[None]]:
         for number in range(count):
-            yield call_queue.pyboinc_call(slave, jobs.value(number), quorum=1)
+            yield calls.pyboinc_call(slave, jobs.value(number), quorum=1)
 
     seen: set[int] = set()
     measuring.settle()

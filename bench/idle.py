@@ -8,7 +8,7 @@ import resource
 import time
 from collections.abc import AsyncIterator, Awaitable
 
-from aioboinc import call_queue, master
+from aioboinc import calls, master
 from aioboinc.store import batches
 from bench import jobs, measuring
 from bench.environment import Environment
@@ -36,7 +36,7 @@ async def run(environment: Environment, settle: float = _SETTLE, watch: float = 
 
     async def make_calls() -> AsyncIterator[Awaitable[None]]:
         for number in range(settings.jobs):
-            yield call_queue.pyboinc_call(place.batch_dir / jobs.SLAVE, jobs.value(number), quorum=1)
+            yield calls.pyboinc_call(place.batch_dir / jobs.SLAVE, jobs.value(number), quorum=1)
 
     submitted = asyncio.Event()
 

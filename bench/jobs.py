@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
-from aioboinc import call_queue, staging, submission
+from aioboinc import call_queue, calls, staging, submission
 from bench.environment import Opened, Place
 
 __all__ = ["SLAVE", "TOKEN", "submit", "value"]
@@ -31,13 +31,14 @@ async def submit(
     # Where results need certificates, only the transitioner can make them.
     project = dataclasses.replace(place.project, upload_certificates=not results)
     stager = staging.Stager(project, inline)
-    queue = call_queue.CallQueue(place.batch_dir)
-    pipeline = submission.Submission(queue, opened.store, stager, opened.app, opened.batch)
+    sender, receiver = call_queue.open()
+    made = calls.Calls(place.batch_dir, sender)
+    pipeline = submission.Submission(receiver, opened.store, stager, opened.app, opened.batch)
 
     async def make_calls() -> None:
         for number in range(count):
-            await call_queue.pyboinc_call(SLAVE, value(number), quorum=quorum)
+            await calls.pyboinc_call(SLAVE, value(number), quorum=quorum)
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(call_queue.make(make_calls, queue))
+        tasks.create_task(calls.make(make_calls, made))
         await pipeline.run(lambda _: None)

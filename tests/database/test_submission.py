@@ -1,21 +1,60 @@
 """From make_calls to committed workunits, on both databases."""
 
 import asyncio
+import contextlib
 
-from aioboinc import call_queue, connectors, keys, staging, submission
+from aioboinc import call_queue, calls, connectors, keys, staging, submission
 from database.daemon_world import World
 
 
-async def test_calls_come_together_while_those_before_are_written(tmp_path, database_url, connector):
+async def opened(tmp_path, database_url, connector):
+    """Return a project that can be submitted to, its application, and a batch; there is a slave in *tmp_path*."""
     world = World(connector, tmp_path / "project", database_url)
     await world.set_up()
     world.project.key_dir.mkdir()
     keys.create(world.project.key_dir / keys.PROGRAM_PRIVATE, world.project.key_dir / keys.PROGRAM_PUBLIC)
     (tmp_path / "app_slave.py").write_text("")
-    batches = world.store.batches
-    app = await batches.app("pyboinc")
-    batch = await batches.find_or_create("0" * 32, appid=app.id, name="test", directory="/b", version=1)
-    queue = call_queue.CallQueue(tmp_path)
+    app = await world.store.batches.app("pyboinc")
+    batch = await world.store.batches.find_or_create(
+        "0" * 32, appid=app.id, name="test", directory="/b", version=1
+    )
+    return world, app, batch
+
+
+async def test_calls_wait_while_files_are_written(tmp_path, database_url, connector):
+    world, app, batch = await opened(tmp_path, database_url, connector)
+    sender, receiver = call_queue.open()
+    made = calls.Calls(tmp_path, sender)
+    held = receiver.held
+    seen = []
+
+    def files():
+        return sum(path.is_file() for path in world.project.download_dir.rglob("*"))
+
+    @contextlib.contextmanager
+    def holding():
+        seen.append(files())
+        with held():
+            yield
+        seen.append(files())
+
+    receiver.held = holding
+
+    def make():
+        calls.pyboinc_call("app_slave.py", 1)
+
+    submitting = submission.Submission(receiver, world.store, staging.Stager(world.project), app, batch)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(calls.make(make, made))
+        njobs = tasks.create_task(submitting.run(lambda _: None))
+    assert njobs.result() == 1
+    assert seen == [0, 2]  # the input and its program
+
+
+async def test_calls_come_together_while_those_before_are_written(tmp_path, database_url, connector):
+    world, app, batch = await opened(tmp_path, database_url, connector)
+    sender, receiver = call_queue.open()
+    made = calls.Calls(tmp_path, sender)
     committed = []
     locked, unlock = asyncio.Event(), asyncio.Event()
 
@@ -25,23 +64,23 @@ async def test_calls_come_together_while_those_before_are_written(tmp_path, data
         await unlock.wait()
 
     async def make():
-        await call_queue.pyboinc_call("app_slave.py", 0)
+        await calls.pyboinc_call("app_slave.py", 0)
         while committed != [1]:
             await asyncio.sleep(0.01)
         async with connectors.open(database_url) as other, asyncio.TaskGroup() as tasks:
             tasks.create_task(other.run(hold))
             await locked.wait()
             for i in range(1, 7):
-                await call_queue.pyboinc_call("app_slave.py", i)
+                await calls.pyboinc_call("app_slave.py", i)
                 await asyncio.sleep(0.05)
             unlock.set()
         while committed[-1] < 7:
             await asyncio.sleep(0.01)
-        await call_queue.pyboinc_call("app_slave.py", 7)
+        await calls.pyboinc_call("app_slave.py", 7)
 
-    submitting = submission.Submission(queue, world.store, staging.Stager(world.project), app, batch)
+    submitting = submission.Submission(receiver, world.store, staging.Stager(world.project), app, batch)
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-        tasks.create_task(call_queue.make(make, queue))
+        tasks.create_task(calls.make(make, made))
         njobs = tasks.create_task(submitting.run(committed.append))
     assert njobs.result() == 8
     assert committed == [1, 2, 7, 8]

@@ -1,4 +1,4 @@
-"""make_calls, the queue of calls, and back-pressure; what reaches the database is in tests/database."""
+"""make_calls, the channel of calls, and back-pressure; what reaches the database is in tests/database."""
 
 import asyncio
 import contextvars
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from aioboinc import call_queue, errors, jobs
+from aioboinc import call_queue, calls, errors, jobs
 
 QUEUE_CALLS = 2 * call_queue.CHUNK_CALLS
 
@@ -18,44 +18,48 @@ def folder(tmp_path):
     return tmp_path
 
 
-async def take_all(queue):
-    calls = []
-    while chunk := await queue.take():
-        calls += chunk
-    return calls
+def opened(folder):
+    """Return what makes calls, the end that takes them, and what says that nothing is on its way."""
+    sender, receiver = call_queue.open()
+    idle = asyncio.Event()
+    idle.set()
+    return calls.Calls(folder, sender), receiver, idle
 
 
 async def run(make_calls, folder):
-    queue = call_queue.CallQueue(folder)
-    making = asyncio.create_task(call_queue.make(make_calls, queue))
-    calls = await take_all(queue)
+    made, receiver, idle = opened(folder)
+    making = asyncio.create_task(calls.make(make_calls, made))
+    taken = []
+    while chunk := await receiver.take(idle):
+        taken += chunk
     await making
-    return calls
+    assert made.made == len(taken)
+    return taken
 
 
 def plain():
     for i in range(3):
-        call_queue.pyboinc_call("app_slave.py", i)
+        calls.pyboinc_call("app_slave.py", i)
 
 
 async def coroutine():
     for i in range(3):
-        await call_queue.pyboinc_call("app_slave.py", i)
+        await calls.pyboinc_call("app_slave.py", i)
 
 
 async def coroutine_that_does_not_await():
     for i in range(3):
-        call_queue.pyboinc_call("app_slave.py", i)
+        calls.pyboinc_call("app_slave.py", i)
 
 
 def generator():
     for i in range(3):
-        yield call_queue.pyboinc_call("app_slave.py", i)
+        yield calls.pyboinc_call("app_slave.py", i)
 
 
 async def async_generator():
     for i in range(3):
-        yield call_queue.pyboinc_call("app_slave.py", i)
+        yield calls.pyboinc_call("app_slave.py", i)
 
 
 def returns_a_coroutine():
@@ -67,20 +71,20 @@ def returns_a_coroutine():
     [plain, coroutine, coroutine_that_does_not_await, generator, async_generator, returns_a_coroutine],
 )
 async def test_all_kinds_of_make_calls(folder, make_calls):
-    calls = await run(make_calls, folder)
-    assert [call.input for call in calls] == [b"\x80\x04K\x00.", b"\x80\x04K\x01.", b"\x80\x04K\x02."]
-    assert {call.sources.slave for call in calls} == {"app_slave.py"}
+    taken = await run(make_calls, folder)
+    assert [call.input for call in taken] == [b"\x80\x04K\x00.", b"\x80\x04K\x01.", b"\x80\x04K\x02."]
+    assert {call.sources.slave for call in taken} == {"app_slave.py"}
 
 
 async def test_the_first_calls_go_in_a_small_transaction(folder):
     async def make():
         for i in range(QUEUE_CALLS):
-            call_queue.pyboinc_call("app_slave.py", i)
+            calls.pyboinc_call("app_slave.py", i)
 
-    queue = call_queue.CallQueue(folder)
-    await call_queue.make(make, queue)
+    made, receiver, idle = opened(folder)
+    await calls.make(make, made)
     lengths = []
-    while chunk := await queue.take():
+    while chunk := await receiver.take(idle):
         lengths.append(len(chunk))
     assert lengths[:2] == [call_queue.FIRST_CHUNK_CALLS, 2 * call_queue.FIRST_CHUNK_CALLS]
     assert max(lengths) == call_queue.CHUNK_CALLS
@@ -88,102 +92,96 @@ async def test_the_first_calls_go_in_a_small_transaction(folder):
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 async def test_back_pressure(folder, kind):
-    made = 0
-
     def make_plainly():
-        nonlocal made
         for i in range(3 * QUEUE_CALLS):
-            call_queue.pyboinc_call("app_slave.py", i)
-            made += 1
+            calls.pyboinc_call("app_slave.py", i)
 
     async def make():
-        nonlocal made
         for i in range(3 * QUEUE_CALLS):
-            await call_queue.pyboinc_call("app_slave.py", i)
-            made += 1
+            await calls.pyboinc_call("app_slave.py", i)
 
-    queue = call_queue.CallQueue(folder)
-    making = asyncio.create_task(call_queue.make(make if kind == "coroutine" else make_plainly, queue))
+    made, receiver, idle = opened(folder)
+    making = asyncio.create_task(calls.make(make if kind == "coroutine" else make_plainly, made))
     taken = 0
-    while chunk := await queue.take():
+    while chunk := await receiver.take(idle):
         taken += len(chunk)
-        assert made <= taken + QUEUE_CALLS + 1
+        assert made.made <= taken + QUEUE_CALLS + 1
     await making
-    assert made == taken == 3 * QUEUE_CALLS
+    assert made.made == taken == 3 * QUEUE_CALLS
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
-async def test_no_calls_come_while_the_queue_is_paused(folder, kind):
+async def test_no_calls_come_while_the_receiver_holds_them_up(folder, kind):
     def make_plainly():
         for i in range(3):
-            call_queue.pyboinc_call("app_slave.py", i)
+            calls.pyboinc_call("app_slave.py", i)
 
     async def make():
         for i in range(3):
-            await call_queue.pyboinc_call("app_slave.py", i)
+            await calls.pyboinc_call("app_slave.py", i)
 
-    queue = call_queue.CallQueue(folder)
-    with queue.paused():
-        making = asyncio.create_task(call_queue.make(make if kind == "coroutine" else make_plainly, queue))
-        first = await queue.take()
+    made, receiver, idle = opened(folder)
+    with receiver.held():
+        making = asyncio.create_task(calls.make(make if kind == "coroutine" else make_plainly, made))
+        first = await receiver.take(idle)
         await asyncio.sleep(0.05)
-        assert (len(first), queue.made) == (1, 1)
+        assert (len(first), made.made) == (1, 1)
     await making
-    assert queue.made == 3
+    assert made.made == 3
 
 
-async def test_only_whole_chunks_are_taken_while_the_queue_lingers(folder):
-    calls = asyncio.Queue()
+async def test_only_whole_chunks_are_taken_while_others_are_on_their_way(folder):
+    counts = asyncio.Queue()
 
     async def make():
-        while (count := await calls.get()) is not None:
+        while (count := await counts.get()) is not None:
             for i in range(count):
-                await call_queue.pyboinc_call("app_slave.py", i)
+                await calls.pyboinc_call("app_slave.py", i)
 
     async def taken():
-        return len(await asyncio.wait_for(queue.take(), 10))
+        return len(await asyncio.wait_for(receiver.take(idle), 10))
 
     async def still_waits(take):
         return not (await asyncio.wait({take}, timeout=0.05))[0]
 
-    queue = call_queue.CallQueue(folder)
-    making = asyncio.create_task(call_queue.make(make, queue))
-    calls.put_nowait(1)
+    made, receiver, idle = opened(folder)
+    making = asyncio.create_task(calls.make(make, made))
+    counts.put_nowait(1)
     assert await taken() == 1
-    queue.linger()
+    idle.clear()
     second = 2 * call_queue.FIRST_CHUNK_CALLS
-    calls.put_nowait(second - 1)
+    counts.put_nowait(second - 1)
     take = asyncio.create_task(taken())
     assert await still_waits(take)
-    calls.put_nowait(1)
+    counts.put_nowait(1)
     assert await take == second
-    calls.put_nowait(1)
+    counts.put_nowait(1)
     take = asyncio.create_task(taken())
     assert await still_waits(take)
-    queue.hurry()
+    idle.set()
     assert await take == 1
-    queue.linger()
-    calls.put_nowait(1)
+    idle.clear()
+    counts.put_nowait(1)
     take = asyncio.create_task(taken())
     assert await still_waits(take)
-    calls.put_nowait(None)
+    counts.put_nowait(None)
     assert await take == 1
     assert await taken() == 0
     await making
 
 
 async def test_large_inputs_fill_the_queue_by_their_bytes(folder):
-    size = call_queue.QUEUE_BYTES // 2 + 1
+    size = call_queue.MAX_BYTES // 2 + 1
 
     async def make():
         for _ in range(4):
-            await call_queue.pyboinc_call("app_slave.py", bytes(size))
+            await calls.pyboinc_call("app_slave.py", bytes(size))
 
-    queue = call_queue.CallQueue(folder)
-    queue.linger()
-    making = asyncio.create_task(call_queue.make(make, queue))
+    made, receiver, idle = opened(folder)
+    idle.clear()
+    making = asyncio.create_task(calls.make(make, made))
     lengths = []
-    while chunk := await queue.take():
+    while chunk := await receiver.take(idle):
         lengths.append(len(chunk))
     await making
     assert sum(lengths) == 4
@@ -193,7 +191,7 @@ async def test_large_inputs_fill_the_queue_by_their_bytes(folder):
 async def test_the_input_is_taken_as_it_is_at_the_call(folder):
     async def make():
         values = [1]
-        call = call_queue.pyboinc_call("app_slave.py", values)
+        call = calls.pyboinc_call("app_slave.py", values)
         values.append(2)
         await call
 
@@ -204,25 +202,25 @@ async def test_the_input_is_taken_as_it_is_at_the_call(folder):
 async def test_an_input_that_is_not_data_fails_at_its_call(folder):
     async def make():
         with pytest.raises(errors.NotData, match=r"input\['f'\]"):
-            call_queue.pyboinc_call("app_slave.py", {"f": make})
-        await call_queue.pyboinc_call("app_slave.py", 1)
+            calls.pyboinc_call("app_slave.py", {"f": make})
+        await calls.pyboinc_call("app_slave.py", 1)
 
     assert len(await run(make, folder)) == 1
 
 
 @pytest.mark.parametrize("make_calls", [plain, coroutine, generator])
 async def test_errors_of_make_calls_propagate(tmp_path, make_calls):
-    queue = call_queue.CallQueue(tmp_path)
+    made, _, _ = opened(tmp_path)
     with pytest.raises(errors.ProgramError, match=r"app_slave\.py"):
-        await call_queue.make(make_calls, queue)
+        await calls.make(make_calls, made)
 
 
 async def test_bad_options(folder):
     async def make():
         with pytest.raises(errors.UsageError, match="quorum"):
-            call_queue.pyboinc_call("app_slave.py", 1, quorum=0)
+            calls.pyboinc_call("app_slave.py", 1, quorum=0)
         with pytest.raises(TypeError, match="quorom"):
-            call_queue.pyboinc_call("app_slave.py", 1, quorom=2)
+            calls.pyboinc_call("app_slave.py", 1, quorom=2)
 
     assert await run(make, folder) == []
 
@@ -232,15 +230,15 @@ async def test_each_call_with_options_of_its_own(folder):
 
     async def make():
         for i in range(count):
-            await call_queue.pyboinc_call("app_slave.py", i, priority=i)
+            await calls.pyboinc_call("app_slave.py", i, priority=i)
 
-    calls = await run(make, folder)
-    assert [call.options.priority for call in calls] == list(range(count))
+    taken = await run(make, folder)
+    assert [call.options.priority for call in taken] == list(range(count))
 
 
 def test_call_outside_make_calls():
     with pytest.raises(RuntimeError, match="outside make_calls"):
-        call_queue.pyboinc_call("app_slave.py", 1)
+        calls.pyboinc_call("app_slave.py", 1)
 
 
 async def test_call_after_make_calls(folder):
@@ -248,11 +246,11 @@ async def test_call_after_make_calls(folder):
 
     async def make():
         context.append(contextvars.copy_context())
-        await call_queue.pyboinc_call("app_slave.py", 1)
+        await calls.pyboinc_call("app_slave.py", 1)
 
     await run(make, folder)
     with pytest.raises(RuntimeError, match="outside make_calls"):
-        context[0].run(call_queue.pyboinc_call, "app_slave.py", 2)
+        context[0].run(calls.pyboinc_call, "app_slave.py", 2)
 
 
 async def test_cancelling_releases_the_thread_of_a_plain_make_calls(folder):
@@ -261,11 +259,11 @@ async def test_cancelling_releases_the_thread_of_a_plain_make_calls(folder):
     def make():
         threads.append(threading.current_thread())
         while True:
-            call_queue.pyboinc_call("app_slave.py", 1)
+            calls.pyboinc_call("app_slave.py", 1)
 
-    queue = call_queue.CallQueue(folder)
-    making = asyncio.create_task(call_queue.make(make, queue))
-    await queue.ready()
+    made, receiver, _ = opened(folder)
+    making = asyncio.create_task(calls.make(make, made))
+    await receiver.ready()
     making.cancel()
     with pytest.raises(asyncio.CancelledError):
         await making
@@ -275,15 +273,15 @@ async def test_cancelling_releases_the_thread_of_a_plain_make_calls(folder):
 
 async def test_the_record_of_a_call_tells_it_from_any_other(folder):
     async def make():
-        await call_queue.pyboinc_call("app_slave.py", 1)
-        await call_queue.pyboinc_call("app_slave.py", 1)
-        await call_queue.pyboinc_call("app_slave.py", 2)
-        await call_queue.pyboinc_call("app_slave.py", 1, quorum=2)
+        await calls.pyboinc_call("app_slave.py", 1)
+        await calls.pyboinc_call("app_slave.py", 1)
+        await calls.pyboinc_call("app_slave.py", 2)
+        await calls.pyboinc_call("app_slave.py", 1, quorum=2)
         (folder / "other_slave.py").write_text("")
-        await call_queue.pyboinc_call("other_slave.py", 1)
+        await calls.pyboinc_call("other_slave.py", 1)
 
-    calls = await run(make, folder)
-    records = [call.record for call in calls]
+    taken = await run(make, folder)
+    records = [call.record for call in taken]
     assert records[0] == records[1]
     assert len(set(records)) == 4
     assert {len(record) for record in records} == {96}

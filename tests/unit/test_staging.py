@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import os
 
@@ -68,34 +67,35 @@ def files(where):
     return {path.name: path for path in where.download_dir.rglob("*") if path.is_file()}
 
 
-async def test_it_is_quiet_while_files_are_written(make, call):
+async def stage(stager, batch, first, calls):
+    """Stage *calls* with their files in place."""
+    staged = await stager.stage(batch, first, calls)
+    if staged.has_files:
+        await staged.write()
+        await staged.sync()
+    return staged
+
+
+async def test_only_inputs_that_are_not_inline_are_files(make, call):
     where, stager = make(inline_inputs=10)
-    seen = []
-
-    @contextlib.contextmanager
-    def quiet():
-        seen.append(len(files(where)))
-        yield
-        seen.append(len(files(where)))
-
-    await stager.stage(7, 0, [call(11), call(12)], "0" * 64, quiet)
-    assert seen == [0, 3]  # two inputs and their program
-    await stager.stage(7, 2, [call(9), call(10)], "0" * 64, quiet)
-    assert seen == [0, 3]
+    await stage(stager, 7, 0, [call(11), call(12)])
+    assert len(files(where)) == 3  # two inputs and their program
+    staged = await stager.stage(7, 2, [call(9), call(10)])
+    assert not staged.has_files
 
 
 async def test_a_large_input(make, call):
     where, stager = make()
     one = call(3 << 20)
-    (job,) = (await stager.stage(7, 0, [one], "0" * 64)).jobs
+    (job,) = (await stage(stager, 7, 0, [one])).jobs
     assert files(where)[f"pyboinc_7_0_{one.input_sha256.hex()}"].read_bytes() == one.input
     assert f"<nbytes>{3 << 20}</nbytes>" in xml_doc(job)
 
 
 async def test_others_get_their_turn_while_many_jobs_are_made(make, call):
     _, stager = make(inline_inputs=10)
-    await stager.stage(7, 0, [call(10)], "0" * 64)
-    staging_task = asyncio.create_task(stager.stage(7, 1, 2000 * [call(10)], "0" * 64))
+    await stage(stager, 7, 0, [call(10)])
+    staging_task = asyncio.create_task(stage(stager, 7, 1, 2000 * [call(10)]))
     turns = 0
     while not staging_task.done():
         await asyncio.sleep(0)
@@ -108,7 +108,7 @@ async def test_others_get_their_turn_while_many_jobs_are_made(make, call):
 async def test_an_input_is_a_file(make, call, fanout):
     where, stager = make(fanout=fanout)
     one = call(300)
-    chunk = await stager.stage(7, 5, [one], "0" * 64)
+    chunk = await stage(stager, 7, 5, [one])
     (job,) = chunk.jobs
     name = f"pyboinc_7_5_{one.input_sha256.hex()}"
     path = where.download_path(name)
@@ -127,7 +127,7 @@ async def test_an_input_is_a_file(make, call, fanout):
 async def test_a_small_input_is_in_the_command_line(make, call):
     where, stager = make(inline_inputs=300)
     one = call(300)
-    (job,) = (await stager.stage(7, 5, [one], "0" * 64)).jobs
+    (job,) = (await stage(stager, 7, 5, [one])).jobs
     assert f"<command_line>\n--input-base64 {base64.b64encode(one.input).decode()}\n</command_line>" in xml_doc(
         job
     )
@@ -139,7 +139,7 @@ async def test_a_small_input_is_in_the_command_line(make, call):
 
 async def test_a_larger_input_is_a_file(make, call):
     where, stager = make(inline_inputs=300)
-    small, large = (await stager.stage(7, 0, [call(300), call(301)], "0" * 64)).jobs
+    small, large = (await stage(stager, 7, 0, [call(300), call(301)])).jobs
     assert "command_line" in xml_doc(small)
     assert "command_line" not in xml_doc(large)
     assert len(files(where)) == 2
@@ -147,7 +147,7 @@ async def test_a_larger_input_is_a_file(make, call):
 
 async def test_the_largest_inline_input_fits_where_it_has_to(make, call):
     _, stager = make(inline_inputs=staging.MAX_INLINE)
-    (job,) = (await stager.stage(2**31 - 1, 2**31 - 1, [call(staging.MAX_INLINE)], "0" * 64)).jobs
+    (job,) = (await stage(stager, 2**31 - 1, 2**31 - 1, [call(staging.MAX_INLINE)])).jobs
     assert len(xml_doc(job)) < 65535
     assert len(base64.b64encode(bytes(staging.MAX_INLINE))) < 6000  # of the 8191 that cmd.exe takes
 
@@ -169,11 +169,11 @@ def test_what_is_not_ours_has_no_identity():
 
 async def test_staging_again_leaves_the_same_files(make, call):
     where, stager = make()
-    chunk = await stager.stage(7, 0, [call(10), call(20)], "0" * 64)
+    chunk = await stage(stager, 7, 0, [call(10), call(20)])
     before = {name: path.read_bytes() for name, path in files(where).items()}
     next(path for path in files(where).values() if path.stat().st_size == 20).write_bytes(b"torn")
     _, again = make()
-    made = (await again.stage(7, 0, [call(10), call(20)], "0" * 64)).jobs
+    made = (await stage(again, 7, 0, [call(10), call(20)])).jobs
     assert [(job.values["name"], xml_doc(job)) for job in made] == [
         (job.values["name"], xml_doc(job)) for job in chunk.jobs
     ]
@@ -184,13 +184,13 @@ async def test_without_write_access_nothing_is_staged(make, call):
     where, stager = make()
     os.rename(where.download_dir, f"{where.download_dir}.away")
     with pytest.raises(errors.ProjectError, match="write access"):
-        await stager.stage(7, 0, [call(10)], "0" * 64)
+        await stage(stager, 7, 0, [call(10)])
 
 
 @pytest.mark.parametrize(("embedded", "quorum"), [(True, 1), (False, 2)])
 async def test_what_is_left_open_is_filled_in(make, call, embedded, quorum):
     _, stager = make(embedded=embedded)
-    chunk = await stager.stage(7, 0, [call(1), call(1, quorum=3, max_total_results=1)], "0" * 64)
+    chunk = await stage(stager, 7, 0, [call(1), call(1, quorum=3, max_total_results=1)])
     default, asked = (job.form.options for job in chunk.jobs)
     assert (default.quorum, default.target_nresults) == (quorum, quorum)
     assert (asked.quorum, asked.target_nresults, asked.max_total_results) == (3, 3, 3)
@@ -199,7 +199,7 @@ async def test_what_is_left_open_is_filled_in(make, call, embedded, quorum):
 async def test_each_call_with_options_of_its_own(make, call):
     _, stager = make()
     count = jobs.MOST_KINDS + 10
-    chunk = await stager.stage(7, 0, [call(1, priority=number) for number in range(count)], "0" * 64)
+    chunk = await stage(stager, 7, 0, [call(1, priority=number) for number in range(count)])
     assert [job.form.options.priority for job in chunk.jobs] == list(range(count))
     assert len({id(job.form) for job in chunk.jobs}) == count
 
