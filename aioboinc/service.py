@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import functools
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-__all__ = ["Backoff", "FileThread", "Pace", "in_thread", "run", "wait"]
+__all__ = ["Backoff", "FileThread", "Pace", "finish", "in_thread", "run", "wait"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -112,7 +111,7 @@ async def run(
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run *function* in a thread. When cancelled, wait for its end first: files are left as it leaves them."""
-    return await _to_its_end(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)))
+    return await finish(asyncio.to_thread(function, *args, **kwargs))
 
 
 class FileThread:
@@ -124,16 +123,26 @@ class FileThread:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run *function* when the thread is free. When cancelled, wait for its end first."""
         call = functools.partial(function, *args, **kwargs)
-        return await _to_its_end(asyncio.get_running_loop().run_in_executor(self._executor, call))
+        return await finish(asyncio.get_running_loop().run_in_executor(self._executor, call))
 
 
-async def _to_its_end(running: asyncio.Future[T]) -> T:
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        while not running.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([running])
-        if not running.cancelled():
-            running.exception()
-        raise
+async def finish(awaitable: Awaitable[T], *, grace: float | None = None) -> T:
+    """Await *awaitable* to its end, even if cancelled meanwhile; the cancellation is raised after it.
+
+    Once cancelled, *awaitable* gets *grace* seconds, then it is cancelled too; None means as long as it takes.
+    """
+    task = asyncio.ensure_future(awaitable)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task}, timeout=None if cancelled is None else grace)
+            if not task.done():
+                task.cancel()
+                grace = None
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # seen: the cancellation takes precedence
+    raise cancelled

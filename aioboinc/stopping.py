@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-__all__ = ["Stopped", "run"]
+__all__ = ["Stopped", "loop_factory", "run"]
 
 
 class Stopped(BaseException):
@@ -25,7 +25,7 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
     SIGINT, SIGTERM and SIGHUP cancel it, unless they are ignored; then `Stopped` is raised.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         loop = runner.get_loop()
         task = loop.create_task(work())
         received: list[signal.Signals] = []
@@ -49,7 +49,8 @@ async def _await(task: asyncio.Task[None]) -> None:
     await task
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes an event loop of uvloop, where there is one; for programs, never for the library."""
     with contextlib.suppress(ImportError):
         factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
         return factory

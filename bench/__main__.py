@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from aioboinc import errors
+from aioboinc import errors, stopping
 from bench import end_to_end, environment, handling, idle, measuring, passes, report, scale, serve, submission
 
 __all__ = ["main"]
@@ -47,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     beside = None if options.beside is None else options.beside.resolve()
     settings = environment.Settings(options.jobs, options.database, options.rounds, beside, options.directory)
     try:
-        with environment.Environment(settings) as place, _runner() as runner:
+        with (
+            environment.Environment(settings) as place,
+            asyncio.Runner(loop_factory=stopping.loop_factory()) as runner,
+        ):
             if options.stages == ["walk"]:
                 print(json.dumps(runner.run(scale.walk(place))))
                 return 0
@@ -68,15 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _runner() -> asyncio.Runner:
-    """Return a runner with the event loop that ``aioboinc run`` has."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.Runner()
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib
 import logging
 import os
 import signal
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from aioboinc import connectors, errors, project, service, store
+from aioboinc import connectors, errors, project, service, stopping, store
 
 __all__ = ["FAILURE", "USAGE", "Context", "Parser", "Pass", "find_root", "main"]
 
@@ -118,7 +117,7 @@ def main(options: argparse.Namespace, begin: Callable[[project.Project], Pass]) 
         root = find_root(Path.cwd(), os.environ.get("BOINC_PROJECT_DIR"))
         if _is_to_stop(root):
             return 0
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=stopping.loop_factory()) as runner:
             configuration = project.read(root)
             runner.run(_run(configuration, options, begin(configuration)))
     except errors.UsageError as error:
@@ -215,14 +214,6 @@ def _positive(text: str) -> float:
     if not 0 < number < 1e9:
         raise argparse.ArgumentTypeError(f"{text}: must be positive")
     return number
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's where there is one."""
-    with contextlib.suppress(ImportError):
-        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
-        return factory
-    return None
 
 
 class _Formatter(logging.Formatter):

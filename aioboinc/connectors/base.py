@@ -24,7 +24,6 @@ __all__ = [
     "Timing",
     "Transaction",
     "Transient",
-    "finish",
 ]
 
 T = TypeVar("T")
@@ -270,25 +269,3 @@ class Connector(abc.ABC):
                 await self._timing.sleep(backoff.next())
         finally:
             self._inside.discard(task)
-
-
-async def finish(awaitable: Awaitable[T], *, grace: float | None = None) -> T:
-    """Await *awaitable* to its end, even if cancelled meanwhile; the cancellation is raised after it.
-
-    Once cancelled, *awaitable* gets *grace* seconds, then it is cancelled too; None means as long as it takes.
-    """
-    task = asyncio.ensure_future(awaitable)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task}, timeout=None if cancelled is None else grace)
-            if not task.done():
-                task.cancel()
-                grace = None
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is None:
-        return task.result()
-    if not task.cancelled():
-        task.exception()  # seen: the cancellation takes precedence
-    raise cancelled
