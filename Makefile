@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m aioboinc run examples/sum_of_squares/app_master.py
 
 test: $(VENV)/test packages
-	$(BIN)/python -m pytest -n 3 --dist loadfile --timeout 300 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/lint
 	$(BIN)/ruff check .

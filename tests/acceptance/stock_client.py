@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from patience import PATIENCE
+
 __all__ = ["StockClient", "find", "wait_for"]
 
 _CONFIG = """\
@@ -54,11 +56,11 @@ def find() -> str | None:
     return shutil.which("boinc") if shutil.which("boinccmd") else None
 
 
-def wait_for(what: str, ready: Callable[[], object], *, seconds: float = 60, log: Callable[[], str]) -> None:
+def wait_for(what: str, ready: Callable[[], object], *, log: Callable[[], str]) -> None:
     """Wait until *ready* returns something true."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not ready():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s\n{log()}"
+        assert time.monotonic() < deadline, f"{what}: in vain\n{log()}"
         time.sleep(0.1)  # the client has no other way to tell
 
 
@@ -101,7 +103,7 @@ class StockClient:
             check=True,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
         ).stdout
 
     def _try(self, *arguments: str) -> str:
@@ -134,7 +136,7 @@ class StockClient:
             return
         self._try("--quit")
         try:
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -111,7 +111,7 @@ def test_another_master_is_running(sum_of_squares):
     sum_of_squares.write(
         app_slave="""
             import time, app_types
-            time.sleep(60)
+            time.sleep(1e6)
         """
     )
     with sum_of_squares.running() as process:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from patience import PATIENCE
 from pymysql.constants import CLIENT
 
 __all__ = ["BOINC_SCHEMA", "MariaDB", "find"]
 
 BOINC_SCHEMA = Path(__file__).with_name("boinc_schema.sql")
-_START_TIMEOUT = 60.0
 _OPTIONS = (
     "--skip-networking",
     "--skip-name-resolve",
@@ -32,6 +32,7 @@ _OPTIONS = (
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-flush-method=nosync",
     "--skip-innodb-doublewrite",
+    "--debug-no-sync",
     "--skip-innodb-file-per-table",
 )
 
@@ -109,7 +110,7 @@ class MariaDB:
                 stdout=output,
                 stderr=output,
             )
-        deadline = time.monotonic() + _START_TIMEOUT
+        deadline = time.monotonic() + PATIENCE
         while not self._listens():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"mariadbd does not start:\n{log.read_text()}")

@@ -2,8 +2,21 @@
 
 import asyncio
 
+from patience import PATIENCE, until
+
 from aioboinc import call_queue, connectors, keys, staging, submission
 from database.daemon_world import World
+
+
+class Queue(call_queue.CallQueue):
+    """Counts what is taken from it."""
+
+    taken = 0
+
+    async def take(self):
+        chunk = await super().take()
+        self.taken += len(chunk)
+        return chunk
 
 
 async def test_calls_come_together_while_those_before_are_written(tmp_path, database_url, connector):
@@ -15,7 +28,7 @@ async def test_calls_come_together_while_those_before_are_written(tmp_path, data
     batches = world.store.batches
     app = await batches.app("pyboinc")
     batch = await batches.find_or_create("0" * 32, appid=app.id, name="test", directory="/b", version=1)
-    queue = call_queue.CallQueue(tmp_path)
+    queue = Queue(tmp_path)
     committed = []
     locked, unlock = asyncio.Event(), asyncio.Event()
 
@@ -26,21 +39,21 @@ async def test_calls_come_together_while_those_before_are_written(tmp_path, data
 
     async def make():
         await call_queue.pyboinc_call("app_slave.py", 0)
-        while committed != [1]:
-            await asyncio.sleep(0.01)
+        await until(lambda: committed == [1])
         async with connectors.open(database_url) as other, asyncio.TaskGroup() as tasks:
             tasks.create_task(other.run(hold))
             await locked.wait()
-            for i in range(1, 7):
+            await call_queue.pyboinc_call("app_slave.py", 1)
+            await until(lambda: queue.taken == 2)  # it is on its way, and gets no further
+            for i in range(2, 7):
                 await call_queue.pyboinc_call("app_slave.py", i)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0)
             unlock.set()
-        while committed[-1] < 7:
-            await asyncio.sleep(0.01)
+        await until(lambda: committed[-1] >= 7)
         await call_queue.pyboinc_call("app_slave.py", 7)
 
     submitting = submission.Submission(queue, world.store, staging.Stager(world.project), app, batch)
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         tasks.create_task(call_queue.make(make, queue))
         njobs = tasks.create_task(submitting.run(committed.append))
     assert njobs.result() == 8

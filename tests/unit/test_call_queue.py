@@ -5,6 +5,7 @@ import contextvars
 import threading
 
 import pytest
+from patience import PATIENCE
 
 from aioboinc import call_queue, errors, jobs
 
@@ -141,7 +142,7 @@ async def test_only_whole_chunks_are_taken_while_the_queue_lingers(folder):
                 await call_queue.pyboinc_call("app_slave.py", i)
 
     async def taken():
-        return len(await asyncio.wait_for(queue.take(), 10))
+        return len(await asyncio.wait_for(queue.take(), PATIENCE))
 
     async def still_waits(take):
         return not (await asyncio.wait({take}, timeout=0.05))[0]
