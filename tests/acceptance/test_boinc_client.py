@@ -68,6 +68,10 @@ STEPS = """
 """A slave that takes two seconds at least, ends when the test lets it, and returns how often it was begun."""
 
 
+_CALL_AGAIN = 4.0
+"""Seconds after which the clients are made to call: they would do so after a minute or two."""
+
+
 class Master:
     """A master that runs."""
 
@@ -103,9 +107,9 @@ class Master:
         """Return the name of the first result."""
         return f"pyboinc_{self.batch()}_0_0"
 
-    def begun(self) -> int:
-        """Return how often STEPS was begun, on all hosts."""
-        return len(list(self.folder.glob("begun_*")))
+    def wait_begun(self, times: int) -> None:
+        """Wait until STEPS was begun so often, on all hosts."""
+        self._lab.wait_for(f"begun {times} times", lambda: len(list(self.folder.glob("begun_*"))) == times)
 
     def let_end(self) -> None:
         """Let STEPS end."""
@@ -165,14 +169,11 @@ class Lab:
             client.command("--project", url, "update")
 
     def end_of(self, process: subprocess.Popen[str]) -> tuple[str, str]:
-        """Wait for the end of a master; return what it says and complains of.
-
-        After a failed task clients would not call for a minute or two: they are made to.
-        """
+        """Wait for the end of a master; return what it says and complains of."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.communicate(timeout=7)
+                return process.communicate(timeout=_CALL_AGAIN)
             self.update()
         process.kill()
         pytest.fail(f"the batch does not end\n{self.log()}")
@@ -185,8 +186,21 @@ class Lab:
             found[:] = [client for client in self.clients if client.running(result)]
             return bool(found)
 
-        wait_for(f"{result} is executed", look, log=self.log)
+        self.wait_for(f"{result} is executed", look)
         return found[0]
+
+    def wait_for(self, what: str, ready: Callable[[], object]) -> None:
+        """Wait until *ready* returns something true; let the clients call meanwhile."""
+        due = time.monotonic()
+
+        def look() -> object:
+            nonlocal due
+            if time.monotonic() >= due:
+                self.update()
+                due = time.monotonic() + _CALL_AGAIN
+            return ready()
+
+        wait_for(what, look, log=self.log)
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +271,6 @@ def test_batches_of_all_kinds(lab: Lab) -> None:
 def test_suspended_and_resumed(lab: Lab) -> None:
     master = Master(lab, "suspended", STEPS, quorum=1)
     result = master.result()
-    lab.update()
     client = lab.holder(result)
     url = projects.read(lab.root).master_url
     client.command("--task", url, result, "suspend")
@@ -270,12 +283,11 @@ def test_suspended_and_resumed(lab: Lab) -> None:
 def test_the_client_is_killed_and_the_slave_goes_on_from_its_checkpoint(lab: Lab) -> None:
     master = Master(lab, "killed_client", STEPS, quorum=1)
     result = master.result()
-    lab.update()
     client = lab.holder(result)
     wait_for("begun", lambda: float(client.tasks()[result].get("fraction done", 0)) > 0.2, log=lab.log)
     client.kill()
     client.start()
-    wait_for("begun again", lambda: master.begun() == 2, log=lab.log)
+    master.wait_begun(2)
     master.let_end()
     assert master.outcomes() == [[20, 2]]
 
@@ -283,8 +295,7 @@ def test_the_client_is_killed_and_the_slave_goes_on_from_its_checkpoint(lab: Lab
 def test_the_server_is_killed(lab: Lab) -> None:
     master = Master(lab, "killed_server", STEPS, quorum=2)
     batch = master.batch()
-    lab.update()
-    wait_for("both execute it", lambda: master.begun() == 2, log=lab.log)
+    master.wait_begun(2)
     lab.server.end(signal.SIGKILL)
     master.let_end()
     wait_for("the job is over", lambda: not any(_busy(client, batch) for client in lab.clients), log=lab.log)

@@ -76,7 +76,7 @@ class MariaDB:
                 f"--datadir={self.directory / 'data'}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
-                *(option for option in self._options if "innodb" in option),
+                *(option for option in self._options if "innodb" in option or "sync" in option),
                 *self._as_root,
             ],
             check=False,
