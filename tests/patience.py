@@ -57,4 +57,4 @@ class Waits:
 
             return call_at(when, run_out, **options)
 
-        loop.call_at = watched  # type: ignore[method-assign]
+        loop.call_at = watched  # type: ignore[method-assign, assignment]
