@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["PATIENCE", "Waits", "until", "wait_until"]
 
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds for which a test waits for something that comes if all is well."""
 _PAUSE = 0.002
 """Seconds between two looks at what has no other way to tell."""
