@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import served
+from patience import PATIENCE
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sum_of_squares"
-TIMEOUT = 120
 
 
 class Program:
@@ -42,7 +42,7 @@ class Program:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -65,7 +65,7 @@ class Program:
     def query(self, sql: str) -> list[tuple[object, ...]]:
         """Ask the embedded project's database."""
         path = self.folder / ".pyboinc" / "project.sqlite"
-        with contextlib.closing(sqlite3.connect(path, timeout=10)) as database:
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
             return database.execute(sql).fetchall()
 
     def files(self) -> set[str]:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from patience import PATIENCE
+
 from aioboinc import archive, keys, program, runtime_archive
 
 PROJECT = "http://example.org/test/"
 JOB = "pyboinc_7_0"
-TIMEOUT = 60.0
-"""Seconds after which a test gives up."""
 
 _INIT_DATA = """<app_init_data>
 <major_version>7</major_version>
@@ -163,14 +163,15 @@ class FakeClient:
         assert self.process is not None
         if self.heartbeats and self._send(4, "<heartbeat/><wss>9.752576e+06</wss><max_wss>2.274886e+10</max_wss>"):
             self.beats += 1
-        text = self._receive(5)
+        exit_status = self.process.poll()
+        text = self._receive(5)  # after that: what an application said last is read when it has ended
         if text is not None:
             self.status = Status(
                 *(_number(text, name) or 0.0 for name in ("current_cpu_time", "checkpoint_cpu_time")),
                 _number(text, "fraction_done"),
             )
             self.history.append(self.status)
-        return self.process.poll()
+        return exit_status
 
     def until(self, condition: Callable[[], object]) -> None:
         """Be a client until *condition* is true. An application that has ended meanwhile is an error."""
@@ -229,7 +230,7 @@ def _number(text: str, name: str) -> float | None:
 
 
 def _patience() -> Iterator[None]:
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         yield
         time.sleep(0.02)  # the client's own period is a second

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import aiohttp
+from patience import PATIENCE
 from simulated_client import Client
 
 import aioboinc
@@ -71,10 +72,10 @@ class Batch:
         await self._while_jobs_come_back(lambda: len(self.outputs) >= count)
 
     async def _while_jobs_come_back(self, is_enough: Callable[[], bool]) -> None:
-        """Wait until the master has ended or *is_enough*. Raises TimeoutError if half a minute brings nothing."""
+        """Wait until the master has ended or *is_enough*. Raises TimeoutError if minutes bring nothing."""
         while not (self.task.done() or is_enough()):
             handled = len(self.outputs) + len(self.errors)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while len(self.outputs) + len(self.errors) == handled and not self.task.done():
                     await asyncio.wait({self.task}, timeout=0.02)
 
@@ -130,7 +131,7 @@ class Site:
         batch = Batch(asyncio.create_task(master), outputs, errors)
         try:
             waiting = asyncio.create_task(committed.wait())
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 await asyncio.wait({waiting, batch.task}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             if batch.task.done():
@@ -183,7 +184,7 @@ async def compute_all(clients: list[Client], *, seconds: float = 1e9) -> None:
 
 async def eventually(ask: Callable[[], Awaitable[T]], until: Callable[[T], object]) -> T:
     """Await *ask* again and again until *until* says yes to its outcome; return that."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             outcome = await ask()
             if until(outcome):

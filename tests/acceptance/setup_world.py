@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from aioboinc import keys
-from aioboinc.setup import steps, undo
+from aioboinc.setup import daemons, steps, undo
 from database import mariadb as mariadb_module
 
-__all__ = ["World", "command", "make"]
+__all__ = ["World", "command", "make", "prepare"]
 
 CONFIG = """<?xml version="1.0" ?>
 <boinc>
@@ -118,6 +122,23 @@ class World:
         self.execute(f"SET sql_mode = ''; INSERT INTO {table} ({names}) VALUES ({row})")
 
 
+_check_interpreter = functools.cache(daemons.check_interpreter)
+
+
+def prepare(monkeypatch: pytest.MonkeyPatch, mariadb: mariadb_module.MariaDB) -> None:
+    """Let projects find the server. The daemons' interpreter, which is always the same, is looked at once."""
+    monkeypatch.setenv("MYSQL_UNIX_PORT", str(mariadb.socket))
+    monkeypatch.setattr(daemons, "check_interpreter", _check_interpreter)
+
+
+@functools.cache
+def _code_sign_keys() -> dict[str, bytes]:
+    """Return the files of a project's keys, which take their time to make."""
+    with tempfile.TemporaryDirectory() as directory:
+        keys.create_code_sign_keys(Path(directory))
+        return {path.name: path.read_bytes() for path in Path(directory).iterdir()}
+
+
 def make(root: Path, mariadb: mariadb_module.MariaDB) -> World:
     """Make a project in the new directory *root*, with two accounts, ada and bob."""
     database = mariadb.new_database(mariadb_module.BOINC_SCHEMA.read_text())
@@ -125,7 +146,9 @@ def make(root: Path, mariadb: mariadb_module.MariaDB) -> World:
         (root / name).mkdir(parents=True)
     (root / "config.xml").write_text(CONFIG.format(root=root, database=database))
     (root / "project.xml").write_text(PROJECT)
-    keys.create_code_sign_keys(root / "keys")
+    for name, content in _code_sign_keys().items():
+        (root / "keys" / name).write_bytes(content)
+        (root / "keys" / name).chmod(0o600 if "private" in name else 0o644)
     world = World(root, lambda sql: mariadb.execute(sql, database=database))
     world.insert("platform", {"name": "x86_64-pc-linux-gnu"})
     for name in ("ada", "bob"):

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from patience import PATIENCE
+
 __all__ = ["StockClient", "find", "wait_for"]
 
 _CONFIG = """\
@@ -26,6 +28,7 @@ _CONFIG = """\
     <fetch_on_update>1</fetch_on_update>
     <no_gpus>1</no_gpus>
     <skip_cpu_benchmarks>1</skip_cpu_benchmarks>
+    {at_once_options}
     <proxy_info>
       <use_http_proxy/>
       <http_server_name>127.0.0.1</http_server_name>
@@ -35,12 +38,19 @@ _CONFIG = """\
   </options>
 </cc_config>
 """
+_AT_ONCE = """
+    <no_priority_change>1</no_priority_change>
+    <ncpus>4</ncpus>
+    <max_file_xfers>16</max_file_xfers>
+    <max_file_xfers_per_project>16</max_file_xfers_per_project>
+"""
+"""A stock client's jobs have the lowest priority: on a busy machine each takes minutes."""
 _PREFERENCES = """\
 <global_preferences>
   <run_on_batteries>1</run_on_batteries><run_if_user_active>1</run_if_user_active>
   <suspend_cpu_usage>0</suspend_cpu_usage><max_ncpus_pct>100</max_ncpus_pct><niu_max_ncpus_pct>100</niu_max_ncpus_pct>
   <cpu_usage_limit>100</cpu_usage_limit><niu_cpu_usage_limit>100</niu_cpu_usage_limit>
-  <work_buf_min_days>0.001</work_buf_min_days><work_buf_additional_days>0</work_buf_additional_days>
+  <work_buf_min_days>{days}</work_buf_min_days><work_buf_additional_days>0</work_buf_additional_days>
   <disk_max_used_gb>5</disk_max_used_gb><disk_min_free_gb>0.01</disk_min_free_gb>
   <disk_max_used_pct>100</disk_max_used_pct><leave_apps_in_memory>1</leave_apps_in_memory>
   <disk_interval>1</disk_interval>
@@ -54,16 +64,19 @@ def find() -> str | None:
     return shutil.which("boinc") if shutil.which("boinccmd") else None
 
 
-def wait_for(what: str, ready: Callable[[], object], *, seconds: float = 60, log: Callable[[], str]) -> None:
+def wait_for(what: str, ready: Callable[[], object], *, log: Callable[[], str]) -> None:
     """Wait until *ready* returns something true."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not ready():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s\n{log()}"
+        assert time.monotonic() < deadline, f"{what}: in vain\n{log()}"
         time.sleep(0.1)  # the client has no other way to tell
 
 
 class StockClient:
-    """A client with its data in *directory*, to be asked for at *port*; it reports each result *at_once*."""
+    """A client with its data in *directory*, to be asked for at *port*.
+
+    *at_once* it reports each result, and has more work, transfers and jobs under way than a stock client.
+    """
 
     def __init__(self, program: str, directory: Path, port: int, *, at_once: bool = True) -> None:
         self.directory = directory
@@ -73,8 +86,10 @@ class StockClient:
         directory.mkdir()
         (directory / "gui_rpc_auth.cfg").write_text(_PASSWORD)
         (directory / "gui_rpc_auth.cfg").chmod(0o600)
-        (directory / "cc_config.xml").write_text(_CONFIG.format(at_once=int(at_once)))
-        (directory / "global_prefs_override.xml").write_text(_PREFERENCES)
+        (directory / "cc_config.xml").write_text(
+            _CONFIG.format(at_once=int(at_once), at_once_options=_AT_ONCE.strip() if at_once else "")
+        )
+        (directory / "global_prefs_override.xml").write_text(_PREFERENCES.format(days=0.1 if at_once else 0.001))
 
     def start(self) -> None:
         """Start the client, and wait until it answers."""
@@ -101,7 +116,7 @@ class StockClient:
             check=True,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
         ).stdout
 
     def _try(self, *arguments: str) -> str:
@@ -134,7 +149,7 @@ class StockClient:
             return
         self._try("--quit")
         try:
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

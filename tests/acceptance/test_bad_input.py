@@ -17,6 +17,14 @@ MASTER = """
 """
 
 
+@pytest.fixture
+def sum_of_squares(sum_of_squares):
+    """The example with few calls."""
+    master = sum_of_squares.folder / "app_master.py"
+    master.write_text(master.read_text().replace("range(100)", "range(5)"))
+    return sum_of_squares
+
+
 def refused(program, *options):
     """Run *program*; return its one line on stderr."""
     finished = program.run("--quiet", *options)
@@ -111,7 +119,7 @@ def test_another_master_is_running(sum_of_squares):
     sum_of_squares.write(
         app_slave="""
             import time, app_types
-            time.sleep(60)
+            time.sleep(1e6)
         """
     )
     with sum_of_squares.running() as process:
@@ -147,7 +155,7 @@ def test_a_damaged_checkpoint(sum_of_squares):
         checkpoint.write_text(text)
         assert "pyboinc_checkpoint: damaged" in refused(sum_of_squares)
         assert checkpoint.read_text() == text
-        assert sum_of_squares.run("--fresh").stdout == "The answer is 328350\n"
+        assert sum_of_squares.run("--fresh").stdout == "The answer is 30\n"
 
 
 def test_a_checkpoint_of_another_project(sum_of_squares):
@@ -170,16 +178,16 @@ def test_calls_that_changed(sum_of_squares):
     original = path.read_text()
     call = '"app_slave.py", app_types.Input(i)'
     for before, after, message in (
-        ("range(100)", "range(99)", "only 99 of the 100 calls"),
-        ("range(100)", "range(101)", "more than the 100 calls"),
-        ("Input(i)", "Input(i + (i == 42))", "call 42 of make_calls"),
+        ("range(5)", "range(4)", "only 4 of the 5 calls"),
+        ("range(5)", "range(6)", "more than the 5 calls"),
+        ("Input(i)", "Input(i + (i == 3))", "call 3 of make_calls"),
         (call, f"{call}, priority=1", "options"),
     ):
         path.write_text(original.replace(before, after))
         assert message in refused(sum_of_squares)
         path.write_text(original)
-        assert sum_of_squares.run().stdout == "The answer is 328350\n"
-        assert sum_of_squares.query("SELECT COUNT(*) FROM workunit") == [(100,)]
+        assert sum_of_squares.run().stdout == "The answer is 30\n"
+        assert sum_of_squares.query("SELECT COUNT(*) FROM workunit") == [(5,)]
 
 
 def test_a_slave_that_changed(sum_of_squares):

@@ -56,7 +56,7 @@ class Place:
 
 @pytest.fixture
 def place(mariadb: mariadb_module.MariaDB, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setenv("MYSQL_UNIX_PORT", str(mariadb.socket))
+    setup_world.prepare(monkeypatch, mariadb)
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield Place(Path(folder), mariadb)

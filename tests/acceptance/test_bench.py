@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 STAGES = ["submission", "transition", "validation", "assimilation", "handling"]
@@ -18,7 +19,7 @@ def bench(*options):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
@@ -34,7 +35,7 @@ def database(request):
 
 def test_stages(database, tmp_path):
     report = tmp_path / "report.json"
-    text = bench(*STAGES, "--jobs", 20, "--rounds", 2, "--database", database, "--json", report)
+    text = bench(*STAGES, "--jobs", 10, "--rounds", 2, "--database", database, "--json", report)
     document = json.loads(report.read_text())
     assert document["machine"]["file system"]
     assert [stage["name"] for stage in document["stages"]] == STAGES

@@ -1,6 +1,6 @@
 """A served project with the stock BOINC client: two hosts, and all that goes wrong in a life.
 
-The tests share a server and two clients, and take them as the one before has left them.
+The tests share a server and two clients, which are attached to it; each has batches of its own, and works alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pathlib import Path
 import pytest
 import served
 import stock_client
+from patience import PATIENCE
 from stock_client import StockClient, wait_for
 from test_serve_process import Process
 
@@ -51,17 +53,23 @@ MASTER = """
     print(json.dumps(outcomes))
 """
 STEPS = """
-    import os, time
+    import os, pathlib, time
+    folder = pathlib.Path({folder!r})
     step, pids = pyboinc_restore() or (0, [])
     pids.append(os.getpid())
-    while step < 40:
+    (folder / f"begun_{{os.getpid()}}").touch()
+    while step < 20 or not (folder / "may_end").exists():
         time.sleep(0.1)
-        step += 1
-        pyboinc_fraction_done(step / 40)
+        step = min(step + 1, 20)
+        pyboinc_fraction_done(step / 20)
         pyboinc_checkpoint((step, pids))
     pyboinc_return_output([step, len(pids)])
 """
-"""A slave that takes four seconds, and returns how often it was begun."""
+"""A slave that takes two seconds at least, ends when the test lets it, and returns how often it was begun."""
+
+
+_CALL_AGAIN = 4.0
+"""Seconds after which the clients are made to call: they would do so after a minute or two."""
 
 
 class Master:
@@ -72,7 +80,7 @@ class Master:
         self.folder.mkdir()
         keywords = ", ".join(f"{key}={value!r}" for key, value in options.items())
         master = MASTER.replace("COUNT", str(count)).replace("OPTIONS", keywords)
-        (self.folder / "slave.py").write_text(textwrap.dedent(slave))
+        (self.folder / "slave.py").write_text(textwrap.dedent(slave.format(folder=str(self.folder))))
         (self.folder / "app_master.py").write_text(textwrap.dedent(master))
         self._lab = lab
         self.start()
@@ -88,7 +96,9 @@ class Master:
         checkpoint = self.folder / "pyboinc_checkpoint"
         wait_for(
             "batch",
-            lambda: checkpoint.exists() and json.loads(checkpoint.read_text())["state"] == "submitted",
+            lambda: (
+                checkpoint.exists() and json.loads(checkpoint.read_text())["state"] in {"submitted", "finished"}
+            ),
             log=self._lab.log,
         )
         return int(json.loads(checkpoint.read_text())["batch"])
@@ -96,6 +106,14 @@ class Master:
     def result(self) -> str:
         """Return the name of the first result."""
         return f"pyboinc_{self.batch()}_0_0"
+
+    def wait_begun(self, times: int) -> None:
+        """Wait until STEPS was begun so often, on all hosts."""
+        self._lab.wait_for(f"begun {times} times", lambda: len(list(self.folder.glob("begun_*"))) == times)
+
+    def let_end(self) -> None:
+        """Let STEPS end."""
+        (self.folder / "may_end").touch()
 
     def outcomes(self) -> list[object]:
         """Return the outputs and errors, when the master is through."""
@@ -132,6 +150,17 @@ class Lab:
         assert key
         assert key in made
         bert.attach(url, key)
+        wait_for("hosts", lambda: self.query("SELECT COUNT(*) FROM host") == [(2,)], log=self.log)
+
+    def query(self, sql: str) -> list[tuple[object, ...]]:
+        """Ask the project's database."""
+        with contextlib.closing(sqlite3.connect(self.root / "project.sqlite", timeout=PATIENCE)) as database:
+            return database.execute(sql).fetchall()
+
+    def network(self, mode: str) -> None:
+        """Let the clients call ``always``, or ``never``."""
+        for client in self.clients:
+            client.command("--set_network_mode", mode)
 
     def update(self) -> None:
         """Let the clients call now."""
@@ -140,13 +169,11 @@ class Lab:
             client.command("--project", url, "update")
 
     def end_of(self, process: subprocess.Popen[str]) -> tuple[str, str]:
-        """Wait for the end of a master; return what it says and complains of.
-
-        After a failed task clients would not call for a minute or two: they are made to.
-        """
-        for _ in range(12):
+        """Wait for the end of a master; return what it says and complains of."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.communicate(timeout=7)
+                return process.communicate(timeout=_CALL_AGAIN)
             self.update()
         process.kill()
         pytest.fail(f"the batch does not end\n{self.log()}")
@@ -159,8 +186,21 @@ class Lab:
             found[:] = [client for client in self.clients if client.running(result)]
             return bool(found)
 
-        wait_for(f"{result} is executed", look, log=self.log)
+        self.wait_for(f"{result} is executed", look)
         return found[0]
+
+    def wait_for(self, what: str, ready: Callable[[], object]) -> None:
+        """Wait until *ready* returns something true; let the clients call meanwhile."""
+        due = time.monotonic()
+
+        def look() -> object:
+            nonlocal due
+            if time.monotonic() >= due:
+                self.update()
+                due = time.monotonic() + _CALL_AGAIN
+            return ready()
+
+        wait_for(what, look, log=self.log)
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +220,7 @@ def lab(
     try:
         for client in clients:
             client.start()
+        lab.attach()
         yield lab
     finally:
         for client in clients:
@@ -189,6 +230,7 @@ def lab(
 
 def test_batches_of_all_kinds(lab: Lab) -> None:
     """Several masters at once, one of them killed; every result is computed on two hosts."""
+    lab.network("never")
     squares = Master(lab, "squares", "pyboinc_return_output(pyboinc_get_input() ** 2)", count=4)
     raises = Master(lab, "raises", "1 / pyboinc_get_input()")
     exits = Master(lab, "exits", "import sys\nprint('no', file=sys.stderr)\nsys.exit(3)", max_error_results=1)
@@ -196,8 +238,9 @@ def test_batches_of_all_kinds(lab: Lab) -> None:
     alter_program(lab.root, altered.batch())
     squares.batch()
     squares.close()
-    lab.attach()
     squares.start()
+    lab.network("always")
+    lab.update()
 
     assert sorted(squares.outcomes(), key=str) == [0, 1, 4, 9]
     (raised,) = raises.outcomes()
@@ -215,10 +258,10 @@ def test_batches_of_all_kinds(lab: Lab) -> None:
         assert status not in {0, 3}
         assert "the program was altered: slave.py" in stderr
 
-    with sqlite3.connect(lab.root / "project.sqlite") as database:
-        hosts = database.execute(
-            "SELECT COUNT(DISTINCT hostid) FROM result WHERE outcome = 1 GROUP BY workunitid"
-        ).fetchall()
+    hosts = lab.query(
+        "SELECT COUNT(DISTINCT hostid) FROM result WHERE outcome = 1"
+        f" AND batch IN ({squares.batch()}, {raises.batch()}, {exits.batch()}, {altered.batch()}) GROUP BY workunitid"
+    )
     assert hosts == [(2,)] * 5
     # The client takes everything that it is told, and what it can check, it has checked.
     assert "SCHEDULER_REPLY::parse" not in lab.log()
@@ -228,40 +271,39 @@ def test_batches_of_all_kinds(lab: Lab) -> None:
 def test_suspended_and_resumed(lab: Lab) -> None:
     master = Master(lab, "suspended", STEPS, quorum=1)
     result = master.result()
-    lab.update()
     client = lab.holder(result)
     url = projects.read(lab.root).master_url
     client.command("--task", url, result, "suspend")
     wait_for("suspended", lambda: not client.running(result), log=lab.log)
     client.command("--task", url, result, "resume")
-    assert master.outcomes() == [[40, 1]]
+    master.let_end()
+    assert master.outcomes() == [[20, 1]]
 
 
 def test_the_client_is_killed_and_the_slave_goes_on_from_its_checkpoint(lab: Lab) -> None:
     master = Master(lab, "killed_client", STEPS, quorum=1)
     result = master.result()
-    lab.update()
     client = lab.holder(result)
-    wait_for(
-        "half done", lambda: float(client.tasks()[result].get("fraction done", 0)) > 0.2, log=lab.log, seconds=20
-    )
+    wait_for("begun", lambda: float(client.tasks()[result].get("fraction done", 0)) > 0.2, log=lab.log)
     client.kill()
     client.start()
-    assert master.outcomes() == [[40, 2]]
+    master.wait_begun(2)
+    master.let_end()
+    assert master.outcomes() == [[20, 2]]
 
 
 def test_the_server_is_killed(lab: Lab) -> None:
     master = Master(lab, "killed_server", STEPS, quorum=2)
     batch = master.batch()
-    lab.update()
-    lab.holder(f"pyboinc_{batch}_0_0")
+    master.wait_begun(2)
     lab.server.end(signal.SIGKILL)
+    master.let_end()
     wait_for("the job is over", lambda: not any(_busy(client, batch) for client in lab.clients), log=lab.log)
     lab.server.start()
     for client in lab.clients:
         client.command("--network_available")
     lab.update()
-    assert master.outcomes() == [[40, 1]]
+    assert master.outcomes() == [[20, 1]]
 
 
 def alter_program(root: Path, batch: int) -> None:

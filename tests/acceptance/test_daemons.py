@@ -9,11 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE
 
 from aioboinc import connectors, sql
 from database.daemon_world import World, output
 
-TIMEOUT = 60
 DAEMONS = ("transitioner", "validator", "assimilator")
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{4} \[PID=\d+\] \[(CRITICAL|warning|normal|debug)\]  \S.*")
 
@@ -90,7 +90,7 @@ class Project:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -160,7 +160,7 @@ def test_signals(project, daemon, number):
     with project.running(daemon) as process:
         process.send_signal(number)
         assert f"Quitting due to {number.name}" in wait_for(process, "Quitting")
-        assert process.wait(TIMEOUT) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stderr.read() == ""
 
 
@@ -170,7 +170,7 @@ def test_the_stop_file(project):
     with project.running("validator") as process:
         stop_file.touch()
         assert f"Quitting because trigger file '{stop_file}' is present" in wait_for(process, "Quitting")
-        assert process.wait(TIMEOUT) == 0
+        assert process.wait(PATIENCE) == 0
     finished = project.once("assimilator")
     assert finished.returncode == 0
     assert "Starting" not in finished.stderr
@@ -186,7 +186,7 @@ def test_they_work_together(project):
         assert project.published() == {job: output(job, "agreed") for job in jobs}
         for process in processes:
             process.terminate()
-            assert process.wait(TIMEOUT) == 0
+            assert process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("daemon", ["validator", "assimilator"])
@@ -198,14 +198,14 @@ def test_killed_at_any_moment(project, daemon):
         project.once("validator")
     with project.running(daemon) as process:
         process.kill()
-        process.wait(TIMEOUT)
+        process.wait(PATIENCE)
     # Killed again as soon as there is something to see of its work.
     if daemon == "assimilator":
         with project.running(daemon) as process:
             while not project.published():
                 assert process.poll() is None
             process.kill()
-            process.wait(TIMEOUT)
+            process.wait(PATIENCE)
     else:
         assert project.once(daemon).returncode == 0
     assert project.once("assimilator").returncode == 0
@@ -227,7 +227,7 @@ def test_two_of_each(project, options):
             )
             for own in options
         ]
-        assert [process.wait(TIMEOUT) for process in processes] == [0, 0]
+        assert [process.wait(PATIENCE) for process in processes] == [0, 0]
     assert project.published() == {job: output(job, job) for job in jobs}
     assert project.counts() == (40, 0)
 

@@ -9,6 +9,8 @@ import sys
 import termios
 import textwrap
 
+from patience import PATIENCE
+
 SLAVE = """
     value = pyboinc_get_input()
     pyboinc_return_output(value * 2)
@@ -77,7 +79,7 @@ def test_a_bar_on_a_terminal(sum_of_squares):
                 shown += data
         except OSError:
             pass  # the terminal's other end is closed
-        assert process.communicate(timeout=60)[0] == "The answer is 328350\n"
+        assert process.communicate(timeout=PATIENCE)[0] == "The answer is 328350\n"
     finally:
         os.close(master)
     assert b"100%" in shown
@@ -123,7 +125,7 @@ def test_plain_python(program):
         env=program.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (finished.stdout, finished.stderr) == ("[0, 2, 4, 6, 8] 5 0\n", "")
@@ -275,7 +277,7 @@ def test_several_masters_in_one_process_and_one_is_cancelled(program):
         env=program.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert finished.stdout == "cancelled []\n380 420\n['late']\n", finished.stderr

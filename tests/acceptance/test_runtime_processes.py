@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fake_client import JOB, PROJECT, FakeClient, repack
+from patience import wait_until
 from processes import is_alive
 
 from aioboinc import codec, envelope, keys, program
@@ -88,13 +88,6 @@ def waited_for(pid: int) -> float:
     """Return the CPU seconds of the children that a process has waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
-
-
-def patiently(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.01)
 
 
 # A slave with a child, a grandchild, and a daemon that has left its session and its parents.
@@ -309,7 +302,7 @@ def test_a_supervisor_that_is_killed_takes_the_slave_with_it(client: FakeClient)
     assert client.process is not None
     client.process.kill()
     client.process.wait()
-    patiently(lambda: not is_alive(pids[0]))
+    wait_until(lambda: not is_alive(pids[0]))
     # What its descendants leave is killed when the client starts the job again, in a slot as it was left.
     (client.slot / "boinc_finish_called").write_text("0\n")
     (client.slot / "pyboinc_output.tmp").write_text("half an out")
@@ -321,7 +314,7 @@ def test_a_supervisor_that_is_killed_takes_the_slave_with_it(client: FakeClient)
         "app_slave.py",
         "app_types.py",
     ]
-    patiently(lambda: not any(map(is_alive, pids)))
+    wait_until(lambda: not any(map(is_alive, pids)))
 
 
 def test_an_output_of_an_earlier_run_does_not_count(client: FakeClient) -> None:
@@ -407,7 +400,7 @@ def test_a_client_that_is_our_parent_and_is_killed(client: FakeClient) -> None:
     pids = [process.pid for process in processes(client)]
     assert len(pids) == 2
     client.stop()
-    patiently(lambda: not any(map(is_alive, pids)))
+    wait_until(lambda: not any(map(is_alive, pids)))
     assert client.stderr.splitlines()[-1] == "pyboinc: the client is gone"
 
 
@@ -420,16 +413,22 @@ def change_main(client: FakeClient, call: str) -> None:
     client.put("runtime_1.zip", repack((client.project / "runtime_1.zip").read_bytes(), change))
 
 
+def test_heartbeats_are_taken(client: FakeClient) -> None:
+    """What counts as silence is a matter of clocks: test_runtime_supervisor.py."""
+    change_main(client, "heartbeat_seconds=3600")
+    client.client_pid = 0
+    give(client, BUSY)
+    client.start()
+    client.until(lambda: client.beats > 3 and client.history)
+
+
 def test_a_client_without_heartbeats(client: FakeClient) -> None:
     """Where its process id is not known; with half a second in place of half a minute."""
     change_main(client, "heartbeat_seconds=0.5")
     client.client_pid = 0
+    client.heartbeats = False
     give(client, BUSY)
     client.start()
-    for _ in range(3):
-        client.history.clear()
-        client.until(lambda: client.history)
-    client.heartbeats = False
     assert client.wait() == 0
     assert not client.finished
     assert client.stderr.splitlines()[-1] == "pyboinc: the client is gone"
@@ -448,9 +447,12 @@ def test_a_signal_ends_the_job_for_now(client: FakeClient, number: signal.Signal
 def test_a_slave_that_is_shut_down_before_its_supervisor_has_not_failed(client: FakeClient) -> None:
     pids = start_family(client)
     assert client.process is not None
+    # Stopped meanwhile: it would give its own signal two seconds.
+    client.process.send_signal(signal.SIGSTOP)
     os.kill(pids[0], signal.SIGTERM)
-    patiently(lambda: not is_alive(pids[0]))
+    wait_until(lambda: not is_alive(pids[0]))
     client.process.send_signal(signal.SIGTERM)
+    client.process.send_signal(signal.SIGCONT)
     assert client.wait() == -signal.SIGTERM
     assert not any(map(is_alive, pids))
 
@@ -634,6 +636,7 @@ def test_two_jobs_that_unpack_the_interpreter_at_the_same_time(client: FakeClien
     give(client, "pyboinc_return_output(1)")
     other = client.root / "slots" / "1"
     shutil.copytree(client.slot, other)
+    (other / "pyboinc_output").write_text(f"<soft_link>../../projects/{client.project.name}/other</soft_link>\n")
     client.start(PATH=str(client.bin))
     done = subprocess.run(
         [f"../../projects/{client.project.name}/launcher.sh"],

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from served import Site, double
 from simulated_client import Client, Finished, Task
 
@@ -131,7 +132,7 @@ async def test_an_upload_that_breaks_off_keeps_what_came(site: Site, job: tuple[
     writer.write(body[: 700 << 10])
     await writer.drain()
     writer.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             reply = await client.uploaded_size(task.output)
             size = int(reply.partition("<file_size>")[2].partition("<")[0] or 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import served
+from patience import PATIENCE
 from served import Site
 from simulated_client import Finished
 
@@ -105,7 +106,7 @@ async def test_half_open_and_slow_connections_are_closed(tmp_path: Path, monkeyp
     monkeypatch.setattr(server, "_IDLE_SECONDS", 0.3)
     monkeypatch.setattr(server, "_BODY_SECONDS", 0.3)
     monkeypatch.setattr(server, "_LINGER_SECONDS", 0.1)
-    async with served.serving_site(tmp_path / "project") as site, asyncio.timeout(10):
+    async with served.serving_site(tmp_path / "project") as site, asyncio.timeout(PATIENCE):
         host, port = site.url.removeprefix("http://").rstrip("/").split(":")
         starts = (
             b"",
@@ -123,6 +124,7 @@ async def test_half_open_and_slow_connections_are_closed(tmp_path: Path, monkeyp
         for reader, writer in connections:
             await reader.read()  # to its end: the server has closed it
             writer.close()
+        monkeypatch.undo()
         assert (await site.client().call()).text("userid")
 
 

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.mariadb
 
 @pytest.fixture
 def world(tmp_path: Path, mariadb: mariadb_module.MariaDB, monkeypatch: pytest.MonkeyPatch) -> setup_world.World:
-    monkeypatch.setenv("MYSQL_UNIX_PORT", str(mariadb.socket))
+    setup_world.prepare(monkeypatch, mariadb)
     return setup_world.make(tmp_path / "project", mariadb)
 
 
@@ -142,7 +142,6 @@ class Killed(BaseException):
 @pytest.mark.parametrize("killed", ["setup", "undo"])
 async def test_interrupted_anywhere(world, monkeypatch, killed):
     """Run again, it does the rest; the other one takes back what was done."""
-    monkeypatch.setattr(daemons, "check_interpreter", lambda: None)
     for name in ("fsync", "sync"):
         monkeypatch.setattr(os, name, lambda *_: None)
     monkeypatch.setattr(durable, "sync", lambda path: None)

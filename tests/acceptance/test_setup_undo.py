@@ -19,7 +19,7 @@ pytestmark = pytest.mark.mariadb
 
 @pytest.fixture
 def world(tmp_path: Path, mariadb: mariadb_module.MariaDB, monkeypatch: pytest.MonkeyPatch) -> setup_world.World:
-    monkeypatch.setenv("MYSQL_UNIX_PORT", str(mariadb.socket))
+    setup_world.prepare(monkeypatch, mariadb)
     return setup_world.make(tmp_path / "project", mariadb)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import served
+from patience import PATIENCE
 from served import Site
 from simulated_client import Finished
 
@@ -44,7 +45,7 @@ async def page_at(chromium: Path, url: str, profile: Path) -> str:
         stderr=asyncio.subprocess.DEVNULL,
         env={"PATH": os.environ["PATH"], "HOME": str(profile)},
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         output, _ = await process.communicate()
     return output.decode()
 

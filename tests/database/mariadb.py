@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from patience import PATIENCE
 from pymysql.constants import CLIENT
 
 __all__ = ["BOINC_SCHEMA", "MariaDB", "find"]
 
 BOINC_SCHEMA = Path(__file__).with_name("boinc_schema.sql")
-_START_TIMEOUT = 60.0
 _OPTIONS = (
     "--skip-networking",
     "--skip-name-resolve",
@@ -32,6 +32,7 @@ _OPTIONS = (
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-flush-method=nosync",
     "--skip-innodb-doublewrite",
+    "--debug-no-sync",
     "--skip-innodb-file-per-table",
 )
 
@@ -75,7 +76,7 @@ class MariaDB:
                 f"--datadir={self.directory / 'data'}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
-                *(option for option in self._options if "innodb" in option),
+                *(option for option in self._options if "innodb" in option or "sync" in option),
                 *self._as_root,
             ],
             check=False,
@@ -109,7 +110,7 @@ class MariaDB:
                 stdout=output,
                 stderr=output,
             )
-        deadline = time.monotonic() + _START_TIMEOUT
+        deadline = time.monotonic() + PATIENCE
         while not self._listens():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"mariadbd does not start:\n{log.read_text()}")

@@ -18,6 +18,7 @@ from typing import Any
 
 import pymysql.err
 import pytest
+from patience import PATIENCE, wait_until
 from pymysql.constants import FIELD_TYPE
 
 from aioboinc import connectors, errors
@@ -212,14 +213,8 @@ async def test_cancelled_while_opening_or_closing(
     gc.collect()  # a connection left open warns
     if database.startswith("mysql:"):
         server: mariadb_module.MariaDB = request.getfixturevalue("mariadb")
-        await asyncio.to_thread(_wait_until_without_connections, server)
-
-
-def _wait_until_without_connections(server: mariadb_module.MariaDB) -> None:
-    for _ in range(1000):
-        if not server.execute("SELECT 1 FROM information_schema.processlist WHERE db IS NOT NULL"):
-            return
-    pytest.fail("the server has connections left")
+        others = "SELECT 1 FROM information_schema.processlist WHERE db IS NOT NULL"
+        await asyncio.to_thread(wait_until, lambda: not server.execute(others))
 
 
 async def test_leaving_while_work_is_under_way(database: str) -> None:
@@ -291,7 +286,7 @@ async def test_reader_does_not_wait_for_writer(connector: connectors.Connector) 
         assert await asyncio.create_task(value(connector)) == 0
         assert await transaction.fetch_one(GET, {"name": "counter"}) == {"n": 1}
 
-    await asyncio.wait_for(connector.run(work), 10)
+    await asyncio.wait_for(connector.run(work), PATIENCE)
     assert await value(connector) == 1
 
 

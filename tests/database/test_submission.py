@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+from patience import PATIENCE, until
+
 from aioboinc import call_queue, calls, connectors, keys, staging, submission
 from database.daemon_world import World
 
@@ -55,6 +57,15 @@ async def test_calls_come_together_while_those_before_are_written(tmp_path, data
     world, app, batch = await opened(tmp_path, database_url, connector)
     sender, receiver = call_queue.open()
     made = calls.Calls(tmp_path, sender)
+    take = receiver.take
+    taken = []
+
+    async def taking(idle):
+        chunk = await take(idle)
+        taken.append(len(chunk))
+        return chunk
+
+    receiver.take = taking
     committed = []
     locked, unlock = asyncio.Event(), asyncio.Event()
 
@@ -65,21 +76,21 @@ async def test_calls_come_together_while_those_before_are_written(tmp_path, data
 
     async def make():
         await calls.pyboinc_call("app_slave.py", 0)
-        while committed != [1]:
-            await asyncio.sleep(0.01)
+        await until(lambda: committed == [1])
         async with connectors.open(database_url) as other, asyncio.TaskGroup() as tasks:
             tasks.create_task(other.run(hold))
             await locked.wait()
-            for i in range(1, 7):
+            await calls.pyboinc_call("app_slave.py", 1)
+            await until(lambda: taken == [1, 1])  # it is on its way, and gets no further
+            for i in range(2, 7):
                 await calls.pyboinc_call("app_slave.py", i)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0)
             unlock.set()
-        while committed[-1] < 7:
-            await asyncio.sleep(0.01)
+        await until(lambda: committed[-1] >= 7)
         await calls.pyboinc_call("app_slave.py", 7)
 
     submitting = submission.Submission(receiver, world.store, staging.Stager(world.project), app, batch)
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         tasks.create_task(calls.make(make, made))
         njobs = tasks.create_task(submitting.run(committed.append))
     assert njobs.result() == 8

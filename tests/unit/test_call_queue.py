@@ -5,6 +5,7 @@ import contextvars
 import threading
 
 import pytest
+from patience import PATIENCE
 
 from aioboinc import call_queue, calls, errors, jobs
 
@@ -139,7 +140,7 @@ async def test_only_whole_chunks_are_taken_while_others_are_on_their_way(folder)
                 await calls.pyboinc_call("app_slave.py", i)
 
     async def taken():
-        return len(await asyncio.wait_for(receiver.take(idle), 10))
+        return len(await asyncio.wait_for(receiver.take(idle), PATIENCE))
 
     async def still_waits(take):
         return not (await asyncio.wait({take}, timeout=0.05))[0]

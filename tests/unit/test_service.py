@@ -2,6 +2,7 @@ import asyncio
 import threading
 
 import pytest
+from patience import PATIENCE
 
 from aioboinc import service
 
@@ -26,7 +27,7 @@ async def test_wait_ends_with_an_event():
     waiting = asyncio.create_task(service.wait(3600, asyncio.Event(), event))
     await asyncio.sleep(0)
     event.set()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, PATIENCE)
 
 
 async def test_run_works_while_there_is_work_and_stops():
@@ -39,7 +40,7 @@ async def test_run_works_while_there_is_work_and_stops():
             return 0
         return todo.pop()
 
-    await asyncio.wait_for(service.run(one_pass, stop=stop), 5)
+    await asyncio.wait_for(service.run(one_pass, stop=stop), PATIENCE)
     assert not todo
 
 
@@ -57,7 +58,7 @@ async def test_run_is_woken():
         return 0
 
     backoff = service.Backoff(3600, 3600)
-    await asyncio.wait_for(service.run(one_pass, stop=stop, wake=wake, backoff=backoff), 5)
+    await asyncio.wait_for(service.run(one_pass, stop=stop, wake=wake, backoff=backoff), PATIENCE)
     assert passes == 2
 
 
