@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from aioboinc import codec, errors, jobs, program
+from aioboinc import arguments, codec, errors, jobs, program, tracebacks
 
 __all__ = ["CallQueue", "make", "pyboinc_call"]
 
@@ -31,6 +31,11 @@ CHUNK_CALLS = 2048
 """Calls in any transaction at most. Those of two wait at most, unless ``make_calls`` does not await them."""
 _BREATH = 0.0002
 """Seconds after which an ``await pyboinc_call(…)`` lets the event loop run: the database's answers wait for that."""
+
+_OUTSIDE = (
+    "pyboinc_call outside make_calls: only the function that pyboinc_master gets as make_calls makes calls, until it "
+    "has returned"
+)
 
 _current: contextvars.ContextVar[CallQueue] = contextvars.ContextVar("aioboinc.calls")
 
@@ -84,7 +89,7 @@ class CallQueue:
             if self._abandoned:
                 raise asyncio.CancelledError("the master has stopped")
             if self._closed:
-                raise RuntimeError("pyboinc_call outside make_calls: calls are made by make_calls only")
+                raise errors.CallOutsideBatch(_OUTSIDE)
             self._calls.append(call)
             self.made += 1
             self._bytes += len(data)
@@ -96,17 +101,27 @@ class CallQueue:
         return program.registry(*(sources for sources, _ in list(self._programs.values())))
 
     def _kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:
-        key = (slave, *include, None, *options.items())
-        if key not in self._kinds:
-            if len(self._kinds) >= jobs.MOST_KINDS:
-                self._kinds.clear()
-            sources, registry = self._program(slave, include)
-            # Not of all options: new ones may get defaults.
-            named = hashlib.sha256(repr(tuple(sorted(options.items()))).encode()).digest()
-            self._kinds[key] = _Kind(
-                sources, registry, jobs.Options(**options), bytes.fromhex(sources.fingerprint), named
-            )
-        return self._kinds[key]
+        try:
+            # With their types: 1 and True are equal.
+            key = (slave, *include, None, *options.items(), *map(type, options.values()))
+            return self._kinds[key]
+        except (KeyError, TypeError):
+            kind = self._new_kind(slave, include, options)
+        if len(self._kinds) >= jobs.MOST_KINDS:
+            self._kinds.clear()
+        self._kinds[key] = kind
+        return kind
+
+    def _new_kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:
+        """Check what all calls of a kind have in common, and read the program."""
+        arguments.slave(slave)
+        include = arguments.file_names(include)
+        arguments.options(options, jobs.Options.__slots__)
+        chosen = jobs.Options(**options)
+        sources, registry = self._program(slave, include)
+        # Not of all options: new ones may get defaults.
+        named = hashlib.sha256(repr(tuple(sorted(options.items()))).encode()).digest()
+        return _Kind(sources, registry, chosen, bytes.fromhex(sources.fingerprint), named)
 
     def _program(self, slave: str | Path, include: Sequence[str | Path]) -> tuple[program.Sources, codec.Registry]:
         key = (slave, *include)
@@ -205,6 +220,8 @@ class CallQueue:
     async def take(self) -> list[jobs.Call]:
         """Remove and return the next calls, at least one; none at the end."""
         await self.ready()
+        if self._abandoned:  # not the end: what there was is not all
+            raise asyncio.CancelledError("the master has stopped")
         with self._condition:
             chunk = self._calls[: self._chunk]
             del self._calls[: self._chunk]
@@ -247,13 +264,18 @@ def pyboinc_call(
     function, the call itself waits.
 
     Raises `errors.ProgramError` for a slave that is missing or can't be bundled, `errors.NotData` for an
-    input that is not data, RuntimeError outside ``make_calls``.
+    input that is not data, `errors.CallOutsideBatch` (a RuntimeError) outside of ``make_calls``, and other
+    `errors.UsageError` for arguments that are wrong.
     """
     try:
-        queue = _current.get()
-    except LookupError:
-        raise RuntimeError("pyboinc_call outside make_calls: calls are made by make_calls only") from None
-    queue.add(slave_filename, input, include, **options)
+        queue = _current.get(None)
+        if queue is None:
+            raise errors.CallOutsideBatch(_OUTSIDE)
+        queue.add(slave_filename, input, include, **options)
+    except errors.UsageError as error:
+        error.at_call = True
+        error.__traceback__ = None  # the line with the call comes next
+        raise
     if threading.current_thread() is _makers.get(queue):
         queue.block()
     return _Queued(queue)
@@ -262,6 +284,7 @@ def pyboinc_call(
 _makers: dict[CallQueue, threading.Thread] = {}
 
 
+@tracebacks.calls_program
 async def make(make_calls: Callable[[], Any], queue: CallQueue) -> None:
     """Run *make_calls* to its end and close *queue*. Plain functions and generators run in a thread."""
     _current.set(queue)
@@ -299,6 +322,7 @@ async def _in_daemon_thread(make_calls: Callable[[], Any], queue: CallQueue) -> 
         else:
             done.set_exception(error)
 
+    @tracebacks.calls_program
     def run() -> None:
         outcome: Any = None
         error: BaseException | None = None

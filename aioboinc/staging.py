@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from aioboinc import durable, errors, jobs, keys, program, results, service
+from aioboinc import arguments, durable, errors, jobs, keys, program, results, service
 from aioboinc.project import Project, fanout_directory
 
 __all__ = ["MAX_INLINE", "Identity", "Stager", "check_inline_inputs", "identity"]
@@ -76,11 +76,7 @@ def identity(job: str, xml_doc: str) -> Identity:
 
 def check_inline_inputs(limit: int) -> None:
     """Raise `errors.UsageError` unless inputs of up to *limit* bytes can be part of a command line."""
-    if not (isinstance(limit, int) and 0 <= limit <= MAX_INLINE):
-        raise errors.UsageError(
-            f"pyboinc_master: inline_inputs={limit!r}: must be a number of bytes from 0 to {MAX_INLINE}; "
-            "larger inputs are files"
-        )
+    arguments.whole("pyboinc_master: inline_inputs", limit, 0, MAX_INLINE, unit="bytes; larger inputs are files")
 
 
 class Stager:
