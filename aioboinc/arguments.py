@@ -104,7 +104,9 @@ def handler(what: str, value: Any, argument: str) -> None:
     """Refuse a *value* that can't be called with each *argument*, or that would do nothing then."""
     function(what, value, f"it is called with each {argument}", argument)
     if inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
-        raise errors.ArgumentError(f"{what}: {value.__name__} has a yield in it, so that a call of it does nothing")
+        raise errors.ArgumentError(
+            f"{what}: {value.__name__} has a yield in it, so that a call of it does nothing"
+        )
 
 
 def slave(value: object) -> None:

@@ -104,12 +104,14 @@ class CallQueue:
         try:
             # With their types: 1 and True are equal.
             key = (slave, *include, None, *options.items(), *map(type, options.values()))
-            return self._kinds[key]
-        except (KeyError, TypeError):
+            kind = self._kinds.get(key)
+        except TypeError:  # of something that is no key, nor an argument
+            kind = None
+        if kind is None:
             kind = self._new_kind(slave, include, options)
-        if len(self._kinds) >= jobs.MOST_KINDS:
-            self._kinds.clear()
-        self._kinds[key] = kind
+            if len(self._kinds) >= jobs.MOST_KINDS:
+                self._kinds.clear()
+            self._kinds[key] = kind
         return kind
 
     def _new_kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:

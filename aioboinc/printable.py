@@ -53,7 +53,9 @@ def _escaped(text: str, limit: int, kept: str) -> str:
     shown = text[:limit]
     if not shown.isprintable():
         shown = "".join(
-            character if character in kept or unicodedata.category(character) not in _UNSAFE else _escape(character)
+            character
+            if character in kept or unicodedata.category(character) not in _UNSAFE
+            else _escape(character)
             for character in shown
         )
     return f"{shown} [and {rest} characters more]" if rest > 0 else shown

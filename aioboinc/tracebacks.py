@@ -7,6 +7,7 @@ nobody has foreseen is: its traceback stays whole.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from types import CodeType, TracebackType
 from typing import TypeVar
@@ -39,6 +40,7 @@ class Shortened:
     ) -> None:
         if error is not None:
             error.__traceback__ = _shortened(error)
+            _let_ipython_show_groups()
 
 
 def _shortened(error: BaseException) -> TracebackType | None:
@@ -56,6 +58,17 @@ def _shortened(error: BaseException) -> TracebackType | None:
     for entry in reversed(entries):
         following = TracebackType(following, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return following
+
+
+def _let_ipython_show_groups() -> None:
+    """Have a notebook's cell end that raises a group, one of the user's or `errors.BatchFailed`.
+
+    As of version 9, IPython prints one without noting that it did. A kernel whose first error that is then fails to
+    reply, and the cell goes on for ever.
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None and not hasattr(shell, "_last_traceback"):
+        shell._last_traceback = None
 
 
 def _entries(trace: TracebackType | None) -> list[TracebackType]:
