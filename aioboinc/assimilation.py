@@ -109,10 +109,10 @@ async def _publish(
         executions = await store.assimilations.executions([workunit.id for workunit in failed])
         outcome = await service.in_thread(
             publishing.publish,
-            [
-                _failure(workunit, directories[workunit.batch], executions.get(workunit.id, []))
+            (  # in the thread, for it reads files
+                _failure(project, workunit, directories[workunit.batch], executions.get(workunit.id, []))
                 for workunit in failed
-            ],
+            ),
             stop,
         )
         published += [Published(workunit, True) for workunit in failed if workunit.id in outcome.published]
@@ -145,10 +145,12 @@ def _output(project: projects.Project, workunit: Workunit, directory: str) -> pu
     return publishing.Item(workunit.id, directory, workunit.name, source=path)
 
 
-def _failure(workunit: Workunit, directory: str, executions: Sequence[Execution]) -> publishing.Item:
+def _failure(
+    project: projects.Project, workunit: Workunit, directory: str, executions: Sequence[Execution]
+) -> publishing.Item:
     reason = ""
     if workunit.canonical_resultid:
         reason = "its output file is not there any more"
         _log.critical("[WU#%d %s] %s", workunit.id, workunit.name, reason)
-    content = failures.report(workunit.name, workunit.error_mask, executions, reason)
+    content = failures.report(project, workunit.name, workunit.error_mask, executions, reason)
     return publishing.Item(workunit.id, directory, f"{workunit.name}.error", content=content)

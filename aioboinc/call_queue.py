@@ -156,10 +156,15 @@ class Receiver:
         return bool(self._channel.calls)
 
     async def take(self, idle: asyncio.Event) -> list[jobs.Call]:
-        """Remove and return the next calls: a whole chunk, or what there is while *idle* is set; none at the end."""
+        """Remove and return the next calls: a whole chunk, or what there is while *idle* is set; none at the end.
+
+        Is cancelled when the channel has been closed.
+        """
         channel = self._channel
         while not (channel.is_whole or (channel.calls and idle.is_set())):
             await self._wait(1 if idle.is_set() else channel.limit, idle)
+        if channel.closed:  # not the end: what there was is not all
+            raise asyncio.CancelledError("the master has stopped")
         with channel.condition:
             chunk = channel.calls[: channel.limit]
             del channel.calls[: channel.limit]

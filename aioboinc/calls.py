@@ -17,9 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from aioboinc import call_queue, codec, errors, jobs, program
+from aioboinc import arguments, call_queue, codec, errors, jobs, program, tracebacks
 
 __all__ = ["Calls", "make", "pyboinc_call"]
+
+_OUTSIDE = (
+    "pyboinc_call outside make_calls: only the function that pyboinc_master gets as make_calls makes calls, until it "
+    "has returned"
+)
 
 _current: contextvars.ContextVar[Calls] = contextvars.ContextVar("aioboinc.calls")
 
@@ -61,7 +66,7 @@ class Calls:
         sha256 = hashlib.sha256(data).digest()
         call = jobs.Call(kind.sources, data, sha256, kind.options, kind.fingerprint + sha256 + kind.options_sha256)
         if self._over:
-            raise RuntimeError("pyboinc_call outside make_calls: calls are made by make_calls only")
+            raise errors.CallOutsideBatch(_OUTSIDE)
         try:
             self.sender.send(call)
         except call_queue.Closed:
@@ -78,17 +83,29 @@ class Calls:
         return program.registry(*(sources for sources, _ in list(self._programs.values())))
 
     def _kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:
-        key = (slave, *include, None, *options.items())
-        if key not in self._kinds:
+        try:
+            # With their types: 1 and True are equal.
+            key = (slave, *include, None, *options.items(), *map(type, options.values()))
+            kind = self._kinds.get(key)
+        except TypeError:  # of something that is no key, nor an argument
+            kind = None
+        if kind is None:
+            kind = self._new_kind(slave, include, options)
             if len(self._kinds) >= jobs.MOST_KINDS:
                 self._kinds.clear()
-            sources, registry = self._program(slave, include)
-            # Not of all options: new ones may get defaults.
-            named = hashlib.sha256(repr(tuple(sorted(options.items()))).encode()).digest()
-            self._kinds[key] = _Kind(
-                sources, registry, jobs.Options(**options), bytes.fromhex(sources.fingerprint), named
-            )
-        return self._kinds[key]
+            self._kinds[key] = kind
+        return kind
+
+    def _new_kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:
+        """Check what all calls of a kind have in common, and read the program."""
+        arguments.slave(slave)
+        include = arguments.file_names(include)
+        arguments.options(options, jobs.Options.__slots__)
+        chosen = jobs.Options(**options)
+        sources, registry = self._program(slave, include)
+        # Not of all options: new ones may get defaults.
+        named = hashlib.sha256(repr(tuple(sorted(options.items()))).encode()).digest()
+        return _Kind(sources, registry, chosen, bytes.fromhex(sources.fingerprint), named)
 
     def _program(self, slave: str | Path, include: Sequence[str | Path]) -> tuple[program.Sources, codec.Registry]:
         key = (slave, *include)
@@ -130,18 +147,24 @@ def pyboinc_call(
     function, the call itself waits.
 
     Raises `errors.ProgramError` for a slave that is missing or can't be bundled, `errors.NotData` for an
-    input that is not data, RuntimeError outside ``make_calls``.
+    input that is not data, `errors.CallOutsideBatch` (a RuntimeError) outside of ``make_calls``, and other
+    `errors.UsageError` for arguments that are wrong.
     """
     try:
-        calls = _current.get()
-    except LookupError:
-        raise RuntimeError("pyboinc_call outside make_calls: calls are made by make_calls only") from None
-    calls.add(slave_filename, input, include, **options)
+        calls = _current.get(None)
+        if calls is None:
+            raise errors.CallOutsideBatch(_OUTSIDE)
+        calls.add(slave_filename, input, include, **options)
+    except errors.UsageError as error:
+        error.at_call = True
+        error.__traceback__ = None  # the line with the call comes next
+        raise
     if threading.current_thread() is calls.maker:
         calls.sender.block()
     return _Queued(calls.sender)
 
 
+@tracebacks.calls_program
 async def make(make_calls: Callable[[], Any], calls: Calls) -> None:
     """Run *make_calls*, which makes *calls*, to its end. Plain functions and generators run in a thread."""
     _current.set(calls)
@@ -179,6 +202,7 @@ async def _in_daemon_thread(make_calls: Callable[[], Any], calls: Calls) -> Any:
         else:
             done.set_exception(error)
 
+    @tracebacks.calls_program
     def run() -> None:
         outcome: Any = None
         error: BaseException | None = None

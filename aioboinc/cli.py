@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import aioboinc
-from aioboinc import errors, master, master_program, progress, stopping
+from aioboinc import errors, master, master_program, printable, progress, stopping
 from aioboinc.setup import daemons, steps, undo
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     128 + N when stopped by signal N.
     """
     options = _parser().parse_args(arguments)
+    if logging.lastResort is not None:  # where the program has not set up logs of its own
+        logging.lastResort.setFormatter(printable.Formatter())
     try:
         status: int = options.command(options)
         return status
@@ -41,10 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stopped.status
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors take one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {printable.line(message)} (see --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="aioboinc", description="Run Python functions on thousands of machines, through BOINC."
-    )
+    parser = _Parser(prog="aioboinc", description="Run Python functions on thousands of machines, through BOINC.")
     parser.add_argument("--version", action="version", version=f"aioboinc {aioboinc.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser(
@@ -75,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_setup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_setup(commands: argparse._SubParsersAction[_Parser]) -> None:
     setup = commands.add_parser(
         "setup",
         help="make a BOINC project ready",
@@ -113,15 +121,23 @@ def _add_setup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of 1 or more")
+    return int(text)
 
 
-def _complain(error: BaseException) -> int:
-    print(f"aioboinc: {error}", file=sys.stderr)
+def _complain(error: errors.UsageError) -> int:
+    where = _where(error) if error.at_call else ""
+    print(f"aioboinc: {printable.line(f'{where}{error}')}", file=sys.stderr)
+    for note in getattr(error, "__notes__", ()):
+        print(f"aioboinc: {printable.line(note)}", file=sys.stderr)
     return USAGE
+
+
+def _where(error: errors.UsageError) -> str:
+    """Return file and line of the program's call that *error* is of."""
+    entries = traceback.extract_tb(error.__traceback__)
+    return f"{entries[-1].filename}:{entries[-1].lineno}: " if entries else ""
 
 
 def _setup(options: argparse.Namespace) -> int:
@@ -138,9 +154,9 @@ def _setup(options: argparse.Namespace) -> int:
     if options.force and not options.undo:
         raise errors.UsageError("setup --force is for --undo only")
     if options.undo:
-        work = undo.undo(root, force=options.force, dry_run=options.dry_run)
+        work = undo.undo(root, force=options.force, dry_run=options.dry_run, say=_say)
     else:
-        work = steps.setup(root, chosen, dry_run=options.dry_run)
+        work = steps.setup(root, chosen, dry_run=options.dry_run, say=_say)
     try:
         asyncio.run(work)
     except KeyboardInterrupt:
@@ -148,7 +164,11 @@ def _setup(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _say(line: str) -> None:
+    print(printable.line(line))
+
+
+def _add_serve(commands: argparse._SubParsersAction[_Parser]) -> None:
     serve = commands.add_parser(
         "serve",
         help="serve a project to BOINC clients",
@@ -230,11 +250,12 @@ def _report_failures(error: errors.BatchFailed) -> None:
     for failure in shown:
         print(f"  {failure}", file=sys.stderr)
         if isinstance(failure, errors.RemoteError):
-            print("    " + failure.traceback.replace("\n", "\n    ").rstrip(), file=sys.stderr)
+            remote = printable.lines(failure.traceback)
+            print("    " + remote.replace("\n", "\n    ").rstrip(), file=sys.stderr)
         for result in getattr(failure, "results", ()):
-            print(f"    {result.name}: {result.reason}", file=sys.stderr)
+            print(f"    {printable.line(f'{result.name}: {result.reason}')}", file=sys.stderr)
             for line in result.stderr.strip().splitlines()[-3:]:
-                print(f"      {line}", file=sys.stderr)
+                print(f"      {printable.line(line)}", file=sys.stderr)
     if len(error.exceptions) > len(shown):
         print(f"  and {len(error.exceptions) - len(shown)} more", file=sys.stderr)
 
@@ -244,4 +265,5 @@ def _print_traceback(error: BaseException, path: Path) -> None:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename != str(path):
         frames = frames.tb_next
-    traceback.print_exception(error.with_traceback(frames or error.__traceback__))
+    text = "".join(traceback.format_exception(error.with_traceback(frames or error.__traceback__)))
+    print(printable.lines(text, len(text)), end="", file=sys.stderr)

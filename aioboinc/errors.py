@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aioboinc import printable
+
 __all__ = [
     "AioboincError",
+    "ArgumentError",
     "BatchFailed",
     "BatchLocked",
+    "CallOutsideBatch",
     "CheckpointError",
     "DatabaseError",
     "FailedResult",
@@ -24,16 +27,29 @@ __all__ = [
     "SubmissionMismatch",
     "UsageError",
     "describe",
-    "sole",
 ]
 
 
 class AioboincError(Exception):
-    """Root of all errors of aioboinc."""
+    """Root of all errors of aioboinc. As text each is one line that is safe to print, whatever a host has put in."""
+
+    def __str__(self) -> str:
+        return printable.line(super().__str__())
 
 
 class UsageError(AioboincError):
     """Bad input, bad configuration or a missing server: one clear line, exit status 2."""
+
+    at_call = False
+    """What is wrong is a call of ``pyboinc_call``: the last line of the traceback."""
+
+
+class ArgumentError(UsageError, TypeError):
+    """An argument of a kind that a function does not take, or one that it does not have."""
+
+
+class CallOutsideBatch(UsageError, RuntimeError):
+    """``pyboinc_call`` where no batch is being made: outside of ``make_calls``, or after its end."""
 
 
 class ProgramError(UsageError):
@@ -96,7 +112,8 @@ class FailedResult:
 class JobFailed(AioboincError):
     """A job has no output: its results failed, or no quorum agreed.
 
-    ``job`` is the workunit's name, ``call`` the number of its call (from 0), ``reason`` a line that says why.
+    ``job`` is the workunit's name, ``call`` the number of its call (from 0), ``reason`` says why, as the host has
+    told it: only the error's own text is made safe to print.
     """
 
     def __init__(self, job: str, call: int, reason: str, results: Sequence[FailedResult] = ()) -> None:
@@ -108,7 +125,10 @@ class JobFailed(AioboincError):
 
 
 class RemoteError(JobFailed):
-    """The slave raised: ``type`` and ``message`` are the exception's, ``traceback`` the remote one as text."""
+    """The slave raised: ``type`` and ``message`` are the exception's, ``traceback`` the remote one as text.
+
+    All three are as the host has sent them, and may hold what a terminal obeys.
+    """
 
     def __init__(self, job: str, call: int, type: str, message: str, traceback: str) -> None:
         super().__init__(job, call, f"{type}: {message}" if message else type)
@@ -122,20 +142,6 @@ class BatchFailed(AioboincError, ExceptionGroup[JobFailed]):
 
     def derive(self, excs: Sequence[JobFailed]) -> BatchFailed:  # type: ignore[override]
         return BatchFailed(self.message, excs)
-
-
-@contextlib.contextmanager
-def sole() -> Iterator[None]:
-    """Raise what failed in a TaskGroup as itself, not as a group of one; of several, the first."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        if isinstance(group, BatchFailed):
-            raise
-        first, *others = group.exceptions
-        for other in others:
-            first.add_note(f"At the same time: {other!r}")
-        raise first from first.__cause__
 
 
 def describe(path: Path | str, error: OSError) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from aioboinc import codec, documents, models
+from aioboinc import codec, documents, models, validation
+from aioboinc import project as projects
 from aioboinc.store.assimilations import Execution
 
 __all__ = ["describe_error", "describe_exit", "report", "written"]
@@ -77,7 +78,7 @@ _VALIDATE_STATES: dict[int, str] = {
 _OUTCOMES: dict[int, str] = {
     models.Outcome.COULDNT_SEND: "could not be sent",
     models.Outcome.NO_REPLY: "no reply from the host before the deadline",
-    models.Outcome.VALIDATE_ERROR: "its output is missing or malformed",
+    models.Outcome.VALIDATE_ERROR: "the validator has refused its output",
     models.Outcome.CLIENT_DETACHED: "the host left the project",
 }
 
@@ -102,12 +103,16 @@ def written(stderr_out: str) -> str:
     return documents.stderr_text(stderr_out).encode()[-_STDERR_BYTES:].decode("utf-8", "ignore")
 
 
-def report(job: str, error_mask: int, executions: Iterable[Execution], reason: str = "") -> bytes:
-    """Return the file that is published for the workunit *job*, which has failed.
+def report(
+    project: projects.Project, job: str, error_mask: int, executions: Iterable[Execution], reason: str = ""
+) -> bytes:
+    """Return the file that is published for the workunit *job*, which has failed. Blocks.
 
-    *reason* is a cause beside the workunit's *error_mask* and its *executions*.
+    *reason* is a cause beside the workunit's *error_mask* and its *executions*. Why the validator has refused an
+    output is nowhere noted: BOINC's own ones have no place for it. The output's file, which is there until after
+    this, is looked at once more.
     """
-    results = [_result(execution) for execution in executions if _counts(execution)]
+    results = [_result(project, job, execution) for execution in executions if _counts(execution)]
     return codec.encode(
         {
             "pyboinc": 1,
@@ -129,11 +134,14 @@ def _reason(error_mask: int, results: Sequence[dict[str, Any]]) -> str:
     return ", ".join(causes) + (f": {'; '.join(reasons)}" if reasons else "")
 
 
-def _result(execution: Execution) -> dict[str, Any]:
+def _result(project: projects.Project, job: str, execution: Execution) -> dict[str, Any]:
     text = (execution.stderr or b"").decode("utf-8", "replace")
+    fault = ""
+    if execution.outcome == models.Outcome.VALIDATE_ERROR and execution.xml_doc and execution.xml_doc_in:
+        fault = validation.fault(project, job, execution.xml_doc, execution.xml_doc_in)
     return {
         "name": execution.name,
-        "reason": _result_reason(execution, text),
+        "reason": fault or _result_reason(execution, text),
         "exit_status": execution.exit_status,
         "stderr": written(text),
     }

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from aioboinc import codec, envelope, errors, service
+from aioboinc import codec, envelope, errors, service, tracebacks
 from aioboinc.batch_directory import BatchDirectory
 
 __all__ = ["Calls", "Handlers", "Handling"]
@@ -186,6 +186,7 @@ class Handling:
                 await asyncio.sleep(0)
                 breath = loop.time()
 
+    @tracebacks.calls_program
     async def _deliver(self, item: _Published) -> None:
         if item.error is None:
             outcome = self._handlers.result(item.output)

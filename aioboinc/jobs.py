@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aioboinc import documents, errors, program
+from aioboinc import arguments, documents, program
 
 __all__ = ["MOST_KINDS", "Call", "Chunk", "Form", "Job", "Options"]
 
@@ -13,6 +13,10 @@ MOST_KINDS = 1024
 """Programs and options to keep what was worked out for them: where each call has its own, that is of no use."""
 
 _DAY = 86400
+_MAX_COUNT = 1000
+_MAX_PRIORITY = 2**31 - 1
+_MAX_DELAY = 100_000_000
+"""Three years: BOINC's times are integers of 32 bits, and it adds half as much again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,19 +50,28 @@ class Options:
     """Bytes of disk that a result may use."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "quorum",
-            "target_nresults",
-            "max_error_results",
-            "max_total_results",
-            "max_success_results",
+        for name in ("quorum", "target_nresults"):
+            if getattr(self, name) is not None:
+                self._whole(name, 1, _MAX_COUNT)
+        for name in ("max_error_results", "max_total_results", "max_success_results"):
+            self._whole(name, 1, _MAX_COUNT)
+        self._whole("priority", -_MAX_PRIORITY, _MAX_PRIORITY)
+        delay: object = self.delay_bound
+        if isinstance(delay, float) and delay.is_integer():  # 1e6
+            object.__setattr__(self, "delay_bound", int(delay))
+        self._whole("delay_bound", 1, _MAX_DELAY, unit="seconds")
+        for name, unit in (
+            ("rsc_fpops_est", "floating-point operations"),
+            ("rsc_fpops_bound", "floating-point operations"),
+            ("rsc_memory_bound", "bytes"),
+            ("rsc_disk_bound", "bytes"),
         ):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and 1 <= value <= 1000):
-                raise errors.UsageError(f"pyboinc_call: {name}={value!r}: must be a whole number from 1 to 1000")
-        for name in ("delay_bound", "rsc_fpops_est", "rsc_fpops_bound", "rsc_memory_bound", "rsc_disk_bound"):
-            if not getattr(self, name) > 0:
-                raise errors.UsageError(f"pyboinc_call: {name}={getattr(self, name)!r}: must be positive")
+            value = arguments.number(f"pyboinc_call: {name}", getattr(self, name), unit=unit)
+            object.__setattr__(self, name, value)
+
+    def _whole(self, name: str, least: int, most: int, *, unit: str = "") -> None:
+        value = arguments.whole(f"pyboinc_call: {name}", getattr(self, name), least, most, unit=unit)
+        object.__setattr__(self, name, value)
 
 
 @dataclass(slots=True)  # not frozen: that takes thrice as long to make, and there are millions

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aioboinc import (
+    arguments,
     call_queue,
     calls,
     connectors,
@@ -26,6 +27,8 @@ from aioboinc import (
     staging,
     store,
     submission,
+    task_group,
+    tracebacks,
 )
 from aioboinc import project as project_module
 from aioboinc.batch_directory import EMBEDDED, BatchDirectory, Checkpoint
@@ -122,35 +125,68 @@ async def pyboinc_master(
     `errors.SubmissionMismatch` if the calls are not those made before; other `errors.UsageError` for bad
     input, before anything is changed; and what the handlers raise. Cancelling leaves the batch resumable.
     """
-    settings = defaults.get()
-    root = _path(project or settings.project or os.environ.get("PYBOINC_DIR"))
-    directory = BatchDirectory(Path(batch_dir or settings.batch_dir or os.curdir))
-    handlers = handling.Handlers(handle_result, handle_error)
-    staging.check_inline_inputs(inline_inputs)
-    preflight.check_homogeneous_redundancy(homogeneous_redundancy)
-    report = progress or settings.progress or (lambda _: None)
+    with tracebacks.Shortened():
+        _check_functions(make_calls, handle_result, handle_error, progress)
+        batch_dir = arguments.path("pyboinc_master: batch_dir", batch_dir)
+        project = arguments.path("pyboinc_master: project", project)
+        arguments.flag("pyboinc_master: replay", replay)
+        arguments.flag("pyboinc_master: fresh", fresh)
+        staging.check_inline_inputs(inline_inputs)
+        preflight.check_homogeneous_redundancy(homogeneous_redundancy)
+        if workers is not None:
+            workers = arguments.whole("pyboinc_master: workers", workers, 1)
+        settings = defaults.get()
+        return await _run(
+            make_calls,
+            handling.Handlers(handle_result, handle_error),
+            BatchDirectory(batch_dir or settings.batch_dir or Path(os.curdir)),
+            project or settings.project or _path(os.environ.get("PYBOINC_DIR")),
+            workers=workers or settings.workers,
+            fresh=fresh or settings.fresh,
+            replay=replay,
+            inline_inputs=inline_inputs,
+            homogeneous_redundancy=homogeneous_redundancy,
+            report=progress or settings.progress or (lambda _: None),
+        )
+
+
+def _check_functions(make_calls: object, handle_result: object, handle_error: object, progress: object) -> None:
+    arguments.function("pyboinc_master: make_calls", make_calls, "it calls pyboinc_call")
+    arguments.handler("pyboinc_master: handle_result", handle_result, "output")
+    if handle_error is not None:
+        arguments.handler("pyboinc_master: handle_error", handle_error, "error")
+    if progress is not None:
+        arguments.function("pyboinc_master: progress", progress, "it is told how far the batch is", "Progress")
+
+
+async def _run(
+    make_calls: Callable[[], Any],
+    handlers: handling.Handlers,
+    directory: BatchDirectory,
+    root: Path | None,
+    *,
+    workers: int | None,
+    fresh: bool,
+    replay: bool,
+    inline_inputs: int,
+    homogeneous_redundancy: int,
+    report: Callable[[Progress], None],
+) -> Summary:
     with directory.lock():
-        if fresh or settings.fresh:
+        if fresh:
             await _discard(directory, root)
         checkpoint = await directory.read_checkpoint()
         if checkpoint is not None:
             _check(checkpoint, directory, root)
         sender, receiver = call_queue.open()
         made = calls.Calls(_folder(make_calls), sender)
-        with errors.sole():
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(calls.make(make_calls, made))
-                if not await receiver.ready() and checkpoint is None:
-                    raise errors.NoCalls("make_calls made no call of pyboinc_call: there is nothing to do")
-                async with contextlib.AsyncExitStack() as stack:
-                    stack.callback(receiver.close)
-                    if root is None:
-                        opened = embedded.running(directory.embedded_project, workers=workers or settings.workers)
-                    else:
-                        read = project_module.read(root)
-                        await service.in_thread(preflight.check_downloads, read)
-                        opened = _connected(read)
-                    running = await stack.enter_async_context(opened)
+        async with task_group.TaskGroup() as tasks:
+            making = tasks.create_task(calls.make(make_calls, made))
+            if not await receiver.ready() and checkpoint is None:
+                await making  # what it raises is why there is no call
+                raise errors.NoCalls("make_calls made no call of pyboinc_call: there is nothing to do")
+            try:
+                async with await _opened(directory, root, workers) as running:
                     app = preflight.check_application(
                         await running.store.batches.app(project_module.APP_NAME),
                         running.project,
@@ -163,6 +199,19 @@ async def pyboinc_master(
                         await directory.write_checkpoint(checkpoint)
                     batch = _Batch(directory, running, app, made, receiver, handlers, checkpoint, report)
                     return await batch.run(replay=replay, inline_inputs=inline_inputs)
+            finally:
+                receiver.close()
+
+
+async def _opened(
+    directory: BatchDirectory, root: Path | None, workers: int | None
+) -> contextlib.AbstractAsyncContextManager[embedded.Running]:
+    """Return the project in *root*, or the embedded one, to be entered."""
+    if root is None:
+        return embedded.running(directory.embedded_project, workers=workers)
+    project = project_module.read(root)
+    await service.in_thread(preflight.check_downloads, project)
+    return _connected(project)
 
 
 def _prepare(directory: BatchDirectory, project: project_module.Project, *, new: bool) -> None:
@@ -260,12 +309,11 @@ class _Batch:
         self._submitted = batch.njobs
         self._handling = handling.Handling(self._directory, batch.id, self._handlers, self._calls)
         await self._handling.look_back(batch.njobs, replay=replay)
-        with errors.sole():
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._submit(batch, inline_inputs))
-                watching = tasks.create_task(self._watch_database(batch.id))
-                await self._watch_directory()
-                watching.cancel()
+        async with task_group.TaskGroup() as tasks:
+            tasks.create_task(self._submit(batch, inline_inputs))
+            watching = tasks.create_task(self._watch_database(batch.id))
+            await self._watch_directory()
+            watching.cancel()
         await self._note("finished")
         handled = self._handling
         if handled.failed and self._handlers.error is None:

@@ -52,11 +52,13 @@ def _compile(path: Path) -> types.CodeType:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise errors.ProgramError(f"{path}{f':{line}' if line else ''}: {getattr(error, 'msg', error)}") from None
-    for statement in tree.body:
+    for statement in ast.walk(tree):
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
             function = statement.value.func
             if getattr(function, "id", getattr(function, "attr", None)) == "pyboinc_master":
+                where = "" if statement in tree.body else "; a function that awaits begins with `async def`"
                 raise errors.ProgramError(
-                    f"{path}:{statement.lineno}: write `await pyboinc_master(...)`: without await it does nothing"
+                    f"{path}:{statement.lineno}: write `await pyboinc_master(...)`: without await it does "
+                    f"nothing{where}"
                 )
     return code

@@ -23,8 +23,8 @@ __all__ = [
 
 def check_homogeneous_redundancy(level: int) -> None:
     """Refuse what is no class of equivalent hosts."""
-    if level not in {0, 1, 2}:
-        raise errors.UsageError(
+    if isinstance(level, bool) or not isinstance(level, int) or level not in {0, 1, 2}:
+        raise errors.ArgumentError(
             f"pyboinc_master: homogeneous_redundancy={level!r}: must be 0 (any hosts), 1 (fine) or 2 (coarse)"
         )
 

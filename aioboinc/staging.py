@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec
 
-from aioboinc import documents, durable, errors, jobs, keys, program, service, templates
+from aioboinc import arguments, documents, durable, errors, jobs, keys, program, service, templates
 from aioboinc.project import Project, fanout_directory
 
 __all__ = ["MAX_INLINE", "Staged", "Stager", "check_inline_inputs"]
@@ -42,11 +42,7 @@ class _Program:
 
 def check_inline_inputs(limit: int) -> None:
     """Raise `errors.UsageError` unless inputs of up to *limit* bytes can be part of a command line."""
-    if not (isinstance(limit, int) and 0 <= limit <= MAX_INLINE):
-        raise errors.UsageError(
-            f"pyboinc_master: inline_inputs={limit!r}: must be a number of bytes from 0 to {MAX_INLINE}; "
-            "larger inputs are files"
-        )
+    arguments.whole("pyboinc_master: inline_inputs", limit, 0, MAX_INLINE, unit="bytes; larger inputs are files")
 
 
 class Stager:

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 
-from aioboinc import call_queue, documents, errors, jobs, program, staging
+from aioboinc import call_queue, documents, errors, jobs, program, staging, task_group
 from aioboinc import store as stores
 from aioboinc.store import batches
 
@@ -50,17 +50,16 @@ class Submission:
         """
         rest = await self._skip_committed()
         chunks: asyncio.Queue[asyncio.Task[jobs.Chunk] | None] = asyncio.Queue(maxsize=1)
-        with errors.sole():
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._stage(rest, chunks, tasks))
-                while (staging_task := await chunks.get()) is not None:
-                    chunk = await staging_task
-                    await self._store.submissions.commit(self._batch.id, self._app.id, chunk)
-                    self._begun.set()
-                    njobs = chunk.first + len(chunk.jobs)
-                    committed(njobs)
-                    if njobs == self._ncalls:
-                        self._idle.set()
+        async with task_group.TaskGroup() as tasks:
+            tasks.create_task(self._stage(rest, chunks, tasks))
+            while (staging_task := await chunks.get()) is not None:
+                chunk = await staging_task
+                await self._store.submissions.commit(self._batch.id, self._app.id, chunk)
+                self._begun.set()
+                njobs = chunk.first + len(chunk.jobs)
+                committed(njobs)
+                if njobs == self._ncalls:
+                    self._idle.set()
         await self._store.batches.submitted(self._batch.id, self._ncalls)
         return self._ncalls
 

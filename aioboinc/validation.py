@@ -24,7 +24,7 @@ from aioboinc.store.validations import Decision, Result, Verdict, Workunit
 if TYPE_CHECKING:
     from aioboinc.store import Store
 
-__all__ = ["Credit", "Output", "Policy", "State", "decide", "examine", "needed", "one_pass"]
+__all__ = ["Credit", "Output", "Policy", "State", "decide", "examine", "fault", "needed", "one_pass"]
 
 _log = logging.getLogger(__name__)
 
@@ -138,21 +138,34 @@ def _examine(project: projects.Project, workunit: Workunit, policy: Policy) -> D
         return Decision(workunit, postponed=True)
     results = needed(workunit)
     prepare = policy.comparator.prepare if len(results) > 1 else None
-    outputs = {result.id: _output(project, result, identity, prepare) for result in results}
+    outputs = {result.id: _output(project, result.xml_doc_in, identity, prepare) for result in results}
     for result in results:
         if outputs[result.id].state is not State.GOOD:
             _log.warning("[RESULT#%d %s] %s", result.id, result.name, outputs[result.id].reason)
     return decide(workunit, outputs, policy)
 
 
+def fault(project: projects.Project, job: str, xml_doc: bytes, xml_doc_in: bytes) -> str:
+    """Return what is wrong with an output file that a validator has refused, as far as the file still tells.
+
+    *xml_doc* is the document of the workunit *job*, *xml_doc_in* the result's. Empty if nothing is found. Blocks.
+    """
+    try:
+        identity = documents.identity(job, xml_doc.decode())
+    except ValueError:
+        return ""
+    output = _output(project, xml_doc_in, identity, None)
+    return output.reason if output.state is State.BAD else ""
+
+
 def _output(
     project: projects.Project,
-    result: Result,
+    xml_doc_in: bytes,
     identity: documents.Identity,
     prepare: Callable[[bytes], Any] | None,
 ) -> Output:
-    """Read and check the output file of *result*."""
-    name = documents.output_name(result.xml_doc_in)
+    """Read and check the output file that a result's document names."""
+    name = documents.output_name(xml_doc_in)
     if not name:
         return Output(State.BAD, reason="its document names no output file")
     try:

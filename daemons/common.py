@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from aioboinc import connectors, errors, project, service, stopping, store
+from aioboinc import connectors, errors, printable, project, service, stopping, store
 
 __all__ = ["FAILURE", "USAGE", "Context", "Parser", "Pass", "find_root", "main"]
 
@@ -210,13 +210,16 @@ def _is_to_stop(root: Path) -> bool:
 
 
 def _positive(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
     if not 0 < number < 1e9:
-        raise argparse.ArgumentTypeError(f"{text}: must be positive")
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a positive number of seconds")
     return number
 
 
-class _Formatter(logging.Formatter):
+class _Formatter(printable.Formatter):
     """Lines as BOINC's daemons write them; times are UTC."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -18,6 +18,7 @@ from aioboinc import (
     service,
     sql,
     store,
+    task_group,
     validation,
 )
 from aioboinc import project as projects
@@ -56,7 +57,7 @@ async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[Ru
     """
     root = Path(os.path.abspath(root))  # noqa: ASYNC240 - it does not look at the disk
     stop = asyncio.Event()
-    with errors.sole(), _lock(root):
+    with _lock(root):
         project = await service.in_thread(creation.create, root)
         runtime = await service.in_thread(creation.unpack_runtime, root)
         checkpoints = await service.in_thread(creation.salvage_checkpoints, root)
@@ -68,7 +69,7 @@ async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[Ru
             checkpoints=checkpoints,
             on_reported=works.transitions,
         )
-        async with asyncio.TaskGroup() as tasks:
+        async with task_group.TaskGroup() as tasks:
             try:
                 hosts.start_processes(tasks, stop)
                 making_key = tasks.create_task(service.in_thread(_make_key, project))
@@ -79,23 +80,22 @@ async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[Ru
                     await hosts.register(data, version)
                     await making_key
                     submitted = asyncio.Event()
-                    with errors.sole():
-                        async with asyncio.TaskGroup() as services:
-                            works.start(
-                                services,
-                                project,
-                                data,
-                                appid=appid,
-                                policy=validation.Policy(),
-                                on_transition=[hosts.wanted],
-                            )
-                            hosts.start(services)
-                            services.create_task(_pass_on(submitted, stop, hosts.wanted, works.transitions))
-                            try:
-                                yield Running(project, data, submitted, works.assimilated)
-                            finally:
-                                await works.end()
-                                hosts.end()
+                    async with task_group.TaskGroup() as services:
+                        works.start(
+                            services,
+                            project,
+                            data,
+                            appid=appid,
+                            policy=validation.Policy(),
+                            on_transition=[hosts.wanted],
+                        )
+                        hosts.start(services)
+                        services.create_task(_pass_on(submitted, stop, hosts.wanted, works.transitions))
+                        try:
+                            yield Running(project, data, submitted, works.assimilated)
+                        finally:
+                            await works.end()
+                            hosts.end()
             finally:
                 stop.set()
 

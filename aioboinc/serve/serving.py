@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import connectors, errors, locking, service, store, validation
+from aioboinc import connectors, errors, locking, service, store, task_group, validation
 from aioboinc import project as projects
 from aioboinc.embedded import daemons
 from aioboinc.serve import (
@@ -65,7 +65,7 @@ async def running(
     project = await service.in_thread(served_project.create, root, listen=listen, url=url, database=database)
     settings = await service.in_thread(served_project.read_settings, project.root)
     address = address or settings.listen
-    with errors.sole(), _lock(project.root):
+    with _lock(project.root):
         async with connectors.open(project.database_url) as connector:
             application = await served_project.set_up(project, connector, now=int(time.time()))
             data = store.Store(connector)
@@ -96,16 +96,15 @@ async def running(
                 accounts.Accounts(data.clients, site, list(application.versions), settings.accounts),
                 page,
             )
-            with errors.sole():
-                async with asyncio.TaskGroup() as tasks:
-                    work.start(tasks, project, data, appid=application.id, policy=_POLICY, pace=_PACE)
-                    tasks.create_task(service.run(outputs.clear, stop=stop, backoff=service.Backoff(_DAY, _DAY)))
-                    try:
-                        async with server.running(answering, address.host, address.port) as port:
-                            status_url = f"{project.master_url}?key={status_key}"
-                            yield Serving(project, address.host, port, application.account.key, status_url)
-                    finally:
-                        await work.end()
+            async with task_group.TaskGroup() as tasks:
+                work.start(tasks, project, data, appid=application.id, policy=_POLICY, pace=_PACE)
+                tasks.create_task(service.run(outputs.clear, stop=stop, backoff=service.Backoff(_DAY, _DAY)))
+                try:
+                    async with server.running(answering, address.host, address.port) as port:
+                        status_url = f"{project.master_url}?key={status_key}"
+                        yield Serving(project, address.host, port, application.account.key, status_url)
+                finally:
+                    await work.end()
 
 
 @contextlib.contextmanager

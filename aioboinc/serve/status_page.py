@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from aioboinc import failures
+from aioboinc import failures, printable
 from aioboinc.serve import scheduler, scheduler_reply
 from aioboinc.store import status as statuses
 
@@ -70,7 +70,7 @@ class StatusPage:
             self._overview = await self._status.overview(limit=_SHOWN, now=int(now))
             self._seen = now
         overview = self._overview
-        return {
+        page = {
             "name": self._site.name,
             "url": self._site.master_url,
             "key": self._account_key if full else None,
@@ -82,6 +82,18 @@ class StatusPage:
             "hosts": [_host(host, full) for host in overview.hosts],
             "errors": [_failure(failure, full) for failure in self._failures],
         }
+        return {name: _printable(value) for name, value in page.items()}
+
+
+def _printable(value: Any) -> Any:
+    """Return *value* with all of its texts safe to show: most are a host's, or an account's."""
+    if isinstance(value, str):
+        return printable.lines(value)
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _printable(item) for name, item in value.items()}
+    return value
 
 
 def _batch(batch: statuses.Batch, full: bool) -> dict[str, Any]:

@@ -16,14 +16,18 @@ ORDER BY w.id LIMIT :limit
 SELECT id, directory FROM pyboinc_batch WHERE id IN (:batches)
 
 -- executions [mysql]: the results of failed workunits, with the end of what they wrote to stderr
-SELECT workunitid, name, server_state, outcome, client_state, validate_state, exit_status,
-    RIGHT(stderr_out, :tail) AS stderr
-FROM result FORCE INDEX (res_wuid) WHERE workunitid IN (:workunits) ORDER BY id
+SELECT r.workunitid, r.name, r.server_state, r.outcome, r.client_state, r.validate_state, r.exit_status,
+    RIGHT(r.stderr_out, :tail) AS stderr, r.xml_doc_in,
+    CASE WHEN r.outcome = :validate_error THEN w.xml_doc END AS xml_doc
+FROM result r FORCE INDEX (res_wuid) JOIN workunit w ON w.id = r.workunitid
+WHERE r.workunitid IN (:workunits) ORDER BY r.id
 
 -- executions [sqlite]: the results of failed workunits, with the end of what they wrote to stderr
-SELECT workunitid, name, server_state, outcome, client_state, validate_state, exit_status,
-    SUBSTR(stderr_out, -:tail) AS stderr
-FROM result INDEXED BY res_wuid WHERE workunitid IN (:workunits) ORDER BY id
+SELECT r.workunitid, r.name, r.server_state, r.outcome, r.client_state, r.validate_state, r.exit_status,
+    SUBSTR(r.stderr_out, -:tail) AS stderr, r.xml_doc_in,
+    CASE WHEN r.outcome = :validate_error THEN w.xml_doc END AS xml_doc
+FROM result r INDEXED BY res_wuid JOIN workunit w ON w.id = r.workunitid
+WHERE r.workunitid IN (:workunits) ORDER BY r.id
 
 -- claim [mysql]: those of some workunits that are still to be published, locked until the end of the transaction
 SELECT id, canonical_resultid FROM workunit WHERE id IN (:ids) AND assimilate_state = :ready ORDER BY id FOR UPDATE

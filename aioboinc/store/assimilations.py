@@ -40,6 +40,10 @@ class Execution:
     exit_status: int
     stderr: bytes | None
     """The end of ``stderr_out``."""
+    xml_doc_in: bytes | None = None
+    """The document that names its output files."""
+    xml_doc: bytes | None = None
+    """Its workunit's document, if the validator has refused its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,12 @@ class Assimilations:
         async def work(tx: connectors.Transaction) -> dict[int, list[Execution]]:
             executions: defaultdict[int, list[Execution]] = defaultdict(list)
             for row in await tx.fetch_all(
-                self._sql["executions"], {"workunits": list(workunits), "tail": _STDERR_TAIL}
+                self._sql["executions"],
+                {
+                    "workunits": list(workunits),
+                    "tail": _STDERR_TAIL,
+                    "validate_error": models.Outcome.VALIDATE_ERROR,
+                },
             ):
                 executions[row.pop("workunitid")].append(Execution(**row))
             return executions

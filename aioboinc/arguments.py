@@ -1,0 +1,157 @@
+"""What callers pass to the public functions, checked where they pass it, and refused in their words.
+
+Each function is told *what* it checks, such as ``pyboinc_call: quorum``, and returns the value in the one form that
+is used inside. It raises `errors.ArgumentError` for a value of a kind that is never right, and `errors.UsageError` for
+one that is out of bounds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import numbers
+import operator
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from aioboinc import errors
+
+__all__ = ["file_names", "flag", "function", "handler", "number", "options", "path", "slave", "whole"]
+
+_MAX_SHOWN = 60
+"""Characters of a value that is refused."""
+
+
+def whole(what: str, value: object, least: int, most: int | None = None, *, unit: str = "") -> int:
+    """Return *value*, a whole number from *least* to *most*; those of numpy are such, truth values are not."""
+    bounds = f"of {least} or more" if most is None else f"from {least} to {most}"
+    wanted = f"must be a whole number {bounds}{f', in {unit}' if unit else ''}"
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]  # the error says so
+    except TypeError:
+        raise errors.ArgumentError(f"{what}={_shown(value)}: {wanted}") from None
+    if number < least or (most is not None and number > most):
+        raise errors.UsageError(f"{what}={_shown(value)}: {wanted}")
+    return number
+
+
+def number(what: str, value: object, *, unit: str) -> float:
+    """Return *value*, a finite number greater than 0."""
+    wanted = f"must be a positive number, in {unit}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise errors.ArgumentError(f"{what}={_shown(value)}: {wanted}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not 0 < number < math.inf:
+        raise errors.UsageError(f"{what}={_shown(value)}: {wanted}")
+    return number
+
+
+def flag(what: str, value: object) -> bool:
+    """Return *value*, a truth value: words such as ``"no"`` are true for Python."""
+    if not isinstance(value, bool):
+        raise errors.ArgumentError(f"{what}={_shown(value)}: must be True or False")
+    return value
+
+
+def path(what: str, value: object) -> Path | None:
+    """Return *value*, a path or None."""
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike):
+        raise errors.ArgumentError(f"{what}={_shown(value)}: must be a path, str or Path")
+    text = os.fspath(value)
+    if not isinstance(text, str):
+        raise errors.ArgumentError(f"{what}={_shown(value)}: must be a path, str or Path, not of bytes")
+    if not text or "\0" in text:
+        raise errors.UsageError(f"{what}={_shown(value)}: no path is like that")
+    return Path(text)
+
+
+def function(what: str, value: Any, use: str, *arguments: str) -> None:
+    """Refuse a *value* that is no function of so many *arguments*; *use* says what it is for."""
+    if inspect.iscoroutine(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
+        if inspect.iscoroutine(value):
+            value.close()  # nobody will: Python would complain of that too
+        raise errors.ArgumentError(
+            f"{what}: must be a function, not what a call of it returns: write {value.__name__}, not "
+            f"{value.__name__}()"
+        )
+    if not callable(value):
+        raise errors.ArgumentError(f"{what}={_shown(value)}: must be a function: {use}")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):
+        return  # of some built-in functions it is not known
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        name = getattr(value, "__name__", type(value).__name__)
+        wanted = f"one argument, the {arguments[0]}" if arguments else "no arguments"
+        raise errors.ArgumentError(
+            f"{what}: it is called with {wanted}, and {name}{signature} can't be: {error}"
+        ) from None
+
+
+def handler(what: str, value: Any, argument: str) -> None:
+    """Refuse a *value* that can't be called with each *argument*, or that would do nothing then."""
+    function(what, value, f"it is called with each {argument}", argument)
+    if inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
+        raise errors.ArgumentError(
+            f"{what}: {value.__name__} has a yield in it, so that a call of it does nothing"
+        )
+
+
+def slave(value: object) -> None:
+    """Refuse what is no name of a slave's file."""
+    if callable(value) and not isinstance(value, str | Path):
+        name = getattr(value, "__name__", type(value).__name__)
+        raise errors.ArgumentError(
+            f"pyboinc_call: the slave must be the name of a Python file, 'app_slave.py' for example, and {name} is a "
+            "function or class: put it into a file that gets its input by pyboinc_get_input()"
+        )
+    if not isinstance(value, str | Path):
+        raise errors.ArgumentError(
+            f"pyboinc_call: the slave must be the name of a Python file, 'app_slave.py' for example, not "
+            f"{_shown(value)}"
+        )
+    if not str(value) or "\0" in str(value):
+        raise errors.UsageError(f"pyboinc_call: the slave must be the name of a Python file, not {_shown(value)}")
+
+
+def file_names(value: object) -> tuple[str | Path, ...]:
+    """Return ``include``: a list of names of files."""
+    wanted = "must be a list of names of files and folders, include=['table.csv'] for example"
+    if isinstance(value, str | bytes | Path) or not isinstance(value, Collection):
+        raise errors.ArgumentError(f"pyboinc_call: include={_shown(value)}: {wanted}")
+    for name in value:
+        if not isinstance(name, str | Path):
+            raise errors.ArgumentError(f"pyboinc_call: include={_shown(value)}: {wanted}, not {_shown(name)}")
+        if not str(name) or "\0" in str(name):
+            raise errors.UsageError(f"pyboinc_call: include={_shown(value)}: no file has the name {_shown(name)}")
+    return tuple(value)
+
+
+def options(given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse options that are not *known*."""
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise errors.ArgumentError(f"pyboinc_call: there is no option {name}: {remedy}")
+
+
+def _shown(value: object) -> str:
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."

@@ -1,0 +1,39 @@
+"""A task group from which errors come as themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from types import TracebackType
+
+__all__ = ["TaskGroup"]
+
+
+class TaskGroup(asyncio.TaskGroup):
+    """A task group that raises what has failed in it, not a group of that; of several errors, the first.
+
+    The others are notes of it. Neither the group nor the cancellation of the other tasks gets into its
+    ``__context__``: IPython for one can't show an error with a group in there, and never ends the cell.
+    A group that a task itself has raised is an error like any other.
+    """
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            return await super().__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            first, *others = group.exceptions
+        for text in dict.fromkeys(_text(other) for other in others if other is not first):
+            if text != _text(first):
+                first.add_note(f"At the same time: {text}")
+        context = first.__context__
+        try:
+            raise first
+        finally:
+            first.__context__ = context
+            del first, others, context
+
+
+def _text(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()
