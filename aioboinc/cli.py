@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -13,16 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aioboinc
-from aioboinc import errors, master, master_program, progress, stopping
+from aioboinc import errors, master, master_program, progress, starting, stopping
 from aioboinc.setup import daemons, steps, undo
 
 if TYPE_CHECKING:
     from aioboinc.serve import serving
 
 __all__ = ["main"]
-
-USAGE = 2
-"""Exit status for bad input, bad configuration or a missing server."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error)
     except stopping.Stopped as stopped:
         return stopped.status
+    except KeyboardInterrupt:
+        return starting.INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,8 +120,9 @@ def _positive(text: str) -> int:
 
 
 def _complain(error: BaseException) -> int:
-    print(f"aioboinc: {error}", file=sys.stderr)
-    return USAGE
+    with contextlib.suppress(OSError):
+        print(f"aioboinc: {errors.printable(str(error))}", file=sys.stderr)
+    return starting.USAGE
 
 
 def _setup(options: argparse.Namespace) -> int:
@@ -183,7 +184,8 @@ def _serve(options: argparse.Namespace) -> int:
         async with serving.running(
             options.project, listen=options.listen, url=options.url, database=options.database
         ) as running:
-            print(_how_to_attach(running), flush=True)
+            with contextlib.suppress(OSError):  # nobody reads it
+                print(_how_to_attach(running), flush=True)
             await asyncio.Event().wait()
 
     stopping.run(work)
@@ -192,11 +194,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _how_to_attach(running: serving.Serving) -> str:
     url = running.project.master_url
+    root = errors.printable(str(running.project.root))
     return (
         f"{running.project.name} is served at {url} (listening at {running.host}:{running.port})\n"
         f"  status page:    {running.status_url}\n"
         f"  attach a host:  boinccmd --project_attach {url} {running.account_key}\n"
-        f"  submit to it:   python -m aioboinc run --project {running.project.root} app_master.py"
+        f"  submit to it:   python -m aioboinc run --project {root} app_master.py"
     )
 
 
@@ -219,6 +222,8 @@ def _run(options: argparse.Namespace) -> int:
         _report_failures(error)
         return 1
     except BaseException as error:
+        if _is_of_the_process(error, path):
+            raise
         _print_traceback(error, path)
         return 1
     return 0
@@ -237,6 +242,16 @@ def _report_failures(error: errors.BatchFailed) -> None:
                 print(f"      {line}", file=sys.stderr)
     if len(error.exceptions) > len(shown):
         print(f"  and {len(error.exceptions) - len(shown)} more", file=sys.stderr)
+
+
+def _is_of_the_process(error: BaseException, path: Path) -> bool:
+    """Tell whether the program at *path* is not to blame: nobody reads its output, or we are out of memory."""
+    if isinstance(error, BrokenPipeError):
+        return starting.is_closed(1)
+    innermost = traceback.extract_tb(error.__traceback__)[-1:]
+    return isinstance(error, MemoryError) and not any(
+        Path(frame.filename).is_relative_to(path.parent) for frame in innermost
+    )
 
 
 def _print_traceback(error: BaseException, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ __all__ = [
     "SubmissionMismatch",
     "UsageError",
     "describe",
+    "of_files",
+    "printable",
     "sole",
 ]
 
@@ -138,6 +141,32 @@ def sole() -> Iterator[None]:
         raise first from first.__cause__
 
 
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: make room, then run the same command again",
+    errno.EDQUOT: "your quota is used up: make room, then run the same command again",
+    errno.EROFS: "mount the file system for writing, then run the same command again",
+    errno.ENAMETOOLONG: "use a directory with a shorter path",
+}
+
+
 def describe(path: Path | str, error: OSError) -> str:
-    """Return one line for an operating system error on *path*."""
-    return f"{path}: {error.strerror or error}"
+    """Return one line for an operating system error on *path*, which says what to do where that is known."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{path}: {error.strerror or error}{f'; {remedy}' if remedy else ''}"
+
+
+@contextlib.contextmanager
+def of_files(path: Path | str, kind: type[UsageError] = UsageError) -> Iterator[None]:
+    """Raise what the operating system says of the files below *path* as *kind*, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(describe(error.filename or path, error)) from error
+
+
+def printable(text: str) -> str:
+    """Return *text* in one line, with what is no text, control characters and stray bytes, written as escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text.encode("utf-8", "backslashreplace").decode()
+    )
