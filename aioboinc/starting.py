@@ -1,4 +1,4 @@
-"""The first and the last moments of a process: streams that are there, ^C without a traceback, one line for what is missing.
+"""The first and the last moments of a process: streams that are there, one line for what is missing, a quiet ^C.
 
 It imports nothing that takes time, and nothing of ours: what it runs is imported by its name.
 """

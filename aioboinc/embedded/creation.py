@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aioboinc import durable, errors, results, runtime_archive
 from aioboinc import project as projects
+from aioboinc.embedded import layout
 from aioboinc.slave_runtime import init_data, slot
 
 __all__ = ["create", "salvage_checkpoints", "unpack_runtime"]
@@ -49,13 +50,13 @@ _HOST_MODULES = ("client", "execution", "forker", "messages", "process", "progra
 def create(root: Path) -> projects.Project:
     """Return the embedded project in *root*, which is made if it isn't there. Raises `errors.ProjectError`."""
     try:
-        for name in ("download", "upload", "keys", "templates", "slots", "programs", "checkpoints", "log"):
+        for name in layout.DIRECTORIES:
             (root / name).mkdir(parents=True, exist_ok=True)
         if not (root / "config.xml").exists():
             _write(root / projects.OUTPUT_TEMPLATE, results.TEMPLATE_TEXT)
             # A name that nothing will ever answer to: the project is on no network.
             url = f"http://{secrets.token_hex(8)}.invalid/pyboinc/"
-            name = xml.sax.saxutils.escape(f"Embedded project of {root.parent.name}")
+            name = xml.sax.saxutils.escape(errors.printable(f"Embedded project of {root.parent.name}"))
             _write(root / "config.xml", _CONFIG.format(name=name, url=url))
             durable.sync(root)
     except OSError as error:
@@ -92,6 +93,8 @@ def unpack_runtime(root: Path) -> Path:
 def salvage_checkpoints(root: Path) -> dict[str, Path]:
     """Return the checkpoints of jobs that were interrupted, by their workunits' names."""
     for directory in (root / "slots").iterdir():
+        if directory.is_symlink():
+            raise errors.ProjectError(f"{directory}: a symbolic link, and not made by aioboinc; move it away")
         checkpoint = directory / slot.CHECKPOINT
         if checkpoint.exists():
             init = init_data.read(str(directory / slot.INIT_DATA))
