@@ -110,6 +110,7 @@ class BatchDirectory:
         data = self._checkpoint_bytes()
         if data is None:
             return None
+        self.check_checkpoint()
         try:
             return _parse(data.decode())
         except (ValueError, TypeError, KeyError) as error:

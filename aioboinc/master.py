@@ -412,7 +412,7 @@ class _Batch:
                 assert self._total is not None
                 raise errors.CheckpointError(
                     f"{self._directory.new}: the outputs of {self._total - self._handling.handled} jobs were "
-                    "published here and are gone; put them back, or start anew with --fresh"
+                    "published here, and are neither here nor in old/; put them back, or start anew with --fresh"
                 )
             await service.wait(backoff.next(), self._news)
             if self._news.is_set():

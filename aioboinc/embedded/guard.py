@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from aioboinc import errors, service
@@ -32,7 +33,17 @@ class Guard:
         self._root = project.root
         self._clock = clock
         self._status = status
-        self._database = self._identity(layout.DATABASE)
+        self._kept = {name: self._identity(name) for name in ("", layout.DATABASE, "download")}
+        """What can't be made again."""
+
+    @contextlib.asynccontextmanager
+    async def blame(self) -> AsyncIterator[None]:
+        """Where something fails that a removed file or a full disk may have caused, raise that in its place."""
+        try:
+            yield
+        except* (errors.UsageError, OSError):
+            await service.in_thread(self.check)
+            raise
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look again and again until *stop* is set. Raises `errors.ProjectError`."""
@@ -42,21 +53,19 @@ class Guard:
 
     def check(self) -> None:
         """Make directories again that are gone. Raises `errors.ProjectError` for what can't be mended. Blocks."""
-        try:
-            if self._identity(layout.DATABASE) != self._database:
-                raise FileNotFoundError
-        except OSError:
-            raise errors.ProjectError(
-                f"{self._root / layout.DATABASE} was removed or replaced while the master was running: put it back, "
-                "then run the same command again; or start anew with --fresh"
-            ) from None
+        for name, identity in self._kept.items():
+            if self._identity(name) != identity:
+                raise errors.ProjectError(
+                    f"{self._root / name} was removed or replaced while the master was running: put it back, then run "
+                    "the same command again; or start anew with --fresh"
+                )
         with errors.of_files(self._root, errors.ProjectError):
-            self.check_disk()
+            self._check_disk()
             for name in layout.DIRECTORIES:
                 (self._root / name).mkdir(exist_ok=True)
             self._clock.keep()
 
-    def check_disk(self) -> None:
+    def _check_disk(self) -> None:
         """Raise `errors.ProjectError` if the disk is full. Blocks."""
         status = self._status(self._root)
         blocks = status.f_bfree if os.geteuid() == 0 else status.f_bavail
@@ -70,6 +79,9 @@ class Guard:
                 f"{self._root}: {what}: make room, then run the same command again; nothing is lost"
             )
 
-    def _identity(self, name: str) -> tuple[int, int]:
-        status = os.stat(self._root / name)
+    def _identity(self, name: str) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._root / name)
+        except OSError:
+            return None
         return status.st_dev, status.st_ino

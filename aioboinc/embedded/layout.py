@@ -33,7 +33,7 @@ _TREES_OF = {
     "runtime": re.compile(r"[0-9a-f]{16}(\.[0-9a-f]{8})?"),
 }
 _MARK = re.compile(rb"<master_url>http://[0-9a-f]{16}\.invalid/pyboinc/</master_url>")
-_VITAL = (DATABASE, _CONFIG, f"keys/{keys.PROGRAM_PRIVATE}", projects.OUTPUT_TEMPLATE)
+_VITAL = (DATABASE, _CONFIG, "download", f"keys/{keys.PROGRAM_PRIVATE}", projects.OUTPUT_TEMPLATE)
 """What can't be made again once a batch has begun."""
 
 
@@ -63,7 +63,7 @@ def check_whole(root: Path) -> None:
     for name in _VITAL:
         path = root / name
         try:
-            is_there = path.stat().st_size > 0
+            is_there = path.is_dir() or path.stat().st_size > 0
         except OSError:
             is_there = False
         if not is_there:

@@ -88,10 +88,10 @@ async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[Ru
                     await hosts.register(data, version)
                     await making_key
                     guard = guards.Guard(project, clock)
-                    hosts.check_failures(guard.check_disk)
+                    hosts.check_failures(guard.check)
                     submitted = asyncio.Event()
                     with errors.sole():
-                        async with asyncio.TaskGroup() as services:
+                        async with guard.blame(), asyncio.TaskGroup() as services:
                             works.start(
                                 services,
                                 project,
