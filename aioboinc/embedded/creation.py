@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import marshal
 import os
 import re
 import secrets
@@ -43,6 +44,8 @@ _CONFIG = """\
     </daemons>
 </boinc>
 """
+_PYC_HEADER = 16
+"""Bytes of a compiled module before its code."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _HOST_MODULES = ("client", "execution", "forker", "messages", "process", "programs", "rehearsal", "slot")
 
@@ -74,6 +77,7 @@ def unpack_runtime(root: Path) -> Path:
     digest = hashlib.sha256(runtime_archive.build() + b"".join(modules.values())).hexdigest()
     directory = root / "runtime" / digest[:16]
     if directory.exists():
+        _remove_damaged_bytecode(directory)
         return directory
     temporary = directory.with_name(f"{directory.name}.{secrets.token_hex(4)}")
     try:
@@ -88,6 +92,15 @@ def unpack_runtime(root: Path) -> Path:
         shutil.rmtree(temporary, ignore_errors=True)
         raise errors.ProjectError(f"the runtime can't be unpacked: {errors.describe(directory, error)}") from None
     return directory
+
+
+def _remove_damaged_bytecode(directory: Path) -> None:
+    """Remove what Python has written half where the disk was full: it would take it for whole."""
+    for path in directory.rglob("*.pyc"):
+        try:
+            marshal.loads(path.read_bytes()[_PYC_HEADER:])
+        except (EOFError, ValueError, TypeError):
+            path.unlink()
 
 
 def salvage_checkpoints(root: Path) -> dict[str, Path]:
