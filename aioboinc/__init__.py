@@ -1,30 +1,39 @@
 """Run Python functions on thousands of machines: an asyncio front end to BOINC."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from aioboinc._version import __version__
-from aioboinc.calls import pyboinc_call
-from aioboinc.errors import (
-    AioboincError,
-    BatchFailed,
-    BatchLocked,
-    CheckpointError,
-    DatabaseError,
-    FailedResult,
-    JobFailed,
-    MalformedResult,
-    NoCalls,
-    NotData,
-    ProgramError,
-    ProjectError,
-    RemoteError,
-    SubmissionMismatch,
-    UsageError,
-)
-from aioboinc.master import Progress, Summary, pyboinc_master
+
+if TYPE_CHECKING:
+    from aioboinc.calls import pyboinc_call
+    from aioboinc.errors import (
+        AioboincError,
+        ArgumentError,
+        BatchFailed,
+        BatchLocked,
+        CallOutsideBatch,
+        CheckpointError,
+        DatabaseError,
+        FailedResult,
+        JobFailed,
+        MalformedResult,
+        NoCalls,
+        NotData,
+        ProgramError,
+        ProjectError,
+        RemoteError,
+        SubmissionMismatch,
+        UsageError,
+    )
+    from aioboinc.master import Progress, Summary, pyboinc_master
 
 __all__ = [
     "AioboincError",
+    "ArgumentError",
     "BatchFailed",
     "BatchLocked",
+    "CallOutsideBatch",
     "CheckpointError",
     "DatabaseError",
     "FailedResult",
@@ -43,3 +52,19 @@ __all__ = [
     "pyboinc_call",
     "pyboinc_master",
 ]
+
+_MODULES = {"pyboinc_call": "calls", "pyboinc_master": "master", "Progress": "master", "Summary": "master"}
+"""Where the public names are that are not in `errors`."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is: commands are to have their ^C in hand before much is imported."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

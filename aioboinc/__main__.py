@@ -1,7 +1,16 @@
-"""``python -m aioboinc``."""
+"""``python -m aioboinc``, and the command ``aioboinc``."""
 
 import sys
 
-from aioboinc import cli
+from aioboinc import starting
 
-sys.exit(cli.main())
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    return starting.run("aioboinc.cli", "aioboinc")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -54,18 +55,19 @@ async def one_pass(
     limit: int = 1000,
     share: tuple[int, int] = (1, 0),
     clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
     stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Publish all jobs of the application that are finished, *limit* at a time; return their number.
 
-    Batches whose directories can't be written to, and workunits that are not ours, are *held*: keep that between
-    passes. Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true, what was published is
-    still counted. *stop* is called in another thread too.
+    Batches whose directories can't be written to, and workunits that are not ours, are *held*, by the clock
+    *monotonic*: keep that between passes. Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true,
+    what was published is still counted. *stop* is called in another thread too.
     """
     after = 0
     async with pipeline.Behind() as behind:
         while not stop():
-            now = clock()
+            now = monotonic()
             workunits = await store.assimilations.ready(
                 appid, limit=limit, after=after, held=held.batches(now), share=share
             )
@@ -91,7 +93,10 @@ async def _publish(
 ) -> list[Published]:
     """Publish *workunits* where that can be done now; return those that are published."""
     batches = {workunit.batch for workunit in workunits}
-    directories = await store.assimilations.directories(batches)
+    directories = {
+        batch: _absolute(directory, project)
+        for batch, directory in (await store.assimilations.directories(batches)).items()
+    }
     for batch in batches - directories.keys():
         if held.hold(batch, now):
             _log.warning("[BATCH#%d] left alone: its workunits were not submitted by aioboinc", batch)
@@ -119,6 +124,14 @@ async def _publish(
         errors.update(outcome.errors)
     _hold(held, directories, errors, now)
     return published
+
+
+def _absolute(directory: str, project: projects.Project) -> str:
+    """Return the path of a batch directory. That of an embedded project is stored relative to it.
+
+    So both may be moved, and may have a path that no text in a database can hold.
+    """
+    return os.path.normpath(os.path.join(project.root, directory))
 
 
 def _hold(held: Held, directories: Mapping[int, str], errors: Mapping[str, OSError], now: float) -> None:

@@ -1,7 +1,8 @@
 """The batch directory: checkpoint, lock, ``new/``, ``old/``, ``tmp/``.
 
-``new/`` holds what the assimilator has published and no handler has seen, ``old/`` what one has seen. The functions
-that take a directory's files block; callers run them in threads.
+``new/`` holds what the assimilator has published and no handler has seen, ``old/`` what one has seen. Other people's
+files may lie beside ours, in these folders too: what we touch is regular files with the names of the batch's jobs.
+The functions that take a directory's files block; callers run them in threads.
 """
 
 from __future__ import annotations
@@ -10,20 +11,22 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
+import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiofiles
-
-from aioboinc import durable, errors, locking, service
+from aioboinc import durable, errors, files, locking, service
 
 __all__ = ["EMBEDDED", "BatchDirectory", "Checkpoint"]
 
 EMBEDDED = "embedded"
 _FORMAT = 1
+_MAX_CHECKPOINT = 1 << 16
+"""Bytes of a checkpoint: it has some hundred."""
+_OF_JOB = re.compile(r"pyboinc_(\d{1,18})_\d+(\.error)?(\.\d+-\d+)?", re.ASCII)
+"""Names of outputs and reports, and in ``tmp/`` of those that are being written."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Checkpoint:
 
 
 class BatchDirectory:
-    """The directory *path*, which must exist."""
+    """The directory *path*."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.abspath(path))
@@ -52,6 +55,30 @@ class BatchDirectory:
         self.tmp = self.path / "tmp"
         self.embedded_project = self.path / ".pyboinc"
         self._checkpoint = self.path / "pyboinc_checkpoint"
+        self._temporary = self.path / "pyboinc_checkpoint.tmp"
+        self._made: list[Path] = []
+        self._identity: tuple[int, int] | None = None
+
+    @contextlib.contextmanager
+    def made(self) -> Iterator[None]:
+        """Make the directory, with its parents, if it isn't there; at the end what is empty of that goes again.
+
+        Raises `errors.UsageError`.
+        """
+        missing: list[Path] = []
+        with errors.of_files(self.path):
+            place = self.path
+            while not os.path.lexists(place):
+                missing.append(place)
+                place = place.parent
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                raise errors.UsageError(f"batch directory {self.path}: not a directory") from None
+        try:
+            yield
+        finally:
+            files.remove_empty(missing)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -72,61 +99,119 @@ class BatchDirectory:
                 raise errors.UsageError(
                     f"batch directory {self.path}: not writable; choose another with --batch-dir or batch_dir="
                 )
+            self._identity = _identity(os.fstat(descriptor))
             yield
 
     async def read_checkpoint(self) -> Checkpoint | None:
         """Return the checkpoint, or None where no batch was begun; raises `errors.CheckpointError`."""
+        return await service.in_thread(self._read_checkpoint)
+
+    def _read_checkpoint(self) -> Checkpoint | None:
+        data = self._checkpoint_bytes()
+        if data is None:
+            return None
+        self.check_checkpoint()
         try:
-            async with aiofiles.open(self._checkpoint, encoding="utf-8") as file:
-                text = await file.read()
+            return _parse(data.decode())
+        except (ValueError, TypeError, KeyError) as error:
+            remedy = (
+                "delete it to go on with the batch in .pyboinc" if self.embedded_project.exists() else "restore it"
+            )
+            raise errors.CheckpointError(
+                f"{self._checkpoint}: damaged ({error}); {remedy}, or start anew with --fresh"
+            ) from None
+
+    def check_checkpoint(self) -> None:
+        """Refuse what has the checkpoint's name and is nothing that we have written, be it damaged.
+
+        Raises `errors.CheckpointError`.
+        """
+        data = self._checkpoint_bytes()
+        # A write that a power cut has interrupted may leave zeros.
+        if data is not None and data.strip(b"\0 \n")[:1] not in {b"", b"{"}:
+            raise errors.CheckpointError(
+                f"{self._checkpoint}: not a checkpoint of aioboinc; move it away, or use another batch directory"
+            )
+
+    def _checkpoint_bytes(self) -> bytes | None:
+        try:
+            return files.read(self._checkpoint, _MAX_CHECKPOINT)
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise errors.CheckpointError(f"{self._checkpoint}: {error}") from None
-        try:
-            return _parse(text)
-        except (ValueError, TypeError, KeyError) as error:
-            raise errors.CheckpointError(
-                f"{self._checkpoint}: damaged ({error}); restore it, or start anew with --fresh"
-            ) from None
+        except OSError as error:
+            raise errors.CheckpointError(errors.describe(self._checkpoint, error)) from None
 
     async def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint; it is durable on return. A write that was begun is finished."""
         await service.in_thread(self._write_checkpoint, checkpoint)
 
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        temporary = self._checkpoint.with_name(self._checkpoint.name + ".tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(json.dumps(dataclasses.asdict(checkpoint), indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._checkpoint)
-        durable.sync_directory(self.path)
+        with errors.of_files(self._checkpoint):
+            files.remove(self._temporary)  # of a master that was killed
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(self._temporary, flags, 0o666), "w", encoding="utf-8") as file:
+                try:
+                    file.write(json.dumps(dataclasses.asdict(checkpoint), indent=1) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                    os.replace(self._temporary, self._checkpoint)
+                except BaseException:
+                    files.remove(self._temporary)
+                    raise
+            durable.sync_directory(self.path)
 
     def create(self) -> None:
-        """Make the subdirectories that are missing."""
+        """Make the subdirectories that are missing. Raises `errors.UsageError`."""
         for directory in (self.new, self.old, self.tmp):
-            self._make(directory)
+            with errors.of_files(directory):
+                self._make(directory)
 
     def _make(self, directory: Path) -> None:
         """Make a subdirectory, unless it is there, in which others may do what they may in the batch directory.
 
         The assimilator may be another user, who has access by a group.
         """
-        directory.mkdir(0o700, exist_ok=True)
+        try:
+            directory.mkdir(0o700)
+        except FileExistsError:
+            if directory.is_dir():
+                return
+            raise files.Obstacle(directory, files.kind(directory.lstat()) or "a file") from None
+        self._made.append(directory)
         parent, status = self.path.stat(), directory.stat()
         # Not the sticky bit: outputs are their publisher's, and are moved by the master.
         mode = (status.st_mode | parent.st_mode) & ~stat.S_ISVTX
-        if status.st_uid == os.geteuid() and (mode, parent.st_gid) != (status.st_mode, status.st_gid):
+        if (mode, parent.st_gid) != (status.st_mode, status.st_gid):
             with contextlib.suppress(PermissionError):
                 os.chown(directory, -1, parent.st_gid)
             directory.chmod(stat.S_IMODE(mode))
 
-    def remove_empty(self) -> None:
-        """Remove the subdirectories that have nothing in them."""
+    def heal(self, checkpoint: Checkpoint) -> None:
+        """Make again what somebody has removed while the master runs. Raises `errors.UsageError` if all is gone."""
+        try:
+            is_here = _identity(os.stat(self.path)) == self._identity
+        except OSError:
+            is_here = False
+        if not is_here:
+            raise errors.UsageError(
+                f"batch directory {self.path}: it was removed or replaced while its master was running; put it back, "
+                "then run the same command again"
+            )
+        self.create()
+        if not os.path.lexists(self._checkpoint):
+            self._write_checkpoint(checkpoint)
+
+    def remove_made(self) -> None:
+        """Remove those of the subdirectories that `create` has made and that have nothing in them."""
+        files.remove_empty(self._made)
+
+    def batches(self) -> set[int]:
+        """Return the IDs of batches whose jobs have given names to anything in the subdirectories."""
+        found: set[int] = set()
         for directory in (self.new, self.old, self.tmp):
-            with contextlib.suppress(OSError):
-                directory.rmdir()
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
+                found.update(int(match[1]) for entry in entries if (match := _OF_JOB.fullmatch(entry.name)))
+        return found
 
     def retire(self, names: Iterable[str], *, linked: bool = True) -> None:
         """Move the handled files *names* from ``new/`` to ``old/``; *linked* as in `move`."""
@@ -134,33 +219,56 @@ class BatchDirectory:
 
     @staticmethod
     def move(names: Iterable[str], source: Path, target: Path, *, linked: bool = True) -> None:
-        """Rename files from one directory to another, replacing those of the same name.
+        """Rename files from one directory to another, replacing regular files of the same name.
 
-        Unless they may be *linked*, one that is there as a link to the same file stays where it is, too: to rule
-        that out takes a quarter more time.
+        One that is gone, or whose name something else has in *target*, stays where it is. Unless they may be
+        *linked*, one that is there as a link to the same file stays where it is, too: to rule that out takes a
+        quarter more time.
         """
         source_descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
         try:
             target_descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 for name in names:
-                    os.rename(name, name, src_dir_fd=source_descriptor, dst_dir_fd=target_descriptor)
+                    if _is_obstructed(name, target_descriptor):
+                        continue
+                    with contextlib.suppress(FileNotFoundError):
+                        os.rename(name, name, src_dir_fd=source_descriptor, dst_dir_fd=target_descriptor)
                     if linked:
-                        with contextlib.suppress(FileNotFoundError):
-                            # A rename between two links of one file leaves both.
-                            os.unlink(name, dir_fd=source_descriptor)
+                        # A rename between two links of one file leaves both.
+                        files.remove(name, source_descriptor)
             finally:
                 os.close(target_descriptor)
         finally:
             os.close(source_descriptor)
 
-    def discard(self) -> None:
-        """Remove the batch: the embedded project, the outputs, and last the checkpoint."""
-        for directory in (self.embedded_project, self.new, self.old, self.tmp):
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(directory)
-        durable.sync_directory(self.path)
-        self._checkpoint.unlink(missing_ok=True)
+    def discard(self, batches: Collection[int]) -> None:
+        """Remove what is here of *batches*, last the checkpoint. Raises `errors.UsageError`.
+
+        A folder goes if that leaves nothing in it.
+        """
+        with errors.of_files(self.path):
+            if batches:
+                numbers = "|".join(map(str, batches))
+                output = re.compile(rf"pyboinc_({numbers})_\d+(\.error)?", re.ASCII)
+                copy = re.compile(rf"{output.pattern}\.\d+-\d+", re.ASCII)
+                for directory, pattern in ((self.new, output), (self.old, output), (self.tmp, copy)):
+                    files.remove_matching(directory, pattern)
+                files.remove_empty((self.new, self.old, self.tmp))
+            durable.sync_directory(self.path)
+            files.remove(self._temporary)
+            files.remove(self._checkpoint)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _is_obstructed(name: str, directory: int) -> bool:
+    try:
+        return bool(files.kind(os.stat(name, dir_fd=directory, follow_symlinks=False)))
+    except FileNotFoundError:
+        return False
 
 
 def _parse(text: str) -> Checkpoint:

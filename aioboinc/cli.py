@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -14,16 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import aioboinc
-from aioboinc import errors, master, master_program, printable, progress, stopping
+from aioboinc import errors, master, master_program, printable, progress, starting, stopping
 from aioboinc.setup import daemons, steps, undo
 
 if TYPE_CHECKING:
     from aioboinc.serve import serving
 
 __all__ = ["main"]
-
-USAGE = 2
-"""Exit status for bad input, bad configuration or a missing server."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,13 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error)
     except stopping.Stopped as stopped:
         return stopped.status
+    except KeyboardInterrupt:
+        return starting.INTERRUPTED
 
 
 class _Parser(argparse.ArgumentParser):
     """Errors take one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {printable.line(message)} (see --help)\n")
+        self.exit(starting.USAGE, f"{self.prog}: {printable.line(message)} (see --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,10 +128,11 @@ def _positive(text: str) -> int:
 
 def _complain(error: errors.UsageError) -> int:
     where = _where(error) if error.at_call else ""
-    print(f"aioboinc: {printable.line(f'{where}{error}')}", file=sys.stderr)
-    for note in getattr(error, "__notes__", ()):
-        print(f"aioboinc: {printable.line(note)}", file=sys.stderr)
-    return USAGE
+    with contextlib.suppress(OSError):
+        print(f"aioboinc: {printable.line(f'{where}{error}')}", file=sys.stderr)
+        for note in getattr(error, "__notes__", ()):
+            print(f"aioboinc: {printable.line(note)}", file=sys.stderr)
+    return starting.USAGE
 
 
 def _where(error: errors.UsageError) -> str:
@@ -203,7 +204,8 @@ def _serve(options: argparse.Namespace) -> int:
         async with serving.running(
             options.project, listen=options.listen, url=options.url, database=options.database
         ) as running:
-            print(_how_to_attach(running), flush=True)
+            with contextlib.suppress(OSError):  # nobody reads it
+                print(_how_to_attach(running), flush=True)
             await asyncio.Event().wait()
 
     stopping.run(work)
@@ -212,11 +214,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _how_to_attach(running: serving.Serving) -> str:
     url = running.project.master_url
+    root = printable.line(str(running.project.root))
     return (
         f"{running.project.name} is served at {url} (listening at {running.host}:{running.port})\n"
         f"  status page:    {running.status_url}\n"
         f"  attach a host:  boinccmd --project_attach {url} {running.account_key}\n"
-        f"  submit to it:   python -m aioboinc run --project {running.project.root} app_master.py"
+        f"  submit to it:   python -m aioboinc run --project {root} app_master.py"
     )
 
 
@@ -239,6 +242,8 @@ def _run(options: argparse.Namespace) -> int:
         _report_failures(error)
         return 1
     except BaseException as error:
+        if _is_of_the_process(error, path):
+            raise
         _print_traceback(error, path)
         return 1
     return 0
@@ -258,6 +263,16 @@ def _report_failures(error: errors.BatchFailed) -> None:
                 print(f"      {printable.line(line)}", file=sys.stderr)
     if len(error.exceptions) > len(shown):
         print(f"  and {len(error.exceptions) - len(shown)} more", file=sys.stderr)
+
+
+def _is_of_the_process(error: BaseException, path: Path) -> bool:
+    """Tell whether the program at *path* is not to blame: nobody reads its output, or we are out of memory."""
+    if isinstance(error, BrokenPipeError):
+        return starting.is_closed(1)
+    innermost = traceback.extract_tb(error.__traceback__)[-1:]
+    return isinstance(error, MemoryError) and not any(
+        Path(frame.filename).is_relative_to(path.parent) for frame in innermost
+    )
 
 
 def _print_traceback(error: BaseException, path: Path) -> None:

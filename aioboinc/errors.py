@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import errno
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,7 @@ __all__ = [
     "SubmissionMismatch",
     "UsageError",
     "describe",
+    "of_files",
 ]
 
 
@@ -144,6 +147,24 @@ class BatchFailed(AioboincError, ExceptionGroup[JobFailed]):
         return BatchFailed(self.message, excs)
 
 
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: make room, then run the same command again",
+    errno.EDQUOT: "your quota is used up: make room, then run the same command again",
+    errno.EROFS: "mount the file system for writing, then run the same command again",
+    errno.ENAMETOOLONG: "use a directory with a shorter path",
+}
+
+
 def describe(path: Path | str, error: OSError) -> str:
-    """Return one line for an operating system error on *path*."""
-    return f"{path}: {error.strerror or error}"
+    """Return one line for an operating system error on *path*, which says what to do where that is known."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{path}: {error.strerror or error}{f'; {remedy}' if remedy else ''}"
+
+
+@contextlib.contextmanager
+def of_files(path: Path | str, kind: type[UsageError] = UsageError) -> Iterator[None]:
+    """Raise what the operating system says of the files below *path* as *kind*, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(describe(error.filename or path, error)) from error

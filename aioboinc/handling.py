@@ -7,6 +7,7 @@ with, and a program that has just made a call expects its output, not before.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import re
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from aioboinc import codec, envelope, errors, service, tracebacks
+from aioboinc import codec, envelope, errors, files, service, tracebacks
 from aioboinc.batch_directory import BatchDirectory
 
 __all__ = ["Calls", "Handlers", "Handling"]
@@ -209,11 +210,15 @@ class Handling:
         self._seen[call] = 1
         return True
 
+    def _was_handled(self, call: int) -> bool:
+        return call < len(self._seen) and bool(self._seen[call])
+
     def _look_back(self, submitted: int) -> bytearray:
         former = bytearray(submitted)
-        for _, _, call, failed in self._names(self._directory.old):
-            if call < submitted:
-                former[call] = _FAILED if failed else _HANDLED
+        with errors.of_files(self._directory.old):
+            for (_, _, call, failed), is_file in self._names(self._directory.old):
+                if is_file and call < submitted:
+                    former[call] = _FAILED if failed else _HANDLED
         return former
 
     def _former_names(self) -> Iterator[_Name]:
@@ -226,53 +231,74 @@ class Handling:
                 yield f"{job}.error" if failed else job, job, call, failed
 
     def _published_names(self) -> Iterator[_Name]:
-        for name in self._names(self._directory.new):
-            if name[2] < self._made:
-                yield name
-            else:
+        """Raises `files.Obstacle` where something that is no file keeps an output from being published."""
+        for name, is_file in self._names(self._directory.new):
+            call = name[2]
+            if call >= self._made:
                 self._early = True
+            elif is_file:
+                yield name
+            elif not self._was_handled(call):
+                path = self._directory.new / name[0]
+                raise files.Obstacle(path, files.kind(path.lstat()))
 
-    def _names(self, folder: Path) -> Iterator[_Name]:
-        with os.scandir(folder) as entries:
+    def _names(self, folder: Path) -> Iterator[tuple[_Name, bool]]:
+        """Yield what has names of the batch's jobs, and whether it is a file; nothing if *folder* was removed."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
                 match = self._name.fullmatch(entry.name)
                 if match:
-                    yield entry.name, match[1], int(match[2]), match[3] is not None
+                    name = entry.name, match[1], int(match[2]), match[3] is not None
+                    yield name, entry.is_file(follow_symlinks=False)
 
     def _retire(self, done: _Done, folder: Path) -> None:
         if folder == self._directory.old:
             return
-        if done.names:
-            self._directory.retire(done.names, linked=False)
-        if done.again:
-            self._directory.retire(done.again)
+        with errors.of_files(folder):
+            self._directory.create()  # somebody may have removed it meanwhile
+            if done.names:
+                self._directory.retire(done.names, linked=False)
+            if done.again:
+                self._directory.retire(done.again)
 
     def _load(self, folder: Path, names: Iterator[_Name]) -> Sequence[_Published]:
-        """Read and decode the next files of *folder*."""
+        """Read and decode the next files of *folder*. Raises `errors.UsageError` if they can't be read."""
         group: list[_Published] = []
-        size = 0
         self._made = self._calls.made  # before the registry, which has the classes of all these then
         registry = self._calls.registry()
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for name, job, call, failed in names:
-                data = _read(name, directory)
-                if failed:
-                    item = _Published(name, call, None, _job_failed(job, call, data))
-                else:
-                    item = _output(name, job, call, data, registry)
-                group.append(item)
-                size += len(data)
-                if len(group) >= _GROUP or size >= _GROUP_BYTES:
-                    break
-        finally:
-            os.close(directory)
+        with errors.of_files(folder):
+            try:
+                directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return group  # somebody has removed it
+            try:
+                self._read_group(group, names, directory, registry)
+            finally:
+                os.close(directory)
         return group
+
+    @staticmethod
+    def _read_group(
+        group: list[_Published], names: Iterator[_Name], directory: int, registry: codec.Registry
+    ) -> None:
+        size = 0
+        for name, job, call, failed in names:
+            try:
+                data = _read(name, directory)
+            except FileNotFoundError:
+                continue
+            if failed:
+                group.append(_Published(name, call, None, _job_failed(job, call, data)))
+            else:
+                group.append(_output(name, job, call, data, registry))
+            size += len(data)
+            if len(group) >= _GROUP or size >= _GROUP_BYTES:
+                return
 
 
 def _read(name: str, directory: int) -> bytes:
     """Return the file *name* of a directory, given its descriptor: half the work of opening a path as a file object."""
-    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    descriptor = files.open_regular(name, directory)
     try:
         data = os.read(descriptor, _READ)
         if len(data) == _READ:

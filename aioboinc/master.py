@@ -23,6 +23,7 @@ from aioboinc import (
     errors,
     handling,
     preflight,
+    printable,
     service,
     staging,
     store,
@@ -172,7 +173,7 @@ async def _run(
     homogeneous_redundancy: int,
     report: Callable[[Progress], None],
 ) -> Summary:
-    with directory.lock():
+    with directory.made(), directory.lock():
         if fresh:
             await _discard(directory, root)
         checkpoint = await directory.read_checkpoint()
@@ -186,27 +187,66 @@ async def _run(
                 await making  # what it raises is why there is no call
                 raise errors.NoCalls("make_calls made no call of pyboinc_call: there is nothing to do")
             try:
-                async with await _opened(directory, root, workers) as running:
-                    app = preflight.check_application(
-                        await running.store.batches.app(project_module.APP_NAME),
-                        running.project,
-                        homogeneous_redundancy=homogeneous_redundancy,
-                    )
-                    await service.in_thread(_prepare, directory, running.project, new=checkpoint is None)
-                    if checkpoint is None:
-                        name = EMBEDDED if root is None else running.project.master_url
-                        checkpoint = Checkpoint(secrets.token_hex(16), name, None, "submitting")
-                        await directory.write_checkpoint(checkpoint)
-                    batch = _Batch(directory, running, app, made, receiver, handlers, checkpoint, report)
+                async with _opened(
+                    directory,
+                    root,
+                    checkpoint,
+                    workers=workers,
+                    homogeneous_redundancy=homogeneous_redundancy,
+                ) as opened:
+                    batch = _Batch(directory, opened, made, receiver, handlers, report)
                     return await batch.run(replay=replay, inline_inputs=inline_inputs)
             finally:
                 receiver.close()
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A project that is reached, and the batch in it that is to go on."""
+
+    running: embedded.Running
+    app: batches.App
+    checkpoint: Checkpoint
+
+
+@contextlib.asynccontextmanager
 async def _opened(
+    directory: BatchDirectory,
+    root: Path | None,
+    checkpoint: Checkpoint | None,
+    *,
+    workers: int | None,
+    homogeneous_redundancy: int,
+) -> AsyncIterator[_Opened]:
+    """Reach the project and begin the batch, unless *checkpoint* says which one goes on.
+
+    Nothing is left of what fails before there is a checkpoint.
+    """
+    is_new = checkpoint is None
+    had_project = await service.in_thread(os.path.lexists, directory.embedded_project)
+    try:
+        async with await _reached(directory, root, workers) as running:
+            app = preflight.check_application(
+                await running.store.batches.app(project_module.APP_NAME),
+                running.project,
+                homogeneous_redundancy=homogeneous_redundancy,
+            )
+            await service.in_thread(_prepare, directory, running.project)
+            if checkpoint is None:
+                checkpoint = await _begun(running)
+                await directory.write_checkpoint(checkpoint)
+                is_new = False
+            yield _Opened(running, app, checkpoint)
+    finally:
+        if is_new:
+            await service.in_thread(directory.remove_made)
+            if root is None and not had_project:
+                await service.in_thread(embedded.remove, directory.embedded_project)
+
+
+async def _reached(
     directory: BatchDirectory, root: Path | None, workers: int | None
 ) -> contextlib.AbstractAsyncContextManager[embedded.Running]:
-    """Return the project in *root*, or the embedded one, to be entered."""
     if root is None:
         return embedded.running(directory.embedded_project, workers=workers)
     project = project_module.read(root)
@@ -214,18 +254,22 @@ async def _opened(
     return _connected(project)
 
 
-def _prepare(directory: BatchDirectory, project: project_module.Project, *, new: bool) -> None:
+async def _begun(running: embedded.Running) -> Checkpoint:
+    """Return the checkpoint of a new batch; where an embedded project has one, its checkpoint was removed."""
+    if not running.project.embedded:
+        return Checkpoint(secrets.token_hex(16), running.project.master_url, None, "submitting")
+    newest = await running.store.batches.newest()
+    batch, token = newest or (None, secrets.token_hex(16))
+    return Checkpoint(token, EMBEDDED, batch, "submitting")
+
+
+def _prepare(directory: BatchDirectory, project: project_module.Project) -> None:
     """Make the batch directory's subdirectories; look whether all can be submitted and published."""
     if not project.embedded:
         preflight.check_files(project)
     directory.create()
     if not project.embedded:
-        try:
-            preflight.check_batch_directory(project, directory)
-        except errors.UsageError:
-            if new:
-                directory.remove_empty()
-            raise
+        preflight.check_batch_directory(project, directory)
 
 
 def _path(path: str | os.PathLike[str] | None) -> Path | None:
@@ -243,13 +287,22 @@ def _folder(make_calls: Callable[[], Any]) -> Path:
 
 async def _discard(directory: BatchDirectory, root: Path | None) -> None:
     """Abandon the batch that is there."""
+    await service.in_thread(directory.check_checkpoint)
+    await service.in_thread(embedded.check, directory.embedded_project)
+    numbers: set[int] = set()
+    checkpoint = None
     with contextlib.suppress(errors.CheckpointError):
         checkpoint = await directory.read_checkpoint()
-        if checkpoint is not None and checkpoint.project != EMBEDDED and root is not None:
-            async with _connected(project_module.read(root)) as running:
-                if running.project.master_url == checkpoint.project:
-                    await running.store.batches.abort(checkpoint.token)
-    await service.in_thread(directory.discard)
+    if checkpoint is None or checkpoint.project == EMBEDDED:
+        numbers = await embedded.batches(directory.embedded_project)
+    elif root is not None:
+        async with _connected(project_module.read(root)) as running:
+            if running.project.master_url == checkpoint.project:
+                await running.store.batches.abort(checkpoint.token)
+    if checkpoint is not None and checkpoint.batch is not None:
+        numbers.add(checkpoint.batch)
+    await service.in_thread(embedded.remove, directory.embedded_project)
+    await service.in_thread(directory.discard, numbers)
 
 
 def _check(checkpoint: Checkpoint, directory: BatchDirectory, root: Path | None) -> None:
@@ -264,10 +317,12 @@ def _check(checkpoint: Checkpoint, directory: BatchDirectory, root: Path | None)
             f"{directory.path}: the batch here belongs to {theirs}, not to {mine}; set PYBOINC_DIR as it was, "
             "use another batch directory, or start anew with --fresh"
         )
-    if ours == EMBEDDED and checkpoint.batch is not None and not directory.embedded_project.exists():
-        raise errors.CheckpointError(
-            f"{directory.embedded_project} is gone, and the batch with it; start anew with --fresh"
-        )
+    if ours == EMBEDDED and checkpoint.batch is not None:
+        if not directory.embedded_project.exists():
+            raise errors.CheckpointError(
+                f"{directory.embedded_project} is gone, and the batch with it; put it back, or start anew with --fresh"
+            )
+        embedded.check_whole(directory.embedded_project)
 
 
 @contextlib.asynccontextmanager
@@ -283,21 +338,19 @@ class _Batch:
     def __init__(
         self,
         directory: BatchDirectory,
-        running: embedded.Running,
-        app: batches.App,
+        opened: _Opened,
         made: calls.Calls,
         receiver: call_queue.Receiver,
         handlers: handling.Handlers,
-        checkpoint: Checkpoint,
         report: Callable[[Progress], None],
     ) -> None:
         self._directory = directory
-        self._running = running
-        self._app = app
+        self._running = opened.running
+        self._app = opened.app
         self._calls = made
         self._receiver = receiver
         self._handlers = handlers
-        self._checkpoint = checkpoint
+        self._checkpoint = opened.checkpoint
         self._report = report
         self._submitted = 0
         self._total: int | None = None
@@ -323,12 +376,20 @@ class _Batch:
     async def _row(self) -> batches.Progress:
         """Find or make the batch's row."""
         store = self._running.store
+        project = self._running.project
+        known = self._checkpoint.batch
+        if known is not None and await store.batches.progress(known) is None:
+            raise errors.CheckpointError(
+                f"{self._directory.path}: the database of {project.root} does not know the batch {known} any more: put "
+                "back what it was, or start anew with --fresh; the outputs so far are in old/ and new/"
+            )
         batch = await store.batches.find_or_create(
             self._checkpoint.token,
             appid=self._app.id,
-            name=f"{self._directory.path.name} {self._checkpoint.token[:8]}",
-            directory=str(self._directory.path),
+            name=printable.line(f"{self._directory.path.name} {self._checkpoint.token[:8]}"),
+            directory=os.pardir if project.embedded else str(self._directory.path),
             version=self._checkpoint.version,
+            taken=await service.in_thread(self._directory.batches) if known is None else (),
         )
         if self._checkpoint.batch != batch.id:
             self._checkpoint = dataclasses.replace(self._checkpoint, batch=batch.id)
@@ -392,12 +453,13 @@ class _Batch:
             if self._handling.waits_for_calls and self._total is None:
                 await asyncio.sleep(_PACE_OF_CALLS.rest(loop.time() - begun))
                 continue
+            await service.in_thread(self._directory.heal, self._checkpoint)
             in_vain += all_published and self._total is not None
             if in_vain > _PATIENCE:
                 assert self._total is not None
                 raise errors.CheckpointError(
                     f"{self._directory.new}: the outputs of {self._total - self._handling.handled} jobs were "
-                    "published here and are gone; put them back, or start anew with --fresh"
+                    "published here, and are neither here nor in old/; put them back, or start anew with --fresh"
                 )
             await service.wait(backoff.next(), self._news)
             if self._news.is_set():

@@ -88,6 +88,13 @@ def check_files(project: projects.Project) -> None:
 
 def check_batch_directory(project: projects.Project, directory: batch_directory.BatchDirectory) -> None:
     """Refuse a batch directory into which the project's assimilator can't publish. Blocks."""
+    try:
+        str(directory.path).encode()
+    except UnicodeEncodeError:
+        raise errors.UsageError(
+            f"batch directory {directory.path}: its path is not UTF-8, and no other text goes into the project's "
+            "database; choose another with --batch-dir or batch_dir="
+        ) from None
     users = _assimilators(project.root)
     obstacles = [
         (user, obstacle)

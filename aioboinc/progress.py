@@ -17,8 +17,23 @@ _INTERVAL = 10.0
 
 
 def show(stream: TextIO) -> Callable[[master.Progress], None]:
-    """Return a function that shows a batch's progress on *stream*; for ``pyboinc_master(progress=…)``."""
-    return _Bar(stream) if stream.isatty() else _Lines(stream)
+    """Return a function that shows a batch's progress on *stream*; for ``pyboinc_master(progress=…)``.
+
+    Where the stream does not take it any more, that is the end of the showing, not of the batch.
+    """
+    return _Lenient(_Bar(stream) if stream.isatty() else _Lines(stream))
+
+
+class _Lenient:
+    def __init__(self, show: Callable[[master.Progress], None]) -> None:
+        self._show: Callable[[master.Progress], None] | None = show
+
+    def __call__(self, progress: master.Progress) -> None:
+        if self._show is not None:
+            try:
+                self._show(progress)
+            except OSError:
+                self._show = None
 
 
 class _Bar:

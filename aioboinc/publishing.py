@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aioboinc import access, batch_directory, durable
+from aioboinc import access, batch_directory, durable, files
 
 __all__ = ["Item", "Outcome", "SourceMissing", "publish"]
 
@@ -63,13 +63,13 @@ def publish(items: Iterable[Item], stop: Callable[[], bool] = lambda: False) -> 
         by_directory[item.directory].append(item)
     outcome = Outcome()
     failures: dict[int, OSError | None] = {}
-    for directory, files in by_directory.items():
-        published = _publish(Path(directory), files, outcome, stop)
-        by_directory[directory] = [item for item in files if item.key in published]
-    for directory, files in by_directory.items():
-        error = _sync(Path(directory), failures) if files else None
+    for directory, its in by_directory.items():
+        published = _publish(Path(directory), its, outcome, stop)
+        by_directory[directory] = [item for item in its if item.key in published]
+    for directory, its in by_directory.items():
+        error = _sync(Path(directory), failures) if its else None
         if error is None:
-            outcome.published.update(item.key for item in files)
+            outcome.published.update(item.key for item in its)
         else:
             outcome.errors[directory] = error
     return outcome
@@ -96,6 +96,8 @@ def _publish(directory: Path, items: Iterable[Item], outcome: Outcome, stop: Cal
                     copied.add(item.key)
             except SourceMissing:
                 outcome.missing.add(item.key)
+            except files.Obstacle as error:
+                outcome.errors[str(directory)] = error
         place.rename_copies()
     except OSError as error:
         outcome.errors[str(directory)] = error
@@ -125,7 +127,7 @@ class _Place:
         """
         target = f"{self._new}/{item.name}"
         # A master may have handled it before it was counted. A second link to the file could not be moved there.
-        if os.access(f"{self._old}/{item.name}", os.F_OK):
+        if _is_file(f"{self._old}/{item.name}"):
             return True
         if not item.source:
             return _holds(target, item.content)
@@ -134,6 +136,8 @@ class _Place:
                 self._check_readable(item.source)
             os.link(item.source, target)
         except FileExistsError:
+            if what := files.kind(os.lstat(target)):
+                raise files.Obstacle(target, what) from None
             return os.path.samefile(item.source, target) or filecmp.cmp(item.source, target, shallow=False)
         except FileNotFoundError:
             if os.path.exists(item.source) or not os.path.exists(os.path.dirname(item.source)):
@@ -150,15 +154,23 @@ class _Place:
         if not self._copies:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self._tmp)
-        temporary = f"{self._tmp}/{item.name}.{os.getpid()}-{next(_numbers)}"
+        temporary, descriptor = self._new_copy(item.name)
         self._copies.append((temporary, f"{self._new}/{item.name}"))
-        if item.source:
-            shutil.copyfile(item.source, temporary)
-        else:
-            with open(temporary, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
+            if item.source:
+                with os.fdopen(files.open_regular(item.source), "rb") as source:
+                    shutil.copyfileobj(source, file)
+            else:
                 file.write(item.content)
-        if self._is_foreign:
-            os.chmod(temporary, 0o644)
+            if self._is_foreign:
+                os.fchmod(descriptor, 0o644)
+
+    def _new_copy(self, name: str) -> tuple[str, int]:
+        """Return the path of a new file in ``tmp/`` and a descriptor to write it by."""
+        while True:
+            path = f"{self._tmp}/{name}.{os.getpid()}-{next(_numbers)}"
+            with contextlib.suppress(FileExistsError):  # of a process that was killed, and had the same ID
+                return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
     def _check_readable(self, path: str) -> None:
         """Raise PermissionError for a file that the master can't read, by its modes."""
@@ -181,11 +193,17 @@ class _Place:
                 os.unlink(temporary)
 
 
-def _holds(path: str, content: bytes) -> bool:
-    """Tell whether there is a file *path* with *content*."""
+def _is_file(path: str) -> bool:
     try:
-        with open(path, "rb") as file:
-            return file.read(len(content) + 1) == content
+        return not files.kind(os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _holds(path: str, content: bytes) -> bool:
+    """Tell whether there is a file *path* with *content*. Raises `files.Obstacle` for anything else."""
+    try:
+        return files.read(path, len(content) + 1) == content
     except FileNotFoundError:
         return False
 

@@ -1,77 +1,8 @@
-"""``python -m bench``: how fast it is, here and now, beside what a user would take instead."""
+"""``python -m bench``."""
 
-from __future__ import annotations
-
-import argparse
-import asyncio
-import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
-from aioboinc import errors, stopping
-from bench import end_to_end, environment, handling, idle, measuring, passes, report, scale, serve, submission
-
-__all__ = ["main"]
-
-_STAGES: dict[str, Callable[[environment.Environment], Awaitable[measuring.Stage]]] = {
-    "submission": submission.run,
-    "transition": passes.run_transition,
-    "validation": passes.run_validation,
-    "assimilation": passes.run_assimilation,
-    "handling": handling.run,
-    "end-to-end": end_to_end.run,
-    "idle": idle.run,
-    "serve": serve.run,
-    "scale": scale.run,
-}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what *arguments* ask for, and print it; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("stages", nargs="+", choices=(*_STAGES, "all", "walk"), help="walk is a part of scale")
-    parser.add_argument("--jobs", type=int, default=10_000, help="jobs in each round (default: 10000)")
-    parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite")
-    parser.add_argument("--beside", type=Path, metavar="PROJECT_DIR", help="a BOINC project whose tools run too")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of which the median is taken (default: 3)")
-    parser.add_argument("--directory", type=Path, metavar="DIR", help="work in here, and clear nothing up")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as a table for a page")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it; needs matplotlib")
-    options = parser.parse_args(arguments)
-    if options.jobs < 1 or options.rounds < 1:
-        parser.error("--jobs and --rounds must be positive")
-    if options.beside is not None and options.database == "sqlite":
-        parser.error("--beside needs --database mariadb: BOINC's tools know nothing else")
-    beside = None if options.beside is None else options.beside.resolve()
-    settings = environment.Settings(options.jobs, options.database, options.rounds, beside, options.directory)
-    try:
-        with (
-            environment.Environment(settings) as place,
-            asyncio.Runner(loop_factory=stopping.loop_factory()) as runner,
-        ):
-            if options.stages == ["walk"]:
-                print(json.dumps(runner.run(scale.walk(place))))
-                return 0
-            names = list(_STAGES) if "all" in options.stages else options.stages
-            machine = environment.machine(place)
-            stages: list[measuring.Stage] = []
-            for name in names:
-                print(f"{name}:", file=sys.stderr, flush=True)
-                stages.append(runner.run(_STAGES[name](place)))  # type: ignore[arg-type]
-        print(report.text(stages, machine), end="")
-        if options.json is not None:
-            options.json.write_text(report.to_json(stages, machine))
-        if options.markdown is not None:
-            options.markdown.write_text(report.markdown(stages, machine))
-        if options.plot is not None:
-            report.plot(stages, machine, options.plot)
-    except errors.UsageError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    return 0
-
+from aioboinc import starting
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(starting.run("bench.command", "bench", "[test]"))

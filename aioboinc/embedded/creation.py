@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import marshal
 import os
 import re
 import secrets
@@ -11,8 +12,9 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from aioboinc import documents, durable, errors, runtime_archive, templates
+from aioboinc import documents, durable, errors, printable, runtime_archive, templates
 from aioboinc import project as projects
+from aioboinc.embedded import layout
 from aioboinc.slave_runtime import init_data, slot
 
 __all__ = ["create", "salvage_checkpoints", "unpack_runtime"]
@@ -41,6 +43,8 @@ _CONFIG = """\
     </daemons>
 </boinc>
 """
+_PYC_HEADER = 16
+"""Bytes of a compiled module before its code."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _HOST_MODULES = ("client", "execution", "forker", "messages", "process", "programs", "rehearsal", "slot")
 
@@ -48,13 +52,13 @@ _HOST_MODULES = ("client", "execution", "forker", "messages", "process", "progra
 def create(root: Path) -> projects.Project:
     """Return the embedded project in *root*, which is made if it isn't there. Raises `errors.ProjectError`."""
     try:
-        for name in ("download", "upload", "keys", "templates", "slots", "programs", "checkpoints", "log"):
+        for name in layout.DIRECTORIES:
             (root / name).mkdir(parents=True, exist_ok=True)
         if not (root / "config.xml").exists():
             _write(root / templates.OUTPUT, templates.OUTPUT_TEXT)
             # A name that nothing will ever answer to: the project is on no network.
             url = f"http://{secrets.token_hex(8)}.invalid/pyboinc/"
-            name = documents.escape(f"Embedded project of {root.parent.name}")
+            name = documents.escape(printable.line(f"Embedded project of {root.parent.name}"))
             _write(root / "config.xml", _CONFIG.format(name=name, url=url))
             durable.sync(root)
     except OSError as error:
@@ -72,6 +76,7 @@ def unpack_runtime(root: Path) -> Path:
     digest = hashlib.sha256(runtime_archive.build() + b"".join(modules.values())).hexdigest()
     directory = root / "runtime" / digest[:16]
     if directory.exists():
+        _remove_damaged_bytecode(directory)
         return directory
     temporary = directory.with_name(f"{directory.name}.{secrets.token_hex(4)}")
     try:
@@ -88,9 +93,20 @@ def unpack_runtime(root: Path) -> Path:
     return directory
 
 
+def _remove_damaged_bytecode(directory: Path) -> None:
+    """Remove what Python has written half where the disk was full: it would take it for whole."""
+    for path in directory.rglob("*.pyc"):
+        try:
+            marshal.loads(path.read_bytes()[_PYC_HEADER:])
+        except (EOFError, ValueError, TypeError):
+            path.unlink()
+
+
 def salvage_checkpoints(root: Path) -> dict[str, Path]:
     """Return the checkpoints of jobs that were interrupted, by their workunits' names."""
     for directory in (root / "slots").iterdir():
+        if directory.is_symlink():
+            raise errors.ProjectError(f"{directory}: a symbolic link, and not made by aioboinc; move it away")
         checkpoint = directory / slot.CHECKPOINT
         if checkpoint.exists():
             init = init_data.read(str(directory / slot.INIT_DATA))

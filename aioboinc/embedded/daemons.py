@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
-from aioboinc import assimilation, deletion, project, service, transition, validation
+from aioboinc import assimilation, deletion, errors, project, service, transition, validation
 from aioboinc.store import Store
 
 __all__ = ["POLL", "Daemons"]
@@ -43,25 +43,28 @@ class Daemons:
         policy: validation.Policy,
         on_transition: Collection[asyncio.Event] = (),
         pace: service.Pace | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Start all in *tasks*. The events *on_transition* are set when there may be new results to send.
 
-        With a *pace*, the passes of each are kept apart.
+        With a *pace*, the passes of each are kept apart. *clock* returns the project's time.
         """
         held = assimilation.Held()
         stopped = self._stop.is_set
 
         async def transition_pass() -> int:
             # What is due in this second is due now: BOINC's transitioner would leave it for the next one.
-            count = await transition.one_pass(store, project, appid=appid, now=int(time.time()) + 1)
+            count = await transition.one_pass(store, project, appid=appid, now=int(clock()) + 1)
             return _woken(count, self._validations, self._assimilations, self._deletions, *on_transition)
 
         async def validation_pass() -> int:
-            count = await validation.one_pass(store, project, appid=appid, policy=policy, stop=stopped)
+            count = await validation.one_pass(
+                store, project, appid=appid, policy=policy, clock=clock, stop=stopped
+            )
             return _woken(count, self._assimilations, self.transitions)
 
         async def assimilation_pass() -> int:
-            count = await assimilation.one_pass(store, project, held, appid=appid, stop=stopped)
+            count = await assimilation.one_pass(store, project, held, appid=appid, clock=clock, stop=stopped)
             return _woken(count, self.assimilated, self.transitions)
 
         async def deletion_pass() -> int:
@@ -75,7 +78,9 @@ class Daemons:
         ):
             backoff = service.Backoff(*poll)
             self._tasks.append(
-                tasks.create_task(service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff, pace=pace))
+                tasks.create_task(
+                    _told(project, service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff, pace=pace))
+                )
             )
 
     async def end(self) -> None:
@@ -84,6 +89,12 @@ class Daemons:
         await asyncio.wait(self._tasks, timeout=_GRACE)
         for task in self._tasks:
             task.cancel()
+
+
+async def _told(project: project.Project, work: Awaitable[None]) -> None:
+    """Await *work*; raise what the operating system says of the project's files as `errors.ProjectError`."""
+    with errors.of_files(project.root, errors.ProjectError):
+        await work
 
 
 def _woken(count: int, *events: asyncio.Event) -> int:

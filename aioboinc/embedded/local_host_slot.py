@@ -29,13 +29,15 @@ class Slot:
         """Take the directory *path*. The file *lock* is there as long as somebody has it."""
         self.path = path
         self._lock = lock
-        self._folders: set[str] = set()
         self._job: Job | None = None
         os.makedirs(path, exist_ok=True)
+        # Relative, as BOINC's own: the path of the project may have anything in it, and a link takes one line.
+        self._way = os.path.relpath(project_dir, path)
+        self._project_dir = project_dir
         file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(file, fcntl.LOCK_EX)  # until this process ends; an earlier one may be about to
         self._init_data = _INIT_DATA.format(
-            project_dir=html.escape(project_dir, quote=False).replace("%", "%%"),
+            project_dir=_escaped(project_dir).replace("%", "%%"),
             slot=os.path.basename(path),
             client_pid=os.getpid(),
         )
@@ -46,7 +48,7 @@ class Slot:
     def fill(self, job: Job) -> None:
         """Leave in the directory what *job* needs and nothing else."""
         self._job = job
-        files = {name: f"<soft_link>{path}</soft_link>\n" for name, path in job["links"].items()}
+        files = {name: f"<soft_link>{self._relative(path)}</soft_link>\n" for name, path in job["links"].items()}
         files[slot.INIT_DATA] = self._init_data % job
         with os.scandir(self.path) as entries:
             unwanted = [entry.name for entry in entries if entry.name not in files and entry.name != slot.STDERR]
@@ -54,15 +56,14 @@ class Slot:
             self._remove(name)
         os.ftruncate(self._stderr, 0)
         for name, content in files.items():
-            self._write(name, content.encode())
+            self._write(name, os.fsencode(content))
         if job["checkpoint"]:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(job["checkpoint"], os.path.join(self.path, slot.CHECKPOINT))
-        folder = os.path.dirname(job["output"])
-        if folder not in self._folders:
-            os.makedirs(folder, exist_ok=True)
-            self._folders.add(folder)
-        slot.remove(job["output"])  # of an earlier execution of the same result; it would pass for this one's
+        try:
+            os.unlink(job["output"])  # of an earlier execution of the same result; it would pass for this one's
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(job["output"]), exist_ok=True)
 
     def end(self) -> None:
         """Note that the job is over: nothing is to go on from its checkpoint."""
@@ -103,6 +104,10 @@ class Slot:
             return ""
         return os.pread(self._stderr, STDERR_BYTES, max(0, size - STDERR_BYTES)).decode("utf-8", "replace")
 
+    def _relative(self, path: str) -> str:
+        inside = path.startswith(self._project_dir + "/")
+        return self._way + path[len(self._project_dir) :] if inside else path
+
     def _write(self, name: str, content: bytes) -> None:
         path = f"{self.path}/{name}"
         try:
@@ -120,6 +125,11 @@ class Slot:
             shutil.rmtree(path, ignore_errors=True)
         else:
             slot.remove(path)
+
+
+def _escaped(text: str) -> str:
+    """Escape what ends an element of ``init_data.xml``: a line too."""
+    return html.escape(text, quote=False).replace("\n", "&#10;").replace("\r", "&#13;")
 
 
 _INIT_DATA = """\

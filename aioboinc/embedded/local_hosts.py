@@ -11,11 +11,11 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aioboinc import durable, models, service
+from aioboinc import durable, errors, models, service
 from aioboinc import project as projects
 from aioboinc.embedded import daemons, local_host, local_jobs
 from aioboinc.embedded.local_host_messages import Report
@@ -88,6 +88,11 @@ class LocalHosts:
         self._pace = Pace()
         self._reports: dict[int, list[scheduling.Report]] = {}
         self._returned: dict[int, list[str]] = {}
+        self._check_failures: Callable[[], None] = lambda: None
+
+    def check_failures(self, check: Callable[[], None]) -> None:
+        """Call *check*, in a thread, before failures are written down: what it raises is to blame, not the jobs."""
+        self._check_failures = check
 
     def start_processes(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         """Start the hosts' processes in *tasks*; *stop* ends them."""
@@ -113,8 +118,12 @@ class LocalHosts:
         for one_pass, wake in ((self.dispatch, self.wanted), (self.collect, self._has_reports)):
             backoff = service.Backoff(*daemons.POLL)
             self._tasks.append(
-                tasks.create_task(service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff))
+                tasks.create_task(self._run(service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff)))
             )
+
+    async def _run(self, work: Awaitable[None]) -> None:
+        with errors.of_files(self._project.root, errors.ProjectError):
+            await work
 
     def end(self) -> None:
         """End that at once; what is not written down is done again next time."""
@@ -147,13 +156,20 @@ class LocalHosts:
         reports, self._reports = self._reports, {}
         count = sum(map(len, reports.values()))
         if count:
-            await service.in_thread(durable.sync, self._project.upload_dir)
+            failed = models.ClientState.COMPUTE_ERROR
+            if any(report.client_state == failed for group in reports.values() for report in group):
+                await service.in_thread(self._check_failures)
+            await service.in_thread(self._sync)
             await self._scheduling.report(reports, now=self._now())
             self._on_reported.set()
             if any(host.given for host in self._hosts):
                 self._idle.clear()
                 await service.wait(_GATHER, self._stop, self._idle)
         return count
+
+    def _sync(self) -> None:
+        self._project.upload_dir.mkdir(exist_ok=True)  # somebody may have removed it
+        durable.sync(self._project.upload_dir)
 
     def ready(self, host: local_host.LocalHost) -> None:
         """Note that a host takes results."""

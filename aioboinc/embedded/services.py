@@ -22,15 +22,21 @@ from aioboinc import (
     validation,
 )
 from aioboinc import project as projects
-from aioboinc.embedded import creation, daemons, local_hosts
+from aioboinc.embedded import clock as clocks
+from aioboinc.embedded import creation, daemons, layout, local_hosts
+from aioboinc.embedded import guard as guards
 from aioboinc.store import applications
 
-__all__ = ["Running", "running"]
+__all__ = ["Running", "batches", "running"]
 
 _FRIENDLY_NAME = "Python programs (pyboinc)"
 _PLATFORM = "aioboinc-local-host"
 """No client calls itself that: the version for local hosts has no files and no signatures."""
 _HOUR = 3600
+_MAX_PATH = 500
+"""Bytes of the database's path: SQLite takes no longer ones."""
+_POLICY = validation.Policy(retry=10)
+"""Outputs are on this machine: one that can't be read now may soon be."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,9 @@ async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[Ru
     """
     root = Path(os.path.abspath(root))  # noqa: ASYNC240 - it does not look at the disk
     stop = asyncio.Event()
-    with _lock(root):
+    await service.in_thread(_check, root)
+    with errors.of_files(root, errors.ProjectError), _lock(root) as lock:
+        clock = clocks.Clock(lock)
         project = await service.in_thread(creation.create, root)
         runtime = await service.in_thread(creation.unpack_runtime, root)
         checkpoints = await service.in_thread(creation.salvage_checkpoints, root)
@@ -68,27 +76,32 @@ async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[Ru
             workers or len(os.sched_getaffinity(0)),
             checkpoints=checkpoints,
             on_reported=works.transitions,
+            clock=clock,
         )
         async with task_group.TaskGroup() as tasks:
             try:
                 hosts.start_processes(tasks, stop)
                 making_key = tasks.create_task(service.in_thread(_make_key, project))
                 async with connectors.open(project.database_url) as connector:
-                    data = store.Store(connector)
+                    data = store.Store(connector, clock)
                     await connector.script(sql.schema(connector.dialect))
-                    appid, version = await _register(applications.Applications(connector))
+                    appid, version = await _register(applications.Applications(connector, clock))
                     await hosts.register(data, version)
                     await making_key
+                    guard = guards.Guard(project, clock)
+                    hosts.check_failures(guard.check)
                     submitted = asyncio.Event()
-                    async with task_group.TaskGroup() as services:
+                    async with guard.blame(), task_group.TaskGroup() as services:
                         works.start(
                             services,
                             project,
                             data,
                             appid=appid,
-                            policy=validation.Policy(),
+                            policy=_POLICY,
                             on_transition=[hosts.wanted],
+                            clock=clock,
                         )
+                        services.create_task(guard.run(stop))
                         hosts.start(services)
                         services.create_task(_pass_on(submitted, stop, hosts.wanted, works.transitions))
                         try:
@@ -98,6 +111,18 @@ async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[Ru
                             hosts.end()
             finally:
                 stop.set()
+
+
+async def batches(root: Path) -> set[int]:
+    """Return the IDs of the batches in the project in *root*, as far as they can be read; for one to be removed."""
+    database = root / layout.DATABASE
+    if not await service.in_thread(database.is_file):
+        return set()
+    try:
+        async with connectors.open(f"sqlite:///{database}") as connector:
+            return set(await store.Store(connector).batches.ids())
+    except errors.DatabaseError:
+        return set()
 
 
 async def _pass_on(source: asyncio.Event, stop: asyncio.Event, *events: asyncio.Event) -> None:
@@ -136,13 +161,27 @@ async def _register(rows: applications.Applications) -> tuple[int, applications.
         await rows.add_version(app.id, platforms[_PLATFORM], number, document)
 
 
+def _check(root: Path) -> None:
+    """Refuse a directory in which there can be no project. Blocks."""
+    length = len(os.fsencode(os.path.realpath(root / layout.DATABASE)))
+    if length > _MAX_PATH:
+        raise errors.ProjectError(
+            f"{root / layout.DATABASE}: a path of {length} bytes, and SQLite takes {_MAX_PATH} at most: choose another "
+            "directory with --batch-dir or batch_dir="
+        )
+    layout.check(root)
+
+
 @contextlib.contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    """Be the only process, and the only user in this process, that runs the project in *root*."""
+def _lock(root: Path) -> Iterator[int]:
+    """Be the only process, and the only user in this process, that runs the project in *root*.
+
+    Yields the descriptor of the lock's file.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise errors.ProjectError(f"the embedded project can't be made: {errors.describe(root, error)}") from None
     with locking.held(descriptor, errors.ProjectError(f"{root} is in use by another process")):
-        yield
+        yield descriptor

@@ -7,6 +7,15 @@ SELECT COUNT(*) AS n FROM app_version WHERE appid = :appid AND deprecated = 0
 -- find: our row of a batch, by its token
 SELECT id, njobs, digest, state, nassimilated, nerrors FROM pyboinc_batch WHERE token = :token
 
+-- newest: the batch that was begun last
+SELECT id, token FROM pyboinc_batch ORDER BY id DESC LIMIT 1
+
+-- ids: all batches
+SELECT id FROM pyboinc_batch
+
+-- forget_batch: BOINC's row of a batch whose ID is not to be used
+DELETE FROM batch WHERE id = :id
+
 -- progress: the counters of a batch
 SELECT id, njobs, digest, state, nassimilated, nerrors FROM pyboinc_batch WHERE id = :id
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from aioboinc import connectors
 from aioboinc.store import (
     assimilations,
@@ -22,9 +25,9 @@ __all__ = ["Store"]
 class Store:
     """The verbs of one database, by the noun they are about."""
 
-    def __init__(self, connector: connectors.Connector) -> None:
-        self.batches = batches.Batches(connector)
-        self.submissions = submissions.Submissions(connector)
+    def __init__(self, connector: connectors.Connector, clock: Callable[[], float] = time.time) -> None:
+        self.batches = batches.Batches(connector, clock)
+        self.submissions = submissions.Submissions(connector, clock)
         self.scheduling = scheduling.Scheduling(connector)
         self.clients = clients.Clients(connector)
         self.dispatch = dispatch.Dispatch(connector)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 
 from aioboinc import connectors, models, sql
@@ -75,8 +75,29 @@ class Batches:
 
         return await self._connector.read(work)
 
-    async def find_or_create(self, token: str, *, appid: int, name: str, directory: str, version: int) -> Progress:
+    async def newest(self) -> tuple[int, str] | None:
+        """Return ID and token of the batch that was begun last."""
+
+        async def work(tx: connectors.Transaction) -> tuple[int, str] | None:
+            row = await tx.fetch_one(self._sql["newest"])
+            return None if row is None else (row["id"], row["token"])
+
+        return await self._connector.read(work)
+
+    async def ids(self) -> list[int]:
+        """Return the IDs of all batches."""
+
+        async def work(tx: connectors.Transaction) -> list[int]:
+            return [row["id"] for row in await tx.fetch_all(self._sql["ids"])]
+
+        return await self._connector.read(work)
+
+    async def find_or_create(
+        self, token: str, *, appid: int, name: str, directory: str, version: int, taken: Collection[int] = ()
+    ) -> Progress:
         """Return the batch with this *token*; there is exactly one, however often this is called.
+
+        A new one has an ID that is not *taken*: the names of its files are others.
 
         A new one belongs to the user who may submit to the application (``user_submit_app``, as `setup` leaves
         it), else to the project's first user.
@@ -89,17 +110,15 @@ class Batches:
                 return _progress(row)
             submitter = await tx.fetch_one(self._sql["submitter"], {"appid": appid})
             assert submitter is not None
-            batch = await tx.insert(
-                self._sql["create_batch"],
-                {
-                    "user_id": submitter["user_id"],
-                    "now": int(self._clock()),
-                    "state": models.BatchState.IN_PROGRESS,
-                    "name": name,
-                    "appid": appid,
-                    "description": directory[-255:],
-                },
-            )
+            row = {
+                "user_id": submitter["user_id"],
+                "now": int(self._clock()),
+                "state": models.BatchState.IN_PROGRESS,
+                "name": name,
+                "appid": appid,
+                "description": directory[-255:],
+            }
+            batch = await self._new_id(tx, row, taken)
             await tx.execute(
                 self._sql["create_pyboinc_batch"],
                 {
@@ -116,6 +135,15 @@ class Batches:
             return Progress(batch, 0, EMPTY_DIGEST, False, 0, 0)
 
         return await self._connector.run(work)
+
+    async def _new_id(self, tx: connectors.Transaction, row: connectors.Row, taken: Collection[int]) -> int:
+        """Insert BOINC's row of a batch; return its ID, which is not *taken*."""
+        passed: list[int] = []
+        while (batch := await tx.insert(self._sql["create_batch"], row)) in taken:
+            passed.append(batch)
+        for number in passed:
+            await tx.execute(self._sql["forget_batch"], {"id": number})
+        return batch
 
     async def progress(self, batch: int) -> Progress | None:
         """Return the counters of *batch*: one row by its key, however large the batch is."""

@@ -195,7 +195,7 @@ class World:
     async def assimilate(self, **options: Any) -> int:
         clock = options.pop("clock", lambda: self.now)
         return await assimilation.one_pass(
-            self.store, self.project, self.held, appid=APPID, clock=clock, **options
+            self.store, self.project, self.held, appid=APPID, clock=clock, monotonic=clock, **options
         )
 
     async def delete(self, **options: Any) -> int:

@@ -1,4 +1,7 @@
 import json
+import os
+import shutil
+import stat
 import subprocess
 import sys
 
@@ -112,10 +115,84 @@ def test_lock_of_a_missing_directory(tmp_path):
         pass
 
 
-async def test_discard_keeps_nothing_but_the_users_files(directory):
-    (directory.path / "app_master.py").write_text("")
-    (directory.new / "a").write_text("a")
-    directory.embedded_project.mkdir()
+async def test_discard_keeps_all_that_is_not_of_the_batch(directory):
+    kept = ["app_master.py", "new/a", "old/pyboinc_8_1", "old/pyboinc_7_x", "tmp/pyboinc_7_1", "old/pyboinc_77_1"]
+    for name in (
+        *kept,
+        "new/pyboinc_7_0",
+        "old/pyboinc_7_1.error",
+        "tmp/pyboinc_7_2.99-3",
+        "tmp/pyboinc_7_2.error.9-3",
+    ):
+        (directory.path / name).write_text("")
     await directory.write_checkpoint(CHECKPOINT)
-    directory.discard()
-    assert [path.name for path in directory.path.iterdir()] == ["app_master.py"]
+    directory.discard([7])
+    left = {str(path.relative_to(directory.path)) for path in directory.path.rglob("*") if path.is_file()}
+    assert left == set(kept)
+
+
+async def test_discard_removes_empty_folders(directory):
+    (directory.new / "pyboinc_7_0").write_text("")
+    await directory.write_checkpoint(CHECKPOINT)
+    directory.discard([7])
+    assert list(directory.path.iterdir()) == []
+
+
+def test_batches_are_seen_by_any_kind_of_name(directory):
+    (directory.new / "pyboinc_7_0").write_text("")
+    (directory.old / "pyboinc_8_0.error").mkdir()
+    (directory.tmp / "pyboinc_9_0.12-3").symlink_to("nowhere")
+    (directory.old / "pyboinc_10_x").write_text("")
+    assert directory.batches() == {7, 8, 9}
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("nowhere", path)])
+def test_move_replaces_nothing_but_files(directory, make):
+    (directory.new / "a").write_text("a")
+    make(directory.old / "a")
+    before = (directory.old / "a").lstat()
+    for linked in (True, False):
+        directory.retire(["a", "gone"], linked=linked)
+    assert (directory.old / "a").lstat().st_ino == before.st_ino
+    assert (directory.new / "a").read_text() == "a"
+
+
+def test_folders_of_a_user_keep_their_modes(tmp_path):
+    (tmp_path / "old").mkdir(0o700)
+    directory = batch_directory.BatchDirectory(tmp_path)
+    directory.create()
+    assert stat.S_IMODE(directory.old.stat().st_mode) == 0o700
+    directory.remove_made()
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+async def test_heal_makes_again_what_is_gone(directory):
+    with directory.lock():
+        shutil.rmtree(directory.new)
+        directory.heal(CHECKPOINT)
+        assert directory.new.is_dir()
+        assert await directory.read_checkpoint() == CHECKPOINT
+
+
+def test_heal_of_a_directory_that_is_gone(tmp_path):
+    directory = batch_directory.BatchDirectory(tmp_path / "a")
+    with directory.made(), directory.lock():
+        (tmp_path / "a").rename(tmp_path / "b")
+        for make in (lambda: None, (tmp_path / "a").mkdir):
+            make()
+            with pytest.raises(errors.UsageError, match="removed or replaced"):
+                directory.heal(CHECKPOINT)
+
+
+def test_made_leaves_what_is_not_empty(tmp_path):
+    for name in ("a/b/c", "a/b/d"):
+        with batch_directory.BatchDirectory(tmp_path / name).made():
+            (tmp_path / name / "file").write_text("")
+    with batch_directory.BatchDirectory(tmp_path / "a/e/f").made():
+        pass
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_dir()} == {
+        "a",
+        "a/b",
+        "a/b/c",
+        "a/b/d",
+    }

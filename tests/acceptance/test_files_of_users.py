@@ -1,0 +1,171 @@
+"""Nothing that we did not make is removed or changed, whatever it is and whatever it is called."""
+
+import os
+import stat
+
+import pytest
+
+ANSWER = "The answer is 328350\n"
+
+
+def snapshot(*folders):
+    """Return what is in *folders*: of each path its kind, mode, content and target."""
+    seen = {}
+    for top in folders:
+        for folder, names, others in os.walk(top):
+            for name in [*names, *others]:
+                path = os.path.join(folder, name)
+                status = os.lstat(path)
+                content = None
+                if stat.S_ISREG(status.st_mode):
+                    with open(path, "rb") as file:
+                        content = file.read()
+                elif stat.S_ISLNK(status.st_mode):
+                    content = os.readlink(path)
+                seen[path] = status.st_mode, status.st_ino, content
+    return seen
+
+
+def is_kept(before):
+    """Say whether all of a `snapshot` is as it was."""
+    after = snapshot(*{os.path.dirname(path) for path in before})
+    return {path: after.get(path) for path in before} == before
+
+
+@pytest.fixture
+def belongings(sum_of_squares):
+    """What a user has in the program's folder, some of it under names that an aioboinc without care takes for its own."""
+    folder = sum_of_squares.folder
+    elsewhere = folder.parent / f"{folder.name} elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("precious")
+    for name in ("old", "new", "tmp"):
+        (folder / name).mkdir(0o700)
+        (folder / name / "pyboinc_1_0").write_text("not an output")
+        (folder / name / "pyboinc_1_1").mkdir()
+        (folder / name / "pyboinc_1_1" / "inside").write_text("inside")
+        os.mkfifo(folder / name / "pyboinc_1_2")
+        (folder / name / "pyboinc_1_3").symlink_to(elsewhere / "precious")
+        (folder / name / "pyboinc_1_4.error").symlink_to(elsewhere)
+        (folder / name / "pyboinc_1_5").symlink_to("nowhere")
+    (folder / "old" / "thesis.txt").write_text("thesis")
+    (folder / "new" / "data.csv").write_text("1,2")
+    (folder / "tmp" / "pyboinc_1_0.1-0").symlink_to(elsewhere / "precious")
+    (folder / "tmp" / "scratch").mkdir()
+    (folder / "pyboinc_checkpoint.txt").write_text("mine")
+    return snapshot(folder, elsewhere)
+
+
+def test_a_batch_beside_a_users_files(sum_of_squares, belongings):
+    for options in (("--fresh",), (), ("--fresh",)):
+        finished = sum_of_squares.run("--quiet", *options)
+        assert (finished.stdout, finished.stderr) == (ANSWER, "")
+        assert is_kept(belongings)
+    ours = [path.name for path in (sum_of_squares.folder / "old").iterdir() if str(path) not in belongings]
+    assert len(ours) == 100
+    assert not any(name.startswith("pyboinc_1_") for name in ours)
+
+
+def test_fresh_without_a_batch_and_without_calls(sum_of_squares, belongings):
+    sum_of_squares.write(app_master="await pyboinc_master(lambda: None, print)")
+    before = snapshot(sum_of_squares.folder)
+    assert sum_of_squares.run("--fresh").returncode == 2
+    assert snapshot(sum_of_squares.folder) == before
+
+
+def test_fresh_removes_what_is_ours(sum_of_squares):
+    sum_of_squares.run()
+    (sum_of_squares.folder / ".pyboinc" / "notes").write_text("mine")
+    (sum_of_squares.folder / ".pyboinc" / "upload" / "mine").mkdir()
+    (sum_of_squares.folder / "old" / "thesis.txt").write_text("thesis")
+    sum_of_squares.write(app_master="await pyboinc_master(lambda: None, print)")
+    assert sum_of_squares.run("--fresh").returncode == 2
+    left = {str(path.relative_to(sum_of_squares.folder)) for path in sum_of_squares.folder.rglob("*")}
+    ours = {path for path in left if path.endswith(".py") or path.startswith("__pycache__")}
+    assert left - ours == {
+        ".pyboinc",
+        ".pyboinc/notes",
+        ".pyboinc/upload",
+        ".pyboinc/upload/mine",
+        "old",
+        "old/thesis.txt",
+    }
+
+
+def test_folders_that_are_links(sum_of_squares, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "thesis.txt").write_text("thesis")
+    for name in ("new", "old", ".pyboinc"):
+        (elsewhere / name).mkdir()
+        (sum_of_squares.folder / name).symlink_to(elsewhere / name)
+    before = snapshot(elsewhere)
+    for options in (("--fresh",), (), ("--fresh",)):
+        assert sum_of_squares.run("--quiet", *options).stdout == ANSWER
+    sum_of_squares.write(app_master="await pyboinc_master(lambda: None, print)")
+    assert sum_of_squares.run("--fresh").returncode == 2
+    assert is_kept(before)
+    assert len(snapshot(elsewhere)) == len(before)
+
+
+def make(kind, path):
+    """Make something of a user's at *path*."""
+    match kind:
+        case "file":
+            path.write_text("mine")
+        case "directory":
+            path.mkdir()
+            (path / "mine").write_text("mine")
+        case "pipe":
+            os.mkfifo(path)
+        case "link":
+            path.with_name("target").write_text("mine")
+            path.symlink_to("target")
+        case "dangling":
+            path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("new", ("file", "pipe", "link", "dangling")),
+        ("old", ("file", "dangling")),
+        ("tmp", ("file", "pipe")),
+        (".pyboinc", ("file", "directory", "pipe", "link", "dangling")),
+        ("pyboinc_checkpoint", ("file", "directory", "pipe", "link")),
+    ],
+)
+def test_something_else_has_a_name_of_ours(sum_of_squares, name, kinds):
+    path = sum_of_squares.folder / name
+    for kind in kinds:
+        make(kind, path)
+        before = snapshot(sum_of_squares.folder)
+        for options in ((), ("--fresh",)):
+            finished = sum_of_squares.run("--quiet", *options)
+            assert (finished.returncode, finished.stdout) == (2, ""), (kind, finished.stderr)
+            assert str(path) in finished.stderr
+            assert finished.stderr.count("\n") == 1
+            assert "another batch directory" in finished.stderr or "move it away" in finished.stderr
+            assert snapshot(sum_of_squares.folder) == before, kind
+        if kind == "directory":
+            (path / "mine").unlink()
+            path.rmdir()
+        else:
+            path.unlink()
+
+
+def test_something_is_in_the_way_of_an_output(sum_of_squares):
+    """A batch goes on as soon as it is moved away."""
+    sum_of_squares.run()
+    for kind in ("directory", "pipe", "link"):
+        path = sum_of_squares.folder / "new" / "pyboinc_1_42"
+        (sum_of_squares.folder / "old" / "pyboinc_1_42").rename(sum_of_squares.folder / "kept")
+        make(kind, path)
+        before = snapshot(path.parent)
+        finished = sum_of_squares.run("--quiet")
+        assert finished.returncode == 2
+        assert f"{path}: in the way is a" in finished.stderr
+        assert snapshot(path.parent) == before
+        path.rename(path.with_name("moved away"))
+        (sum_of_squares.folder / "kept").rename(path)
+        assert sum_of_squares.run("--quiet").stdout == ANSWER
+        os.system(f"rm -r '{path.with_name('moved away')}'")
