@@ -35,7 +35,7 @@ def database(request):
 
 def test_stages(database, tmp_path):
     report = tmp_path / "report.json"
-    text = bench(*STAGES, "--jobs", 10, "--rounds", 2, "--database", database, "--json", report)
+    text = bench(*STAGES, "--jobs", 20, "--rounds", 2, "--database", database, "--json", report)
     document = json.loads(report.read_text())
     assert document["machine"]["file system"]
     assert [stage["name"] for stage in document["stages"]] == STAGES
