@@ -270,7 +270,7 @@ def _is_of_the_process(error: BaseException, path: Path) -> bool:
     if isinstance(error, BrokenPipeError):
         return starting.is_closed(1)
     innermost = traceback.extract_tb(error.__traceback__)[-1:]
-    return isinstance(error, MemoryError) and not any(
+    return starting.lacks_memory(error) and not any(
         Path(frame.filename).is_relative_to(path.parent) for frame in innermost
     )
 

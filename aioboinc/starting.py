@@ -6,18 +6,22 @@ It imports nothing that takes time, and nothing of ours: what it runs is importe
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
+import resource
 import select
 import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["INTERRUPTED", "PIPE_CLOSED", "USAGE", "hush", "is_closed", "run"]
+__all__ = ["INTERRUPTED", "PIPE_CLOSED", "USAGE", "hush", "is_closed", "lacks_memory", "run"]
 
 USAGE = 2
 """Exit status for bad input, bad configuration, a missing server, or too little memory."""
+MIN_ADDRESS_SPACE = 320 << 20
+"""Bytes that a process must be allowed: with less, libraries abort it, and no line of ours would be seen."""
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + 13
 """As of a program that SIGPIPE has ended."""
@@ -30,6 +34,12 @@ def run(module: str, program: str, extra: str = "") -> int:
     process at once, there being nothing to put in order.
     """
     _open_standard_streams()
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < MIN_ADDRESS_SPACE:
+        _complain(
+            program, f"not enough memory: {limit >> 20} MB where {MIN_ADDRESS_SPACE >> 20} are the least; {_MORE}"
+        )
+        return _ended(USAGE)
     handler = signal.getsignal(signal.SIGINT)
     hush()
     try:
@@ -52,14 +62,16 @@ def _run(main: Callable[[], int], program: str) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    except MemoryError:
-        _complain(program, f"not enough memory: {_MORE_MEMORY}")
-        return USAGE
     except BrokenPipeError:
         if not is_closed(1):
             raise
         _complain(program, "standard output was closed; nothing is lost: the same command goes on where it was")
         return PIPE_CLOSED
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        _complain(program, f"not enough memory: {_MORE}")
+        return USAGE
 
 
 def hush() -> None:
@@ -75,7 +87,20 @@ def is_closed(descriptor: int) -> bool:
     return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
 
 
-_MORE_MEMORY = "give it more (see ulimit -v), then run the same command again"
+def lacks_memory(error: BaseException) -> bool:
+    """Tell whether *error* says that there is no memory left, for data, a thread, a process or a library."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(lacks_memory, error.exceptions))
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError)
+        and any(sign in text for sign in ("can't start new thread", "allocate memory", "failed to map segment"))
+    )
+
+
+_MORE = "give it more (see ulimit -v), then run the same command again"
 
 
 def _open_standard_streams() -> None:
@@ -97,8 +122,8 @@ def _open_standard_streams() -> None:
 def _missing(error: ImportError | MemoryError, extra: str) -> str:
     """Return one line for what could not be imported."""
     text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "allocate memory" in text or "failed to map segment" in text:
-        return f"not enough memory: {_MORE_MEMORY}"
+    if lacks_memory(error):
+        return f"not enough memory: {_MORE}"
     checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     from_checkout = os.path.exists(os.path.join(checkout, "setup.cfg"))
     source = f"-e '{checkout}{extra}'" if from_checkout else f"'aioboinc{extra}'"

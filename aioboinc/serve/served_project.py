@@ -6,6 +6,7 @@ finishes what was begun, or finds that it is done.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import re
@@ -24,6 +25,7 @@ from aioboinc import (
     durable,
     errors,
     keys,
+    printable,
     service,
     sql,
     templates,
@@ -92,6 +94,8 @@ _CONFIG = """\
 """
 _DIRECTORIES = {"download": 0o755, "upload": 0o770, "keys": 0o700, "templates": 0o755, "log": 0o755}
 _SQLITE = "project.sqlite"
+_MAX_PATH = 500
+"""Bytes of the database's path: SQLite takes no longer ones."""
 _OWNER = "owner@localhost"
 """The e-mail address of the account that a project begins with: it has no password."""
 _ACCOUNT_KEY = "account_key"
@@ -151,6 +155,7 @@ async def check(root: Path, *, listen: str | None, url: str | None, database: st
         return
     address = Address.parse(listen or DEFAULT_LISTEN)
     _master_url(address, url)
+    await service.in_thread(_check_place, root, database)
     try:
         socket.create_server((address.host, address.port), family=address.family).close()
     except OSError as error:
@@ -158,6 +163,36 @@ async def check(root: Path, *, listen: str | None, url: str | None, database: st
     if database is not None:
         async with connectors.open(database):
             pass
+
+
+def _check_place(root: Path, database: str | None) -> None:
+    """Refuse a directory in which somebody else's files have our names. Raises `errors.ProjectError`.
+
+    What a run that was interrupted has left there is no more than empty directories, keys and the template.
+    """
+    refusal = "is there already, and was not made by aioboinc: give --project another directory"
+    length = len(os.fsencode(os.path.realpath(root / _SQLITE)))
+    if database is None and length > _MAX_PATH:
+        raise errors.ProjectError(
+            f"{root / _SQLITE}: a path of {length} bytes, and SQLite takes {_MAX_PATH} at most: give --project another "
+            "directory, or --database"
+        )
+    with errors.of_files(root, errors.ProjectError):
+        if os.path.lexists(root) and not root.is_dir():
+            raise errors.ProjectError(f"{root}: not a directory; give --project another one")
+        for name in _DIRECTORIES:
+            path = root / name
+            if os.path.lexists(path) and (
+                not path.is_dir() or any(not _is_first(entry) for entry in path.iterdir())
+            ):
+                raise errors.ProjectError(f"{path} {refusal}")
+        for name in (_SQLITE, _ACCOUNT_KEY):
+            if os.path.lexists(root / name) and (root / name).lstat().st_size:
+                raise errors.ProjectError(f"{root / name} {refusal}")
+
+
+def _is_first(path: Path) -> bool:
+    return str(path).endswith((projects.OUTPUT_TEMPLATE, f"/.{Path(projects.OUTPUT_TEMPLATE).name}.new"))
 
 
 def create(root: Path, *, listen: str | None, url: str | None, database: str | None) -> projects.Project:
@@ -191,12 +226,13 @@ def _make_files(root: Path, listen: str, url: str, database: str) -> None:
     # Accounts' keys are in the database, and the owner alone has business here.
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, mode in _DIRECTORIES.items():
-        (root / name).mkdir(exist_ok=True)
-        (root / name).chmod(mode)
+        with contextlib.suppress(FileExistsError):
+            (root / name).mkdir(mode)
+            (root / name).chmod(mode)
     (root / _SQLITE).touch(0o600)
     durable.place(root / templates.OUTPUT, templates.OUTPUT_TEXT.encode())
     text = _CONFIG.format(
-        name=documents.escape(root.name),
+        name=documents.escape(printable.line(root.name)),
         url=documents.escape(url),
         listen=documents.escape(listen),
         database=documents.escape(database),

@@ -5,12 +5,12 @@ What is missing already is passed over, so an interrupted run is completed by ru
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aioboinc import app_versions, connectors, errors, keys, project
+from aioboinc import app_versions, connectors, errors, files, keys, project
 from aioboinc.setup import config_file, steps
 from aioboinc.setup import daemons as daemons_module
 from aioboinc.setup import site as sites
@@ -86,7 +86,7 @@ class _Undo:
             # bin/stop sends signals to the processes that these name, whatever they are by then.
             for path in sorted(self._root.glob(f"pid_*/{name}*")):
                 self._delete(path)
-        self._delete(self._root / "apps" / _APP)
+        self._delete_versions(self._root / "apps" / _APP)
         for path in sorted(self._download_dir.iterdir()):
             if app_versions.is_ours(path.name):
                 self._delete(path)
@@ -110,10 +110,10 @@ class _Undo:
     def _remove_job_files(self) -> None:
         """Remove what only jobs need; there are none."""
         self._delete(self._root / project.OUTPUT_TEMPLATE)
-        files = [path for path in self._download_dir.rglob("pyboinc_*") if _JOB_FILE.fullmatch(path.name)]
-        if files and self._site.step(f"{len(files)} input files of jobs that BOINC has forgotten", "removed"):
-            for path in files:
-                path.unlink()
+        paths = [path for path in self._download_dir.rglob("pyboinc_*") if _JOB_FILE.fullmatch(path.name)]
+        if paths and self._site.step(f"{len(paths)} input files of jobs that BOINC has forgotten", "removed"):
+            for path in paths:
+                files.remove(path)
 
     async def _retire(self, app: applications.Application) -> None:
         if not app.deprecated and self._site.step(f"app {_APP} with its versions", "taken out of use"):
@@ -135,11 +135,27 @@ class _Undo:
             self._site.say(f"{self._site.shown(backup)}: kept, for {name} was edited since setup")
 
     def _delete(self, path: Path) -> None:
-        if path.exists() and self._site.step(self._site.shown(path), "removed"):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        """Remove a file of ours; what else has its name stays."""
+        if not os.path.lexists(path):
+            return
+        if what := files.kind(path.lstat()):
+            self._site.say(f"{self._site.shown(path)}: {what} that aioboinc did not make, left there")
+        elif self._site.step(self._site.shown(path), "removed"):
+            path.unlink()
+
+    def _delete_versions(self, folder: Path) -> None:
+        """Remove the files of app versions below *folder*, and the directories in which there is nothing else."""
+        if not folder.is_dir() or not self._site.step(self._site.shown(folder), "removed"):
+            return
+        for place, _, names in os.walk(folder, topdown=False):
+            for name in names:
+                if name == "version.xml" or app_versions.is_ours(name.removesuffix(".sig")):
+                    files.remove(Path(place, name))
+            files.remove_empty([Path(place)])
+        if folder.exists():
+            self._site.say(
+                f"{self._site.shown(folder)}: there are files in it that aioboinc did not make, left there"
+            )
 
     def _conclude(self, jobs: int, hosts: int) -> None:
         if self._site.dry_run:

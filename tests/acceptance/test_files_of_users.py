@@ -1,7 +1,10 @@
 """Nothing that we did not make is removed or changed, whatever it is and whatever it is called."""
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -168,4 +171,24 @@ def test_something_is_in_the_way_of_an_output(sum_of_squares):
         path.rename(path.with_name("moved away"))
         (sum_of_squares.folder / "kept").rename(path)
         assert sum_of_squares.run("--quiet").stdout == ANSWER
-        os.system(f"rm -r '{path.with_name('moved away')}'")
+        shutil.move(path.with_name("moved away"), sum_of_squares.folder / f"a {kind}")
+
+
+@pytest.mark.parametrize(
+    "name", ["download/data.csv", "upload/mine", "keys/id_rsa", "project.sqlite", "account_key"]
+)
+def test_serve_in_a_folder_of_a_user(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(mode=0o755, exist_ok=True)
+    path.write_text("mine")
+    before = snapshot(tmp_path)
+    finished = subprocess.run(
+        [sys.executable, "-m", "aioboinc", "serve", "--project", tmp_path, "--listen", "127.0.0.1:18417"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (finished.returncode, finished.stderr.count("\n")) == (2, 1), finished.stderr
+    assert "was not made by aioboinc: give --project another directory" in finished.stderr
+    assert snapshot(tmp_path) == before
