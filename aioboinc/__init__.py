@@ -4,8 +4,10 @@ from aioboinc._version import __version__
 from aioboinc.call_queue import pyboinc_call
 from aioboinc.errors import (
     AioboincError,
+    ArgumentError,
     BatchFailed,
     BatchLocked,
+    CallOutsideBatch,
     CheckpointError,
     DatabaseError,
     FailedResult,
@@ -23,8 +25,10 @@ from aioboinc.master import Progress, Summary, pyboinc_master
 
 __all__ = [
     "AioboincError",
+    "ArgumentError",
     "BatchFailed",
     "BatchLocked",
+    "CallOutsideBatch",
     "CheckpointError",
     "DatabaseError",
     "FailedResult",
