@@ -76,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--fresh", action="store_true", help="abandon the batch that is there and begin a new one")
     run.add_argument("--quiet", action="store_true", help="show no progress")
     run.add_argument("program", type=Path, metavar="PROGRAM")
-    run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS", help="the program's own arguments")
+    own = run.add_argument(
+        "arguments", nargs=argparse.REMAINDER, metavar="ARGS", help="the program's own arguments"
+    )
+    own.required = False  # or else the error for a missing program asks for them too
     run.set_defaults(command=_run)
     _add_setup(commands)
     _add_serve(commands)

@@ -136,8 +136,11 @@ class _Collector:
         """Bundle the slave and what it imports."""
         if not os.path.exists(self._slave):
             raise errors.ProgramError(
-                f"{self._slave}: no such slave file: its path is relative to the folder of the master program"
+                f"{self._slave}: no such slave file; a relative name is looked up beside the file with make_calls, in "
+                "a notebook in the working directory"
             )
+        if self._slave.is_dir():
+            raise errors.ProgramError(f"{self._slave} is a folder: a slave is a Python file")
         self._read(self._slave.name)
         self._follow(self._slave.name, package="", needed=True)
         self._follow_all()
@@ -163,7 +166,9 @@ class _Collector:
         if not os.path.isdir(real):
             return [path]
         if real in above:
-            raise errors.ProgramError(f"{self._folder / path}: a link to a folder that it lies in")
+            raise errors.ProgramError(
+                f"{self._folder / path}: a link to a folder that it lies in: include files by name"
+            )
         found = []
         for name in sorted(self._list(path)):
             if name != "__pycache__" and not name.startswith("."):
@@ -229,6 +234,8 @@ class _Collector:
             if inner is None:
                 if module.path is None and self._installed(top):
                     return None
+                if module.folder is None:
+                    raise _Missing(f"no module named '{taken}.{part}': {taken} is a module, not a package")
                 raise _Missing(self._advice(f"{taken}.{part}"))
             taken, module = f"{taken}.{part}", inner
             self._add(taken, module, needed=needed)
@@ -324,7 +331,7 @@ class _Collector:
         where = self._folder / path
         self._check_name(path)
         if not where.is_file():
-            raise errors.ProgramError(f"{where}: not a file")
+            raise errors.ProgramError(f"{where}: neither a file nor a folder: it can't go to hosts, leave it out")
         try:
             # Not all of a huge file: one byte more than is allowed tells enough.
             with where.open("rb") as file:
@@ -345,7 +352,10 @@ class _Collector:
         if path in {MANIFEST, SIGNATURE}:
             raise errors.ProgramError(f"{where}: a program has a file of that name already: rename it")
         if not path.isprintable() or any(character in path for character in '\\:*?"<>|'):
-            raise errors.ProgramError(f"{where!r}: some hosts can't have a file of that name: rename it")
+            raise errors.ProgramError(
+                f"{where!r}: hosts take no names with characters that can't be printed, or one of \\ : * ? \" < > |: "
+                "rename it"
+            )
         other = self._spellings.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
         if other != path:
             raise errors.ProgramError(

@@ -114,12 +114,18 @@ def _project(root: Path, values: dict[str, str]) -> Project:
         download_dir=root / values["download_dir"],
         upload_dir=root / values["upload_dir"],
         key_dir=root / values["key_dir"],
-        fanout=int(values.get("uldl_dir_fanout", "0")),
+        fanout=_fanout(values.get("uldl_dir_fanout", "0")),
         database_url=_database_url(root, values),
         embedded="database_url" in values and not _flag(values, "served"),
         upload_certificates=not _flag(values, "dont_generate_upload_certificates"),
         served=_flag(values, "served"),
     )
+
+
+def _fanout(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"<uldl_dir_fanout> is {text!r}: give a number, 1024 as new projects have it")
+    return int(text)
 
 
 def _flag(values: dict[str, str], name: str) -> bool:

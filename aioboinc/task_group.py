@@ -24,9 +24,9 @@ class TaskGroup(asyncio.TaskGroup):
             return await super().__aexit__(kind, error, trace)
         except BaseExceptionGroup as group:
             first, *others = group.exceptions
-        for text in dict.fromkeys(_text(other) for other in others if other is not first):
-            if text != _text(first):
-                first.add_note(f"At the same time: {text}")
+        texts = dict.fromkeys(map(_text, (first, *others)))
+        for text in list(texts)[1:]:
+            first.add_note(f"At the same time: {text}")
         context = first.__context__
         try:
             raise first

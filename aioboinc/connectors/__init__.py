@@ -48,10 +48,11 @@ def _server(url: str) -> dict[str, str | int]:
     """Return the MySQL driver's options for *url*."""
     try:
         parts = urllib.parse.urlsplit(url)
+        port = _port(parts)
         options = dict(urllib.parse.parse_qsl(parts.query, strict_parsing=bool(parts.query)))
         server: dict[str, str | int] = {
             "host": parts.hostname or "localhost",
-            "port": parts.port or 3306,
+            "port": port,
             "user": urllib.parse.unquote(parts.username or ""),
             "password": urllib.parse.unquote(parts.password or ""),
             "db": urllib.parse.unquote(parts.path.lstrip("/")),
@@ -66,6 +67,13 @@ def _server(url: str) -> dict[str, str | int]:
             "and no option but unix_socket"
         )
     return server
+
+
+def _port(parts: urllib.parse.SplitResult) -> int:
+    try:
+        return parts.port or 3306
+    except ValueError:
+        raise ValueError("its port must be a number from 1 to 65535, 3306 for example") from None
 
 
 def _without_password(url: str) -> str:

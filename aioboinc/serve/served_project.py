@@ -253,7 +253,13 @@ def _master_url(address: Address, url: str | None) -> str:
 
 def _checked_url(url: str) -> str:
     """Return a master URL as clients write it. Raises `errors.UsageError` for one that they refuse."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+        number = parts.port
+    except ValueError:
+        raise errors.UsageError(
+            f"--url {url}: not a URL: give http://lab.example.org:8416/ for example, with a port up to 65535"
+        ) from None
     host = parts.hostname or ""
     if parts.scheme not in {"http", "https"} or not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", host):
         raise errors.UsageError(
@@ -262,7 +268,7 @@ def _checked_url(url: str) -> str:
         )
     if parts.query or parts.fragment or parts.username or not re.fullmatch(r"[a-z0-9/._-]*", parts.path):
         raise errors.UsageError(f"--url {url}: its path may have small letters, digits, '/', '.', '_' and '-'")
-    port = f":{parts.port}" if parts.port else ""
+    port = f":{number}" if number else ""
     return f"{parts.scheme}://{host}{port}/{parts.path.strip('/')}".rstrip("/") + "/"
 
 

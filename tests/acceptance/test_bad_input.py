@@ -102,7 +102,49 @@ def refused(program, *options):
                     await pyboinc_master(make_calls, print)
                 """,
             },
-            "quorum='two'",
+            "app_master.py:3: pyboinc_call: quorum='two'",
+        ),
+        (
+            {
+                "app_slave": "pass",
+                "app_master": """
+                    def simulate(x):
+                        return x
+                    async def make_calls():
+                        await pyboinc_call(simulate, 3)
+                    await pyboinc_master(make_calls, print)
+                """,
+            },
+            "app_master.py:5: pyboinc_call: the slave must be the name of a Python file",
+        ),
+        (
+            {
+                "app_slave": "pass",
+                "app_master": """
+                    async def make_calls():
+                        await pyboinc_call("app_slave.py", 3, rsc_fpops_est=float("inf"), quorom=2)
+                    await pyboinc_master(make_calls, print)
+                """,
+            },
+            "there is no option quorom: did you mean quorum?",
+        ),
+        (
+            {"app_master": "await pyboinc_master(3, print)"},
+            "aioboinc: pyboinc_master: make_calls=3: must be a function",
+        ),
+        ({"app_slave": "", "app_master": "pyboinc_call('app_slave.py', 1)"}, "pyboinc_call outside make_calls"),
+        ({"app_master": "def main():\n    pyboinc_master(len, print)\nmain()"}, "app_master.py:2: write `await"),
+        (
+            {
+                "app_types": "",
+                "app_slave": "import app_types.extra",
+                "app_master": """
+                    async def make_calls():
+                        await pyboinc_call("app_slave.py", 1)
+                    await pyboinc_master(make_calls, print)
+                """,
+            },
+            "app_types is a module, not a package",
         ),
     ],
 )
@@ -113,6 +155,20 @@ def test_refused_programs_leave_no_trace(program, files, message):
 
 def test_no_program(program):
     assert "app_master.py: No such file" in refused(program)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "three"], "argument --workers: 'three': must be a whole number of 1 or more"),
+        (["--workers", "0"], "argument --workers: '0': must be a whole number of 1 or more"),
+        (["--wrokers", "3"], "--wrokers"),
+        (["--project", "nope"], "nope: no such project directory"),
+    ],
+)
+def test_options_of_the_command_line(sum_of_squares, options, message):
+    assert message in refused(sum_of_squares, *options)
+    assert sum_of_squares.files() == set()
 
 
 def test_another_master_is_running(sum_of_squares):

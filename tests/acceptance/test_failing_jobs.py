@@ -1,5 +1,8 @@
 """Slaves that fail in all the ways there are."""
 
+import sys
+import textwrap
+
 import pytest
 
 MASTER = """
@@ -64,6 +67,65 @@ def test_the_remote_traceback(program):
     assert str(program.folder) not in finished.stderr
 
 
+def test_a_service_sees_its_own_frames(program):
+    """In a plain program, where no command line of ours prints the error."""
+    program.command = [sys.executable, "app_master.py"]
+    program.write(
+        app_slave="pyboinc_return_output(1)",
+        app_master="""
+            import asyncio, traceback
+            from aioboinc import pyboinc_call, pyboinc_master
+
+            async def make_calls():
+                await pyboinc_call("app_slave.py", None)
+
+            async def handle_result(output):
+                await asyncio.sleep(0)
+                1 / 0
+
+            async def serve():
+                try:
+                    await pyboinc_master(make_calls, handle_result, workers=1)
+                except ZeroDivisionError as error:
+                    print([frame.name for frame in traceback.extract_tb(error.__traceback__)])
+                    print(error.__context__, getattr(error, "__notes__", None))
+
+            asyncio.run(serve())
+        """,
+    )
+    assert program.run().stdout == "['serve', 'handle_result']\nNone None\n"
+
+
+@pytest.mark.parametrize("handle_error", ["None", "fail"])
+def test_what_hosts_send_is_printed_safely(program, handle_error):
+    program.write(
+        app_slave="""
+            import sys
+            evil = "\\x1b]0;title\\x07\\u202e\\nforged"
+            print(evil, file=sys.stderr)
+            if pyboinc_get_input():
+                raise ValueError(evil)
+            sys.exit(3)
+        """,
+        app_master=f"""
+            async def make_calls():
+                for i in range(2):
+                    await pyboinc_call("app_slave.py", i, max_error_results=1)
+            def fail(error):
+                if error.call == 1:
+                    raise error
+            await pyboinc_master(make_calls, print, handle_error={handle_error})
+        """,
+    )
+    finished = program.run("--quiet")
+    assert finished.returncode == 1
+    assert finished.stderr.replace("\n", "").isprintable()
+    assert r"ValueError: \x1b]0;title\x07\u202e\nforged" in finished.stderr
+    assert not any(line.startswith("forged") for line in finished.stderr.splitlines())
+    if handle_error == "None":
+        assert "\n      \\x1b]0;title\\x07\\u202e\n" in finished.stderr  # what it wrote to stderr
+
+
 @pytest.mark.parametrize(
     ("slave", "options", "reason"),
     [
@@ -120,8 +182,16 @@ def test_errors_of_a_handler_stop_the_master(program):
     )
     finished = program.run("--quiet")
     assert finished.returncode == 1
-    assert finished.stderr.splitlines()[-1] == "RuntimeError: handler"
-    assert "app_master.py" in finished.stderr.splitlines()[1]
+    assert finished.stderr.replace(str(program.folder), "") == textwrap.dedent(
+        """\
+        Traceback (most recent call last):
+          File "/app_master.py", line 9, in <module>
+            await pyboinc_master(make_calls, handle_result)
+          File "/app_master.py", line 7, in handle_result
+            raise RuntimeError("handler")
+        RuntimeError: handler
+        """
+    )
     text = (program.folder / "app_master.py").read_text()
     (program.folder / "app_master.py").write_text(text.replace('raise RuntimeError("handler")', "print(output)"))
     assert program.run("--quiet").stdout == "1\n" * 5

@@ -116,6 +116,20 @@ async def test_a_job_that_failed_on_a_host_goes_to_another(site: Site, tmp_path:
     assert error["stderr"] == "boom"
 
 
+async def test_texts_of_hosts_are_shown_safely(site: Site, tmp_path: Path) -> None:
+    async with site.batch(tmp_path / "batch", 1, quorum=1):
+        client = site.client("host\u202e\u2066name")
+        (task,) = (await client.call(1e9, 1)).tasks
+        stderr = "pyboinc: red\u202e\u009b31m\nsecond\tline\u2028third"
+        await client.call(0, 0, [Finished(task.name, exit_status=3, state=3, stderr=stderr)])
+        status = await site.get_json(f"status.json?key={site.status_key}")
+    (host,) = status["hosts"]  # type: ignore[misc]
+    (error,) = status["errors"]  # type: ignore[misc]
+    assert host["name"] == r"host\u202e\u2066name"
+    assert error["reason"] == r"exit status 3: red\u202e\x9b31m"
+    assert error["stderr"] == "pyboinc: red\\u202e\\x9b31m\nsecond\tline\\u2028third"
+
+
 async def test_the_only_host_gets_a_failed_job_again(site: Site, tmp_path: Path) -> None:
     async with site.batch(tmp_path / "batch", 1, quorum=1, max_error_results=2) as batch:
         client = site.client()

@@ -213,6 +213,40 @@ async def test_a_bad_output_is_retried_elsewhere(world, batch, directory, damage
     assert published(directory) == {job: output(job, 1)}
 
 
+async def test_why_outputs_were_refused_is_told_to_the_master(world, batch, directory):
+    """By BOINC's own validators too, which note nothing: the files say it again."""
+    (job,) = await world.submit(batch, 1, max_error_results=1, max_total_results=2)
+    await world.compute(f"{job}_0", output("pyboinc_1_7", 1))
+    await world.transition()
+    await world.validate()
+    world.now += 1
+    await world.transition()
+    await world.compute(f"{job}_1", output(job, 1)[:-1])
+    (await world.output_path(f"{job}_1")).unlink()
+    await world.settle()
+    report = codec.decode(published(directory)[f"{job}.error"], None)
+    reasons = [result["reason"] for result in report["results"]]
+    assert reasons == [
+        f"malformed output: is not an output of {job} with its input and program",
+        "no output file",
+    ]
+    assert all(reason in report["reason"] for reason in reasons)
+
+
+async def test_a_refused_output_in_which_nothing_is_wrong(world, batch, directory):
+    """A validator of the project's may have reasons of its own."""
+    (job,) = await world.submit(batch, 1, max_error_results=1, max_total_results=1)
+    await world.compute(f"{job}_0", 1)
+    await world.execute(
+        "UPDATE result SET outcome = :outcome, validate_state = :state",
+        outcome=models.Outcome.VALIDATE_ERROR,
+        state=models.ValidateState.INVALID,
+    )
+    await world.settle()
+    report = codec.decode(published(directory)[f"{job}.error"], None)
+    assert [result["reason"] for result in report["results"]] == ["the validator has refused its output"]
+
+
 async def test_errors_are_data_and_reach_quorum(world, batch, directory, tmp_path):
     (job,) = await world.submit(batch, 1, quorum=2)
     data = envelope.encode_error(job, input_sha256(job), PROGRAM, ValueError("no"), tmp_path)
