@@ -20,6 +20,7 @@ from aioboinc import project as projects
 from aioboinc.serve import (
     accounts,
     downloads,
+    request_reader,
     scheduler,
     scheduler_reply,
     scheduler_request,
@@ -35,10 +36,6 @@ _BODY_SECONDS = 60.0
 """How long a request's body may take, and an upload beside what its size allows it."""
 _LEAST_RATE = 1000
 """Bytes a second that an upload must bring."""
-_ANONYMOUS_LIMIT = 64 << 10
-"""Bytes of a scheduler request from nobody we know."""
-_REQUEST_LIMIT = 32 << 20
-"""Bytes of a scheduler request: a client that was long away has many results to report."""
 _LINGER_SECONDS = 10.0
 """How long the rest of a refused body is read, so that the client gets to the reply."""
 _SHUTDOWN_SECONDS = 0.5
@@ -63,7 +60,7 @@ class Server:
         self._project = project
         self._site = site
         self._scheduler = scheduler
-        self._known_key = known_key
+        self._requests = request_reader.Reader(known_key)
         self._downloads = downloads
         self._uploads = uploads
         self._accounts = accounts
@@ -113,11 +110,7 @@ class Server:
 
     async def _scheduled(self, request: web.Request) -> scheduler_reply.Reply:
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                body = await self._scheduler_body(request)
-            # Large requests take their time.
-            parse = scheduler_request.parse
-            parsed = parse(body) if len(body) < 100_000 else await asyncio.to_thread(parse, body)
+            parsed = await self._requests.read(request, seconds=_BODY_SECONDS)
         except scheduler_request.BadRequest as error:
             return scheduler_reply.Reply(messages=[scheduler_reply.Message(f"Error in request message: {error}")])
         try:
@@ -129,19 +122,6 @@ class Server:
                 project_is_down=True,
                 request_delay=300,
             )
-
-    async def _scheduler_body(self, request: web.Request) -> bytes:
-        """Read a scheduler request: a large one only from hosts of an account."""
-        body = bytearray()
-        limit = _ANONYMOUS_LIMIT
-        while data := await request.content.readany():
-            body += data
-            if len(body) > limit:
-                key = scheduler_request.peek_account_key(bytes(body[:_ANONYMOUS_LIMIT]))
-                limit = _REQUEST_LIMIT
-                if len(body) > limit or not await self._known_key(key):
-                    raise scheduler_request.BadRequest("too large")
-        return bytes(body)
 
     async def _upload(self, request: web.Request) -> web.Response:
         try:

@@ -1,0 +1,85 @@
+"""Receiving scheduler requests: bounded in bytes and time, and read where a large one holds up nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import concurrent.futures
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable, Iterator
+
+from aiohttp import web
+
+from aioboinc.serve import scheduler_request
+
+__all__ = ["Reader"]
+
+_ANONYMOUS_LIMIT = 64 << 10
+"""Bytes of a request from nobody we know."""
+_READ_LIMIT = 4 << 20
+"""Bytes of a request that are read: a client that was long away reports the rest with its next one."""
+_DRAIN_LIMIT = 1 << 30
+"""Bytes of a request that are taken in at all."""
+_MIN_RATE = 5000
+"""Bytes a second that a large request must bring."""
+_INLINE_LIMIT = 16 << 10
+"""Bytes of a request that is read at once: a millisecond or two. Larger ones wait for their turn in a thread."""
+_MAX_LARGE = 16
+"""Large requests from an address at a time."""
+
+
+class Reader:
+    """Receives and reads scheduler requests. *known_key* tells whether a text is the key of an account."""
+
+    def __init__(self, known_key: Callable[[str], Awaitable[bool]]) -> None:
+        self._known_key = known_key
+        # Not the threads that others' files and accounts wait for.
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "requests")
+        self._large: collections.Counter[str] = collections.Counter()
+
+    async def read(self, request: web.Request, *, seconds: float) -> scheduler_request.Request:
+        """Return the request in the body of *request*, which takes *seconds* at most, or longer if it is large.
+
+        Raises `scheduler_request.BadRequest`, `TimeoutError`.
+        """
+        with contextlib.ExitStack() as stack:
+            body, cut = await self._body(request, seconds, stack)
+            if len(body) <= _INLINE_LIMIT:
+                return scheduler_request.parse(body)
+            parse = functools.partial(scheduler_request.parse, body, cut=cut)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, parse)
+
+    async def _body(
+        self, request: web.Request, seconds: float, stack: contextlib.ExitStack
+    ) -> tuple[bytes, bool]:
+        """Return the body as far as it is read, and whether the rest is missing; a large one has its place."""
+        body = bytearray()
+        size, limit = 0, _ANONYMOUS_LIMIT
+        async with asyncio.timeout(seconds) as deadline:
+            while data := await request.content.readany():
+                size += len(data)
+                body += data[: max(0, _READ_LIMIT - len(body))]
+                if size > limit:
+                    key = scheduler_request.peek_account_key(bytes(body[:_ANONYMOUS_LIMIT]))
+                    if size > _DRAIN_LIMIT or not await self._known_key(key):
+                        raise scheduler_request.BadRequest("too large")
+                    stack.enter_context(self._place(request.remote or ""))
+                    limit = _DRAIN_LIMIT
+                    end = deadline.when()
+                    assert end is not None
+                if limit == _DRAIN_LIMIT:
+                    deadline.reschedule(end + size / _MIN_RATE)
+        return bytes(body), size > len(body)
+
+    @contextlib.contextmanager
+    def _place(self, address: str) -> Iterator[None]:
+        if self._large[address] >= _MAX_LARGE:
+            raise scheduler_request.BadRequest("too many large ones at a time")
+        self._large[address] += 1
+        try:
+            yield
+        finally:
+            self._large[address] -= 1
+            if not self._large[address]:
+                del self._large[address]
