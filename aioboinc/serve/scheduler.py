@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import models
-from aioboinc.serve import durations, remote_hosts, scheduler_reply
+from aioboinc.serve import durations, reluctance, remote_hosts, scheduler_reply
 from aioboinc.serve.scheduler_reply import Message, Reply
 from aioboinc.serve.scheduler_request import Request
 from aioboinc.store import Store, clients, dispatch
@@ -23,8 +23,6 @@ _PAGES = 2
 """Pages of unsent results that are searched for one request."""
 _RESTART = 300
 """Seconds after which the search for a host begins at the top again: what it could not get it may get now."""
-_DEFAULT_FLOPS = 1e9
-"""Of a host that does not tell."""
 _LEAST_AVAILABILITY = 0.1
 
 _log = logging.getLogger(__name__)
@@ -82,6 +80,7 @@ class Scheduler:
         *,
         on_report: Callable[[], None] = lambda: None,
         on_failure: Callable[[Failure], None] = lambda failure: None,
+        too_long: reluctance.Reluctance | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -92,7 +91,8 @@ class Scheduler:
         self._on_report = on_report
         self._on_failure = on_failure
         self._clock = clock
-        self._durations = durations.Durations(store.dispatch)
+        self._durations = durations.Durations(store.dispatch, clock)
+        self._too_long = too_long or reluctance.Reluctance(clock)
         self._sending = asyncio.Lock()
         self._held: dict[int, set[str]] | None = None
         self._searches: dict[int, _Search] = {}
@@ -127,7 +127,7 @@ class Scheduler:
         # Results that we know nothing of are acknowledged too: the client can do nothing with them.
         reply.acknowledged = [report.name for report in request.reports]
         reply.message_ack = request.has_messages
-        self._note_reports(hostid, reported, _flops(request), now)
+        self._note_reports(hostid, reported, now)
         version = next((self._versions[name] for name in request.platforms if name in self._versions), None)
         if version is None:
             name = request.platforms[0] if request.platforms else "unknown"
@@ -145,11 +145,11 @@ class Scheduler:
         reply.next_rpc_delay = await self._next_rpc_delay(now)
         return reply
 
-    def _note_reports(self, hostid: int, reported: Sequence[clients.Reported], flops: float, now: int) -> None:
+    def _note_reports(self, hostid: int, reported: Sequence[clients.Reported], now: int) -> None:
         for result in reported:
             report = result.report
             if report.outcome == models.Outcome.SUCCESS:
-                self._durations.add(result.batch, result.elapsed_time, flops)
+                self._durations.add(result.batch, hostid, result.elapsed_time)
             else:
                 self._on_failure(Failure(now, report.name, hostid, report.exit_status, report.stderr_out))
         if self._held is not None and hostid in self._held:
@@ -197,7 +197,7 @@ class Scheduler:
                 reply.messages.append(Message(f"Didn't resend lost task {name} (expired)"))
         if not sent.issuperset(in_progress):
             self._on_report()
-        await self._give(reply, assignments, version, request)
+        await self._give(reply, hostid, assignments, version, request)
 
     def _settle_keys(self, reply: Reply, request: Request) -> bool:
         """See to it that the client has our key; tell whether it may get work."""
@@ -243,19 +243,28 @@ class Scheduler:
             new_day=reply.host is None or reply.host.rpc_time // _DAY != now // _DAY,
         )
         wish = Wish(request.cpu_seconds, request.cpu_instances, flops * _availability(request))
+        sizes = self._durations.on(hostid, flops)
         search = self._searches.setdefault(hostid, _Search(now))
         async with self._sending:
             sent = await self._store.dispatch.send(
                 recipient,
                 limit,
-                lambda candidates: choose(candidates, wish, self._durations),
+                lambda candidates: choose(candidates, wish, sizes, self._too_long.is_over),
                 start=search.position,
                 pages=_PAGES,
                 now=now,
             )
         search.went_on(sent, now)
+        self._too_long.clear(
+            {
+                assignment.batch
+                for assignment in sent.assignments
+                if sizes.least(assignment.batch, assignment.rsc_fpops_est) / wish.flops
+                <= assignment.report_deadline - now
+            }
+        )
         held.update(assignment.name for assignment in sent.assignments)
-        await self._give(reply, sent.assignments, version, request)
+        await self._give(reply, hostid, sent.assignments, version, request)
         if sent.quota_exhausted:
             reply.messages.append(Message("This computer has finished its daily quota of tasks"))
             reply.request_delay = max(reply.request_delay, _HOUR)
@@ -266,17 +275,19 @@ class Scheduler:
     async def _give(
         self,
         reply: Reply,
+        hostid: int,
         assignments: Sequence[dispatch.Assignment],
         version: scheduler_reply.AppVersion,
         request: Request,
     ) -> None:
         flops = _flops(request)
         await self._durations.learn(assignment.batch for assignment in assignments)
+        sizes = self._durations.on(hostid, flops)
         reply.app, reply.version, reply.flops = self._app, version, flops
         reply.assignments = [
             dataclasses.replace(
                 assignment,
-                rsc_fpops_est=self._durations.operations(assignment.batch, assignment.rsc_fpops_est, flops),
+                rsc_fpops_est=sizes.operations(assignment.batch, assignment.rsc_fpops_est),
             )
             for assignment in assignments
         ]
@@ -304,19 +315,25 @@ class Wish:
 
 
 def choose(
-    candidates: Iterable[dispatch.Candidate], wish: Wish, durations: durations.Durations
+    candidates: Iterable[dispatch.Candidate],
+    wish: Wish,
+    sizes: durations.Sizes,
+    may_be_late: Callable[[int], bool] = lambda batch: False,
 ) -> tuple[Sequence[dispatch.Candidate], bool]:
-    """Take candidates until the wish is fulfilled, none that would take longer than it may; tell whether it is."""
+    """Take candidates until the wish is fulfilled; tell whether it is.
+
+    Those that would take longer than they may are passed by, unless *may_be_late* agrees, for a job of their batch.
+    """
     chosen: list[dispatch.Candidate] = []
     seconds, instances = wish.seconds, wish.instances
     for candidate in candidates:
         if seconds <= 0 and instances <= 0:
             break
-        operations = durations.operations(candidate.batch, candidate.rsc_fpops_est, wish.flops)
-        if operations / wish.flops > candidate.delay_bound:
+        least = sizes.least(candidate.batch, candidate.rsc_fpops_est)
+        if least / wish.flops > candidate.delay_bound and not may_be_late(candidate.batch):
             continue
         chosen.append(candidate)
-        seconds -= operations / wish.flops
+        seconds -= sizes.operations(candidate.batch, candidate.rsc_fpops_est) / wish.flops
         instances -= 1
     return chosen, seconds <= 0 and instances <= 0
 
@@ -346,7 +363,7 @@ def _ncpus(request: Request) -> int:
 
 
 def _flops(request: Request) -> float:
-    return float(request.host["p_fpops"]) or _DEFAULT_FLOPS
+    return float(request.host["p_fpops"])
 
 
 def _availability(request: Request) -> float:

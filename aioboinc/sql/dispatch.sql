@@ -45,11 +45,12 @@ SELECT r.id, r.name, r.workunitid, r.batch, r.xml_doc_in, w.name AS workunit_nam
 FROM result r JOIN workunit w ON w.id = r.workunitid
 WHERE r.id IN (:ids) ORDER BY r.id
 
--- durations: the run times of a batch's first results, in seconds and the operations a second that they were sent for
-SELECT elapsed_time, flops_estimate FROM (
-    SELECT outcome, elapsed_time, flops_estimate FROM result WHERE batch = :batch ORDER BY id LIMIT :limit
+-- durations: the run times of a batch's first results, where they are valid, in seconds, and on which host: its ID and the
+-- operations a second that they were sent for
+SELECT hostid, elapsed_time, flops_estimate FROM (
+    SELECT hostid, validate_state, elapsed_time, flops_estimate FROM result WHERE batch = :batch ORDER BY id LIMIT :limit
 ) r
-WHERE outcome = :success AND elapsed_time > 0
+WHERE validate_state = :valid AND elapsed_time > 0
 
 -- top_priority: the highest priority of an unsent result below another one
 SELECT MAX(priority) AS priority FROM result WHERE server_state = :unsent AND priority < :below

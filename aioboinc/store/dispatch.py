@@ -217,17 +217,17 @@ class Dispatch:
 
         return await self._connector.run(work, durable=False, brief=True)
 
-    async def durations(self, batch: int, limit: int) -> Sequence[tuple[float, float]]:
-        """Return the run times of the good ones of a batch's first *limit* results.
+    async def durations(self, batch: int, limit: int) -> Sequence[tuple[int, float, float]]:
+        """Return the run times of the valid ones of a batch's first *limit* results.
 
-        They are pairs of seconds and the floating-point operations a second of the host.
+        They are the host, seconds, and the floating-point operations a second of the host.
         """
 
-        async def work(tx: connectors.Transaction) -> Sequence[tuple[float, float]]:
+        async def work(tx: connectors.Transaction) -> Sequence[tuple[int, float, float]]:
             rows = await tx.fetch_all(
-                self._sql["durations"], {"batch": batch, "limit": limit, "success": models.Outcome.SUCCESS}
+                self._sql["durations"], {"batch": batch, "limit": limit, "valid": models.ValidateState.VALID}
             )
-            return [(row["elapsed_time"], row["flops_estimate"]) for row in rows]
+            return [(row["hostid"], row["elapsed_time"], row["flops_estimate"]) for row in rows]
 
         return await self._connector.read(work, brief=True)
 

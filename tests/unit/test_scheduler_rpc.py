@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import xml.etree.ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from aioboinc import keys, models
-from aioboinc.serve import durations, scheduler, scheduler_reply, scheduler_request, served_project
+from aioboinc.serve import durations, reluctance, scheduler, scheduler_reply, scheduler_request, served_project
 from aioboinc.store import clients, dispatch
 
 REQUEST = (Path(__file__).parents[1] / "data" / "scheduler_request.xml").read_bytes()
@@ -261,11 +262,30 @@ def test_a_reply_with_work() -> None:
     assert root.find("message_ack") is not None
 
 
-class NoDispatch:
-    """A store in which there is nothing to learn."""
+class Valid:
+    """A store that has the valid results *rows*: host, seconds, operations a second."""
 
-    async def durations(self, batch: int, limit: int) -> list[tuple[float, float]]:
-        return []
+    def __init__(self, *rows: tuple[int, float, float]) -> None:
+        self.rows = rows
+        self.asked = 0
+
+    async def durations(self, batch: int, limit: int) -> Sequence[tuple[int, float, float]]:
+        self.asked += 1
+        return self.rows
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def learning(*rows: tuple[int, float, float], clock: Clock | None = None) -> durations.Durations:
+    return durations.Durations(Valid(*rows), clock or Clock())  # type: ignore[arg-type]
 
 
 def candidates(*batches: int, estimate: float = 100e9, delay_bound: int = 86400) -> list[dispatch.Candidate]:
@@ -275,7 +295,7 @@ def candidates(*batches: int, estimate: float = 100e9, delay_bound: int = 86400)
 
 
 def test_choosing_by_estimates() -> None:
-    known = durations.Durations(NoDispatch())  # type: ignore[arg-type]
+    sizes = learning().on(7, 1e9)
     offer = candidates(*[1] * 10)
     for seconds, instances, expected in (
         (0, 0, 0),
@@ -287,22 +307,74 @@ def test_choosing_by_estimates() -> None:
         (1e9, 0, 10),
     ):
         wish = scheduler.Wish(seconds, instances, 1e9)
-        chosen, fulfilled = scheduler.choose(offer, wish, known)
+        chosen, fulfilled = scheduler.choose(offer, wish, sizes)
         assert (len(chosen), fulfilled) == (expected, seconds < 1e9), (seconds, instances)
     late = candidates(1, 1, delay_bound=50)
-    assert scheduler.choose(late + offer, scheduler.Wish(1, 0, 1e9), known) == (offer[:1], True)
+    assert scheduler.choose(late + offer, scheduler.Wish(1, 0, 1e9), sizes) == (offer[:1], True)
+    assert scheduler.choose(late, scheduler.Wish(1, 0, 1e9), sizes, lambda batch: batch == 1) == (late[:1], True)
 
 
-def test_choosing_by_what_was_learned() -> None:
-    known = durations.Durations(NoDispatch())  # type: ignore[arg-type]
+def test_choosing_by_what_the_host_has_done() -> None:
+    known = learning()
     for _ in range(3):
-        known.add(1, 10.0, 2e9)
+        known.add(1, 7, 10.0)
     wish = scheduler.Wish(100, 0, 1e9)
-    assert len(scheduler.choose(candidates(*[1] * 10), wish, known)[0]) == 5  # of 20 seconds each
-    assert len(scheduler.choose(candidates(*[2] * 10), wish, known)[0]) == 1
+    assert len(scheduler.choose(candidates(*[1] * 10), wish, known.on(7, 2e9))[0]) == 5  # of 20 seconds each
+    assert len(scheduler.choose(candidates(*[2] * 10), wish, known.on(7, 2e9))[0]) == 1
+    # What it says of itself is for itself.
+    assert len(scheduler.choose(candidates(*[1] * 10), wish, known.on(8, 2e9))[0]) == 1
     # No job takes less than a client's second.
-    known.add(3, 0.0, 1e9)
-    assert known.operations(3, 1.0, 1e9) == 1e9
+    known.add(3, 7, 0.0)
+    assert known.on(7, 1e9).operations(3, 1.0) == 1e9
+
+
+async def test_hosts_with_valid_results_have_one_vote_each() -> None:
+    honest = [(host, 10.0, 1e9) for host in (1, 2, 3)]
+    for liars, expected in (
+        ([], 1e10),
+        ([(4, 1e5, 1e308)] * 300, 1e10),
+        ([(4, 0.001, 1e7)] * 300 + [(5, 0.001, float("nan"))] * 300, 1e10),
+    ):
+        known = learning(*liars, *honest)
+        await known.learn([1])
+        assert known.on(9, 1e9).operations(1, 3600e9) == expected
+    for few in ([], honest[:2], [(4, 1e5, 1e308)] * 300):
+        known = learning(*few)
+        await known.learn([1])
+        assert known.on(9, 1e9).operations(1, 3600e9) == 3600e9
+    # A host that has results is believed for itself, after a restart too.
+    assert known.on(4, 1e9).operations(1, 3600e9) == pytest.approx(1e14)
+
+
+async def test_valid_results_are_looked_at_once_a_minute() -> None:
+    clock = Clock()
+    store = Valid()
+    known = durations.Durations(store, clock)  # type: ignore[arg-type]
+    for _ in range(3):
+        await known.learn([1])
+    assert store.asked == 1
+    clock.now += 60
+    await known.learn([1])
+    assert store.asked == 2
+
+
+def test_jobs_that_nobody_gets_are_sent_to_somebody() -> None:
+    clock = Clock()
+    too_long = reluctance.Reluctance(clock)
+    assert not too_long.is_over(1)
+    clock.now += reluctance.PATIENCE - 1
+    assert not too_long.is_over(1)
+    assert not too_long.batches
+    clock.now += 1
+    assert too_long.is_over(1)
+    assert too_long.is_over(1)
+    assert not too_long.is_over(2)
+    assert too_long.batches == {1}
+    too_long.clear([1])  # a faster host has come
+    assert not too_long.is_over(1)
+    clock.now += 1e5
+    assert not too_long.is_over(2)
+    assert not too_long.batches
 
 
 def test_code_signing_keys_that_have_changed(tmp_path: Path) -> None:
