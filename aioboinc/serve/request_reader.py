@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 
-from aioboinc.serve import scheduler_request
+from aioboinc.serve import addresses, scheduler_request
 
 __all__ = ["Reader"]
 
@@ -50,12 +50,11 @@ class Reader:
             parse = functools.partial(scheduler_request.parse, body, cut=cut)
             return await asyncio.get_running_loop().run_in_executor(self._thread, parse)
 
-    async def _body(
-        self, request: web.Request, seconds: float, stack: contextlib.ExitStack
-    ) -> tuple[bytes, bool]:
+    async def _body(self, request: web.Request, seconds: float, stack: contextlib.ExitStack) -> tuple[bytes, bool]:
         """Return the body as far as it is read, and whether the rest is missing; a large one has its place."""
         body = bytearray()
         size, limit = 0, _ANONYMOUS_LIMIT
+        end = asyncio.get_running_loop().time() + seconds
         async with asyncio.timeout(seconds) as deadline:
             while data := await request.content.readany():
                 size += len(data)
@@ -64,10 +63,8 @@ class Reader:
                     key = scheduler_request.peek_account_key(bytes(body[:_ANONYMOUS_LIMIT]))
                     if size > _DRAIN_LIMIT or not await self._known_key(key):
                         raise scheduler_request.BadRequest("too large")
-                    stack.enter_context(self._place(request.remote or ""))
+                    stack.enter_context(self._place(addresses.of(request)))
                     limit = _DRAIN_LIMIT
-                    end = deadline.when()
-                    assert end is not None
                 if limit == _DRAIN_LIMIT:
                     deadline.reschedule(end + size / _MIN_RATE)
         return bytes(body), size > len(body)

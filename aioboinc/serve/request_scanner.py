@@ -79,9 +79,7 @@ class _Scan:
                 element = self._open.pop()
                 if not self._open:
                     return element
-            elif self._is_over_limit(name):
-                return self._part()
-            elif not self._begin(name, is_empty=bool(is_empty)):
+            elif self._is_over_limit(name) or not self._begin(name, is_empty=bool(is_empty)):
                 return self._part()
         return self._part()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import models
-from aioboinc.serve import durations, reluctance, remote_hosts, scheduler_reply
+from aioboinc.serve import allowance, durations, reluctance, remote_hosts, scheduler_reply
 from aioboinc.serve.scheduler_reply import Message, Reply
 from aioboinc.serve.scheduler_request import Request
 from aioboinc.store import Store, clients, dispatch
@@ -24,8 +24,13 @@ _PAGES = 2
 _RESTART = 300
 """Seconds after which the search for a host begins at the top again: what it could not get it may get now."""
 _LEAST_AVAILABILITY = 0.1
+_BURST = 20
+"""Requests of a host that may come faster than they should: people press the button *Update*."""
 
 _log = logging.getLogger(__name__)
+
+
+_FULL = Message("This computer has reached a limit on tasks in progress")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Policy:
     """Results that a host has at a time, for each of its cores."""
     daily_result_quota: int = 100_000
     """Results that a host gets in a day, for each of its cores, unless it has had failures."""
+    max_ncpus: int = 64
+    """Cores of a host that count for these limits."""
     one_result_per_user_per_wu: bool = False
     """A workunit's results go to different accounts, not just to different hosts."""
 
@@ -65,6 +72,8 @@ class Failure:
     hostid: int
     exit_status: int
     stderr: str
+    reason: str = ""
+    """What is wrong with its output, if it has ended well."""
 
 
 class Scheduler:
@@ -96,7 +105,8 @@ class Scheduler:
         self._sending = asyncio.Lock()
         self._held: dict[int, set[str]] | None = None
         self._searches: dict[int, _Search] = {}
-        self._hosts = remote_hosts.RemoteHosts(store.clients)
+        self._hosts = remote_hosts.RemoteHosts(store.clients, clock)
+        self._requests = allowance.Allowance(_BURST, _BURST * max(policy.min_sendwork_interval, 1e-3), clock=clock)
 
     async def handle(self, request: Request, address: str) -> Reply:
         """Answer the request of a client at *address*."""
@@ -107,8 +117,13 @@ class Scheduler:
             return _refuse(
                 reply, "Invalid or missing account key.  To fix, remove and add this project.", _HOUR, notice=True
             )
-        identified = await self._hosts.identify(account, host, request, address, now=now)
+        try:
+            identified = await self._hosts.identify(account, host, request, address, now=now)
+        except remote_hosts.TooMany as error:
+            return _refuse(reply, "Too many new computers of this account, or from this address", error.seconds)
         hostid = identified.id
+        if wait := self._requests.take(str(hostid)):
+            return _refuse(reply, "This computer's requests come too often", wait)
         if identified.host is not None and identified.host.banned:
             return _refuse(reply, "Not accepting requests from this host", _DAY)
         reply.account, reply.host = account, identified.host
@@ -122,6 +137,7 @@ class Scheduler:
             identified.values,
             request.reports,
             quota=self._policy.daily_result_quota,
+            new_day=identified.host is not None and identified.host.rpc_time // _DAY != now // _DAY,
             now=now,
         )
         # Results that we know nothing of are acknowledged too: the client can do nothing with them.
@@ -183,7 +199,7 @@ class Scheduler:
     ) -> None:
         if not lost:
             return
-        limit = self._policy.max_wus_to_send * _ncpus(request)
+        limit = self._policy.max_wus_to_send * self._ncpus(request)
         names = sorted(lost)[:limit]
         assignments, in_progress = await self._store.dispatch.resend(hostid, names, now=reply.now)
         (await self._held_by(hostid)).difference_update(
@@ -221,11 +237,11 @@ class Scheduler:
         version: scheduler_reply.AppVersion,
         held: set[str],
     ) -> None:
-        ncpus = _ncpus(request)
-        room = self._policy.max_wus_in_progress * ncpus - len(request.in_progress or held)
+        ncpus = self._ncpus(request)
+        room = self._policy.max_wus_in_progress * ncpus - len(held)
         limit = min(self._policy.max_wus_to_send * ncpus, room)
         if limit <= 0:
-            reply.messages.append(Message("This computer has reached a limit on tasks in progress"))
+            reply.messages.append(_FULL)
             return
         now = reply.now
         flops = _flops(request)
@@ -240,7 +256,7 @@ class Scheduler:
             one_per_user=self._policy.one_result_per_user_per_wu,
             quota=self._policy.daily_result_quota,
             ncpus=ncpus,
-            new_day=reply.host is None or reply.host.rpc_time // _DAY != now // _DAY,
+            held=len(held),
         )
         wish = Wish(request.cpu_seconds, request.cpu_instances, flops * _availability(request))
         sizes = self._durations.on(hostid, flops)
@@ -268,6 +284,8 @@ class Scheduler:
         if sent.quota_exhausted:
             reply.messages.append(Message("This computer has finished its daily quota of tasks"))
             reply.request_delay = max(reply.request_delay, _HOUR)
+        elif sent.is_full:
+            reply.messages.append(_FULL)
         elif not sent.assignments:
             text = "Project has no tasks available" if sent.at_end else "No tasks sent: looking for one"
             reply.messages.append(Message(text))
@@ -291,6 +309,10 @@ class Scheduler:
             )
             for assignment in assignments
         ]
+
+    def _ncpus(self, request: Request) -> int:
+        cores = int(int(request.host["p_ncpus"]) * request.ncpus_fraction)
+        return max(1, min(cores, self._policy.max_ncpus))
 
     def _request_delay(self) -> float:
         # A little more than the interval, as BOINC does: the client's clock may be fast.
@@ -356,10 +378,6 @@ def _refuse(reply: Reply, text: str, delay: float, *, notice: bool = False) -> R
     reply.messages.append(Message(text, notice=notice))
     reply.request_delay = max(reply.request_delay, delay)
     return reply
-
-
-def _ncpus(request: Request) -> int:
-    return max(1, int(int(request.host["p_ncpus"]) * request.ncpus_fraction))
 
 
 def _flops(request: Request) -> float:

@@ -19,7 +19,9 @@ from aioboinc import errors
 from aioboinc import project as projects
 from aioboinc.serve import (
     accounts,
+    addresses,
     downloads,
+    gate,
     request_reader,
     scheduler,
     scheduler_reply,
@@ -68,7 +70,7 @@ class Server:
 
     def application(self) -> web.Application:
         """Return the aiohttp application, at the path of the project's URL."""
-        application = web.Application(middlewares=[_guard])
+        application = web.Application(middlewares=[_guard, gate.gate(self._project.master_url)])
         path = urllib.parse.urlsplit(self._project.master_url).path
         application.router.add_routes(
             [
@@ -114,7 +116,7 @@ class Server:
         except scheduler_request.BadRequest as error:
             return scheduler_reply.Reply(messages=[scheduler_reply.Message(f"Error in request message: {error}")])
         try:
-            return await self._scheduler.handle(parsed, request.remote or "")
+            return await self._scheduler.handle(parsed, addresses.of(request))
         except errors.DatabaseError as error:
             _log.error("%s", error)
             return scheduler_reply.Reply(
@@ -162,9 +164,9 @@ class Server:
     async def _create_account(self, request: web.Request) -> web.Response:
         return await self._account(self._accounts.create, request)
 
-    async def _account(self, answer: Callable[[Any], Awaitable[str]], request: web.Request) -> web.Response:
+    async def _account(self, answer: Callable[[Any, str], Awaitable[str]], request: web.Request) -> web.Response:
         try:
-            return _xml(await answer(request.query))
+            return _xml(await answer(request.query, addresses.of(request)))
         except accounts.Refusal as refusal:
             return _xml(refusal.render())
 

@@ -13,6 +13,12 @@ _PAGE = 500
 """Unsent results looked at in one go."""
 _PORTION = 4
 """Candidates that are read first: most requests are for a few. As many again as have been read so far follow."""
+_UNPROVEN = 4
+"""Results that a host has at a time, for each of its cores, before one of it was found valid."""
+_PROOF = 4
+"""How many more it may have for each that was found valid since the last one that failed."""
+_RETRY_AFTER = 900
+"""Seconds after which a host may get a job again that failed on it, though there are others that could take it."""
 _COUNTED = (models.Outcome.SUCCESS, models.Outcome.VALIDATE_ERROR)
 """Outcomes after which a host gets no other result of the same workunit: its output was, or will be, looked at."""
 
@@ -50,9 +56,9 @@ class Recipient:
     quota: int
     """Results that it gets in a day, unless it has had failures."""
     ncpus: int
-    """The quota is multiplied with this."""
-    new_day: bool
-    """It has not called today."""
+    """The limits are multiplied with this."""
+    held: int
+    """Results that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,8 @@ class Sent:
     """No unsent results are left after that."""
     quota_exhausted: bool = False
     """The host has got all it gets today."""
+    is_full: bool = False
+    """The host has all it may have at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +209,10 @@ class Dispatch:
 
         async def work(tx: connectors.Transaction) -> Sent:
             quota = await self._quota(tx, recipient)
-            left = min(limit, quota.left)
+            left = min(limit, quota.left, quota.room)
             if left <= 0:
-                return Sent((), start, at_end=False, quota_exhausted=quota.left <= 0)
-            search = _Search(left, choose)
+                return Sent((), start, at_end=False, quota_exhausted=quota.left <= 0, is_full=quota.room <= 0)
+            search = _Search(left, choose, now)
             position, at_end = start, False
             if start != TOP and await self._is_urgent(tx, start):
                 await self._search(tx, recipient, TOP, 1, search)
@@ -259,6 +267,7 @@ class Dispatch:
                         "memory": recipient.memory,
                         "disk": recipient.disk,
                         "active_hosts": recipient.active_hosts,
+                        "lately": search.now - _RETRY_AFTER,
                         "limit": portion,
                     },
                 )
@@ -306,10 +315,20 @@ class Dispatch:
             {"hostid": recipient.hostid, "app_version_id": recipient.app_version_id},
         )
         if row is None:
-            return _Quota(False, recipient.quota, 0, recipient.quota * recipient.ncpus)
-        per_day = min(row["max_jobs_per_day"] or recipient.quota, recipient.quota)
-        today = 0 if recipient.new_day else row["n_jobs_today"]
-        return _Quota(True, row["max_jobs_per_day"] or recipient.quota, today, per_day * recipient.ncpus - today)
+            row = {"max_jobs_per_day": 0, "n_jobs_today": 0, "consecutive_valid": 0}
+            known = False
+        else:
+            known = True
+        per_day = row["max_jobs_per_day"] or recipient.quota
+        # The app version may not run there at all: one a day is a try, however many cores there are.
+        cores = 1 if per_day == 1 else recipient.ncpus
+        return _Quota(
+            known,
+            per_day,
+            row["n_jobs_today"],
+            left=min(per_day, recipient.quota) * cores - row["n_jobs_today"],
+            room=(_UNPROVEN + _PROOF * row["consecutive_valid"]) * recipient.ncpus - recipient.held,
+        )
 
     async def _note_quota(
         self, tx: connectors.Transaction, recipient: Recipient, quota: _Quota, sent: int
@@ -355,7 +374,8 @@ class Dispatch:
 class _Search:
     """A search for results that a host may get, and would take."""
 
-    def __init__(self, limit: int, choose: Choose) -> None:
+    def __init__(self, limit: int, choose: Choose, now: int) -> None:
+        self.now = now
         self.chosen: Sequence[Candidate] = ()
         self.is_over = False
         """Nothing else is wanted."""
@@ -384,6 +404,9 @@ class _Quota:
     per_day: int
     today: int
     left: int
+    """Results that the host may still get today."""
+    room: int
+    """Results that it may have beside those it has, as well as it is known."""
 
 
 def _deadline(now: int, delay_bound: int) -> int:

@@ -101,6 +101,12 @@ class Site:
             data: dict[str, object] = await response.json()
             return data
 
+    async def create_account(self, name: str = "anna") -> str:
+        """Make an account; return its key."""
+        query = {"email_addr": f"{name}@example.org", "passwd_hash": "0" * 32, "user_name": name}
+        async with self.session.get(f"{self.url}create_account.php", params=query) as response:
+            return (await response.text()).partition("<authenticator>")[2].partition("<")[0]
+
     @contextlib.asynccontextmanager
     async def batch(
         self, folder: Path, count: int, slave: str = DOUBLE, **options: object
@@ -144,7 +150,11 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def serving_site(
-    root: Path, database: str | None = None, edit: Callable[[Path], None] = lambda root: None
+    root: Path,
+    database: str | None = None,
+    edit: Callable[[Path], None] = lambda root: None,
+    *,
+    open_accounts: bool = False,
 ) -> AsyncIterator[Site]:
     """Serve the project in *root*; *edit* may change its configuration before."""
     listen = None
@@ -153,7 +163,7 @@ async def serving_site(
         served_project.create(root, listen=listen, url=None, database=database)
         edit_config(root, min_sendwork_interval=0)
     edit(root)
-    async with serving.running(root) as running, aiohttp.ClientSession() as session:
+    async with serving.running(root, open_accounts=open_accounts) as running, aiohttp.ClientSession() as session:
         status_key = running.status_url.partition("key=")[2]
         yield Site(root, session, running.project, running.account_key, status_key)
 
