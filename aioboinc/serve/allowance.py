@@ -22,17 +22,17 @@ class Allowance:
         self._used: dict[str, tuple[float, float]] = {}
         """How much of it each name had used, and when."""
 
-    def take(self, *names: str) -> float:
-        """Take one of each of *names*; return 0, or if that is too much, the seconds until there is one.
+    def take(self, *names: str, amount: float = 1) -> float:
+        """Take *amount* of each of *names*; return 0, or if that is too much, the seconds until there is as much.
 
         Then nothing is taken.
         """
         now = self._clock()
         used = {name: self._left_over(name, now) for name in names}
         worst = max(used.values())
-        if worst > self._count - 1:
-            return (worst - self._count + 1) / self._rate
-        self._used.update((name, (value + 1, now)) for name, value in used.items())
+        if worst > self._count - amount:
+            return (worst - self._count + amount) / self._rate
+        self._used.update((name, (value + amount, now)) for name, value in used.items())
         if len(self._used) > self._max_names:
             self._used = {name: use for name, use in self._used.items() if self._left_over(name, now) > 0}
             self._max_names = max(_MAX_NAMES, 2 * len(self._used))

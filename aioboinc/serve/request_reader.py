@@ -11,22 +11,23 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 
-from aioboinc.serve import addresses, scheduler_request
+from aioboinc.serve import addresses, allowance, scheduler_request
 
 __all__ = ["Reader"]
 
-_ANONYMOUS_LIMIT = 64 << 10
-"""Bytes of a request from nobody we know."""
+_SMALL = 16 << 10
+"""Bytes of a request that is read at once, in a millisecond or two: stock clients' are of this size if they report
+little. Larger ones wait for their turn in a thread, and nobody else may send them than hosts of an account."""
 _READ_LIMIT = 4 << 20
 """Bytes of a request that are read: a client that was long away reports the rest with its next one."""
 _DRAIN_LIMIT = 1 << 30
 """Bytes of a request that are taken in at all."""
 _MIN_RATE = 5000
 """Bytes a second that a large request must bring."""
-_INLINE_LIMIT = 16 << 10
-"""Bytes of a request that is read at once: a millisecond or two. Larger ones wait for their turn in a thread."""
 _MAX_LARGE = 16
 """Large requests from an address at a time."""
+_BURST, _PERIOD = 64 << 20, 64.0
+"""Bytes of large requests that are read of an address at once, and the seconds until it may send as many again."""
 
 
 class Reader:
@@ -36,6 +37,7 @@ class Reader:
         self._known_key = known_key
         # Not the threads that others' files and accounts wait for.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "requests")
+        self._rest = allowance.Allowance(_BURST, _PERIOD)
         self._large: collections.Counter[str] = collections.Counter()
 
     async def read(self, request: web.Request, *, seconds: float) -> scheduler_request.Request:
@@ -45,24 +47,26 @@ class Reader:
         """
         with contextlib.ExitStack() as stack:
             body, cut = await self._body(request, seconds, stack)
-            if len(body) <= _INLINE_LIMIT:
+            if len(body) <= _SMALL:
                 return scheduler_request.parse(body)
+            if self._rest.take(addresses.network(addresses.of(request)), amount=len(body)):
+                raise scheduler_request.BadRequest("too many large ones")
             parse = functools.partial(scheduler_request.parse, body, cut=cut)
             return await asyncio.get_running_loop().run_in_executor(self._thread, parse)
 
     async def _body(self, request: web.Request, seconds: float, stack: contextlib.ExitStack) -> tuple[bytes, bool]:
         """Return the body as far as it is read, and whether the rest is missing; a large one has its place."""
         body = bytearray()
-        size, limit = 0, _ANONYMOUS_LIMIT
+        size, limit = 0, _SMALL
         end = asyncio.get_running_loop().time() + seconds
         async with asyncio.timeout(seconds) as deadline:
             while data := await request.content.readany():
                 size += len(data)
                 body += data[: max(0, _READ_LIMIT - len(body))]
                 if size > limit:
-                    key = scheduler_request.peek_account_key(bytes(body[:_ANONYMOUS_LIMIT]))
+                    key = scheduler_request.peek_account_key(bytes(body[:_SMALL]))
                     if size > _DRAIN_LIMIT or not await self._known_key(key):
-                        raise scheduler_request.BadRequest("too large")
+                        raise scheduler_request.BadRequest("too large, or its account key is unknown")
                     stack.enter_context(self._place(addresses.of(request)))
                     limit = _DRAIN_LIMIT
                 if limit == _DRAIN_LIMIT:

@@ -7,10 +7,11 @@ attributes, entities of their own or document types. Of a request over a limit t
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 __all__ = ["MAX_ELEMENTS", "MAX_REPORTS", "BadRequest", "Element", "scan"]
 
-MAX_ELEMENTS = 100_000
+MAX_ELEMENTS = 60_000
 """A request that reports MAX_REPORTS results, and lists all that a host may have, stays below."""
 MAX_REPORTS = 1000
 """Results of which reports are read; the client reports the others with its next request."""
@@ -43,7 +44,7 @@ class Element:
         self.name = name
         self.text = ""
         """What is before its first child; of raw elements all of it."""
-        self.children: list[Element] = []
+        self.children: Sequence[Element] = ()
 
 
 def scan(text: str, *, cut: bool = False) -> Element:
@@ -104,7 +105,11 @@ class _Scan:
             self._position = end + len(end_tag)
             is_empty = True
         if self._open:
-            self._open[-1].children.append(element)
+            parent = self._open[-1]
+            if isinstance(parent.children, list):
+                parent.children.append(element)
+            else:
+                parent.children = [element]  # most have none: a list each would take as long as all the rest
         if not is_empty:
             limit = self._position + _MAX_TEXT
             end = self._text.find("<", self._position, limit)
@@ -133,6 +138,7 @@ class _Scan:
         is_over_limit = self._elements > MAX_ELEMENTS or self._reports > MAX_REPORTS
         if not self._open or not (self._cut or is_over_limit):
             raise BadRequest("not well-formed: no end")
+        root = self._open[0]
         if len(self._open) > 1:
-            self._open[0].children.pop()
-        return self._open[0]
+            root.children = root.children[:-1]
+        return root

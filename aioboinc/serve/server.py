@@ -38,6 +38,8 @@ _BODY_SECONDS = 60.0
 """How long a request's body may take, and an upload beside what its size allows it."""
 _LEAST_RATE = 1000
 """Bytes a second that an upload must bring."""
+_BAD_REQUEST_DELAY = 60.0
+"""Seconds until a client may send another request after one that could not be read."""
 _LINGER_SECONDS = 10.0
 """How long the rest of a refused body is read, so that the client gets to the reply."""
 _SHUTDOWN_SECONDS = 0.5
@@ -114,7 +116,8 @@ class Server:
         try:
             parsed = await self._requests.read(request, seconds=_BODY_SECONDS)
         except scheduler_request.BadRequest as error:
-            return scheduler_reply.Reply(messages=[scheduler_reply.Message(f"Error in request message: {error}")])
+            message = scheduler_reply.Message(f"Error in request message: {error}")
+            return scheduler_reply.Reply(messages=[message], request_delay=_BAD_REQUEST_DELAY)
         try:
             return await self._scheduler.handle(parsed, addresses.of(request))
         except errors.DatabaseError as error:
