@@ -38,6 +38,10 @@ class Allowance:
             self._max_names = max(_MAX_NAMES, 2 * len(self._used))
         return 0.0
 
+    def used(self, name: str) -> float:
+        """Return how much of its allowance *name* has used and not got back yet."""
+        return self._left_over(name, self._clock())
+
     def _left_over(self, name: str, now: float) -> float:
         used, then = self._used.get(name, (0.0, now))
         return max(0.0, used - (now - then) * self._rate)

@@ -7,7 +7,10 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
+import heapq
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -28,6 +31,51 @@ _MAX_LARGE = 16
 """Large requests from an address at a time."""
 _BURST, _PERIOD = 64 << 20, 64.0
 """Bytes of large requests that are read of an address at once, and the seconds until it may send as many again."""
+_REST, _MAX_REST = 2.0, 1.0
+"""How long the thread rests, in proportion to what a request took, and seconds at the most."""
+T = TypeVar("T")
+
+
+class _Turns:
+    """A thread that does one thing after the other, first for those who have had the least.
+
+    Not one that others' files and accounts wait for; and it rests, since it holds the interpreter's lock.
+    """
+
+    def __init__(self) -> None:
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "requests")
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+        self._busy = False
+
+    async def take(self, weight: float, function: Callable[[], T]) -> T:
+        """Call *function* when nobody waits of whom *weight* is less."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        heapq.heappush(self._waiting, (weight, next(self._numbers), turn))
+        self._next()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release()
+            raise
+        begun = loop.time()
+        try:
+            return await loop.run_in_executor(self._thread, function)
+        finally:
+            loop.call_later(min(_REST * (loop.time() - begun), _MAX_REST), self._release)
+
+    def _release(self) -> None:
+        self._busy = False
+        self._next()
+
+    def _next(self) -> None:
+        while self._waiting and not self._busy:
+            *_, turn = heapq.heappop(self._waiting)
+            if not turn.done():  # its client has not gone
+                self._busy = True
+                turn.set_result(None)
 
 
 class Reader:
@@ -35,9 +83,8 @@ class Reader:
 
     def __init__(self, known_key: Callable[[str], Awaitable[bool]]) -> None:
         self._known_key = known_key
-        # Not the threads that others' files and accounts wait for.
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, "requests")
-        self._rest = allowance.Allowance(_BURST, _PERIOD)
+        self._turns = _Turns()
+        self._bytes = allowance.Allowance(_BURST, _PERIOD)
         self._large: collections.Counter[str] = collections.Counter()
 
     async def read(self, request: web.Request, *, seconds: float) -> scheduler_request.Request:
@@ -49,10 +96,11 @@ class Reader:
             body, cut = await self._body(request, seconds, stack)
             if len(body) <= _SMALL:
                 return scheduler_request.parse(body)
-            if self._rest.take(addresses.network(addresses.of(request)), amount=len(body)):
+            network = addresses.network(addresses.of(request))
+            weight = self._bytes.used(network)
+            if self._bytes.take(network, amount=len(body)):
                 raise scheduler_request.BadRequest("too many large ones")
-            parse = functools.partial(scheduler_request.parse, body, cut=cut)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, parse)
+            return await self._turns.take(weight, functools.partial(scheduler_request.parse, body, cut=cut))
 
     async def _body(self, request: web.Request, seconds: float, stack: contextlib.ExitStack) -> tuple[bytes, bool]:
         """Return the body as far as it is read, and whether the rest is missing; a large one has its place."""

@@ -149,7 +149,7 @@ class Client:
     async def _send(self, request: str) -> str:
         self.rpc_seqno += 1
         async with self.session.post(
-            f"{self.url}scheduler", data=request.encode(), headers=self.headers
+            f"{self.url}scheduler", data=io.BytesIO(request.encode()), headers=self.headers
         ) as response:
             assert response.status == 200
             return await response.text()
