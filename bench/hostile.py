@@ -18,7 +18,7 @@ import aiohttp
 from acceptance.simulated_client import Client, Finished, Task
 
 from bench import jobs, measuring, serve
-from bench.environment import Environment, Place
+from bench.environment import Environment
 from bench.measuring import Figure
 
 __all__ = ["Settings", "run"]
@@ -26,7 +26,7 @@ __all__ = ["Settings", "run"]
 _PAUSE = 7.0
 """Seconds between two requests of an honest host, as between those of stock clients."""
 _AT_A_TIME = 2
-_HOSTS_OF_ACCOUNT = 200
+_HOSTS_OF_ACCOUNT = 25
 _GRACE = 60.0
 """Seconds that what is under way at the end gets."""
 _ODD = ("nan", "inf", "-1", "1e308", str(2**63), "text", "")
@@ -36,6 +36,11 @@ _NUMBERS = (
     *("exit_status", "final_cpu_time", "final_elapsed_time", "app_version_num", "state"),
 )
 """Elements with numbers."""
+_FILLERS = [
+    filler * (6_000_000 // len(filler))
+    for filler in (b"]", b"<a/>", b"<stderr_out><![CDATA[</stderr_out>", b"&", b"<", b"\n", b"<a b")
+]
+"""What takes long to read."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,25 @@ async def _round(
         measuring.settle()
         async with _session() as session:
             tally = _Tally()
+            url = place.project.master_url
+            friends = [
+                await _account(session, url, f"lab{number}", f"10.1.0.{number}")
+                for number in range(-(-honest // _HOSTS_OF_ACCOUNT))
+            ]
+            strangers = [
+                await _account(session, url, f"hostile{number}", f"172.16.0.{number}") for number in range(hostile)
+            ]
             end = time.monotonic() + settings.seconds
             cpu = serve.cpu_seconds(server)
             async with asyncio.timeout(settings.seconds + _GRACE), asyncio.TaskGroup() as tasks:
                 for number in range(honest):
-                    tasks.create_task(_honest(place, session, number, end, tally))
-                for number in range(hostile):
-                    tasks.create_task(_Hostile(place, session, number, end).run())
+                    client = Client(session, url, friends[number // _HOSTS_OF_ACCOUNT], name=f"honest{number}")
+                    client.headers = {"X-Forwarded-For": f"10.0.{number // 250}.{number % 250}"}
+                    tasks.create_task(_honest(client, number, end, tally))
+                for number, key in enumerate(strangers):
+                    client = Client(session, url, key, name=f"hostile{number}")
+                    client.headers = {"X-Forwarded-For": f"172.16.0.{number}"}
+                    tasks.create_task(_Hostile(client, number, end).run())
             cpu = serve.cpu_seconds(server) - cpu
             alive = (await session.get(f"{place.project.master_url}status.json")).status == 200
         async with place.opened() as opened:
@@ -110,27 +127,17 @@ async def _session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def _client(place: Place, session: aiohttp.ClientSession, name: str, account: str, address: str) -> Client:
-    """Return a client at *address*, as a proxy on this machine would say it, with an account of its own project."""
-    url, headers = place.project.master_url, {"X-Forwarded-For": address}
-    query = {"email_addr": f"{account}@example.org", "passwd_hash": "0" * 32, "user_name": account}
+async def _account(session: aiohttp.ClientSession, url: str, name: str, address: str) -> str:
+    """Make an account, from an *address* as a proxy on this machine would give it; return its key."""
+    query = {"email_addr": f"{name}@example.org", "passwd_hash": "0" * 32, "user_name": name}
+    headers = {"X-Forwarded-For": address}
     async with session.get(f"{url}create_account.php", params=query, headers=headers) as response:
-        key = (await response.text()).partition("<authenticator>")[2].partition("<")[0]
-    client = Client(session, url, key, name=name)
-    client.headers = headers
-    return client
+        return (await response.text()).partition("<authenticator>")[2].partition("<")[0]
 
 
-async def _honest(place: Place, session: aiohttp.ClientSession, number: int, end: float, tally: _Tally) -> None:
+async def _honest(client: Client, number: int, end: float, tally: _Tally) -> None:
     """Work as a stock client on two cores does, with a pause after each request."""
     await asyncio.sleep(_PAUSE * random.Random(number).random())
-    client = await _client(
-        place,
-        session,
-        f"honest{number}",
-        f"lab{number // _HOSTS_OF_ACCOUNT}",
-        f"10.0.{number // 250}.{number % 250}",
-    )
     reports: list[Finished] = []
     has_program = False
     while time.monotonic() < end:
@@ -154,18 +161,13 @@ async def _honest(place: Place, session: aiohttp.ClientSession, number: int, end
 class _Hostile:
     """A host that does all that it should not, a thing a second."""
 
-    def __init__(self, place: Place, session: aiohttp.ClientSession, number: int, end: float) -> None:
-        self._place = place
-        self._session = session
-        self._number = number
+    def __init__(self, client: Client, number: int, end: float) -> None:
+        self._client = client
         self._end = end
         self._random = random.Random(number)
         self._tasks: list[Task] = []
 
     async def run(self) -> None:
-        address = f"172.16.0.{self._number}"
-        name = f"hostile{self._number}"
-        self._client = await _client(self._place, self._session, name, name, address)
         ways: Sequence[Callable[[], Awaitable[object]]] = (
             self._grab,
             self._claim,
@@ -211,9 +213,9 @@ class _Hostile:
 
     async def _shout(self) -> None:
         """Send what takes long to read."""
-        filler = self._random.choice(("]", "<a/>", "<stderr_out><![CDATA[</stderr_out>", "&", "<", "\n", "<a b"))
-        body = self._client.request(1, 1).replace("<result>", filler * (6_000_000 // len(filler)) + "<result>")
-        await self._post("scheduler", body.encode())
+        before, result, after = self._client.request(1, 1).partition("</disk_usage>")
+        body = (before + result).encode() + self._random.choice(_FILLERS) + after.encode()
+        await self._post("scheduler", body)
 
     async def _babble(self) -> None:
         body = self._client.request(1, 1).encode()

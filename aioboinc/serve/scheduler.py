@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import models
-from aioboinc.serve import allowance, durations, reluctance, remote_hosts, scheduler_reply
+from aioboinc.serve import addresses, allowance, durations, newcomers, reluctance, remote_hosts, scheduler_reply
 from aioboinc.serve.scheduler_reply import Message, Reply
 from aioboinc.serve.scheduler_request import Request
 from aioboinc.store import Store, clients, dispatch
@@ -104,6 +104,7 @@ class Scheduler:
         self._too_long = too_long or reluctance.Reluctance(clock)
         self._sending = asyncio.Lock()
         self._held: dict[int, set[str]] | None = None
+        self._newcomers = newcomers.Newcomers(lambda hostid: len((self._held or {}).get(hostid, ())))
         self._searches: dict[int, _Search] = {}
         self._hosts = remote_hosts.RemoteHosts(store.clients, clock)
         self._requests = allowance.Allowance(_BURST, _BURST * max(policy.min_sendwork_interval, 1e-3), clock=clock)
@@ -157,7 +158,7 @@ class Scheduler:
             if wants_work:
                 await self._resend(reply, hostid, held.difference(request.in_progress), version, request)
         if wants_work and self._settle_keys(reply, request) and not reply.assignments:
-            await self._send(reply, hostid, account, request, version, held)
+            await self._send(reply, hostid, account, request, version, held, address)
         reply.next_rpc_delay = await self._next_rpc_delay(now)
         return reply
 
@@ -236,6 +237,7 @@ class Scheduler:
         request: Request,
         version: scheduler_reply.AppVersion,
         held: set[str],
+        address: str,
     ) -> None:
         ncpus = self._ncpus(request)
         room = self._policy.max_wus_in_progress * ncpus - len(held)
@@ -245,6 +247,8 @@ class Scheduler:
             return
         now = reply.now
         flops = _flops(request)
+        # The key of an account without a password was given away by the project's owner.
+        groups = (f"account {account.id}", addresses.network(address)) if account.passwd_hash else ()
         recipient = dispatch.Recipient(
             hostid=hostid,
             userid=account.id,
@@ -257,6 +261,7 @@ class Scheduler:
             quota=self._policy.daily_result_quota,
             ncpus=ncpus,
             held=len(held),
+            newcomers_room=self._newcomers.room(hostid, *groups) if groups else limit,
         )
         wish = Wish(request.cpu_seconds, request.cpu_instances, flops * _availability(request))
         sizes = self._durations.on(hostid, flops)
@@ -271,6 +276,8 @@ class Scheduler:
                 now=now,
             )
         search.went_on(sent, now)
+        if sent.is_proven:
+            self._newcomers.leave(hostid, *groups)
         self._too_long.clear(
             {
                 assignment.batch

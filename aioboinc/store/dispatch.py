@@ -59,6 +59,8 @@ class Recipient:
     """The limits are multiplied with this."""
     held: int
     """Results that it has."""
+    newcomers_room: int
+    """Results that it may get as long as none of it has been found valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class Sent:
     """The host has got all it gets today."""
     is_full: bool = False
     """The host has all it may have at a time."""
+    is_proven: bool = False
+    """Since the last one that failed, results of the host have been found valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,7 @@ class Dispatch:
             quota = await self._quota(tx, recipient)
             left = min(limit, quota.left, quota.room)
             if left <= 0:
-                return Sent((), start, at_end=False, quota_exhausted=quota.left <= 0, is_full=quota.room <= 0)
+                return Sent((), start, False, quota.left <= 0, quota.room <= 0, quota.is_proven)
             search = _Search(left, choose, now)
             position, at_end = start, False
             if start != TOP and await self._is_urgent(tx, start):
@@ -219,9 +223,10 @@ class Dispatch:
             if not search.is_over:
                 position, at_end = await self._search(tx, recipient, start, pages, search)
             if not search.chosen:
-                return Sent((), position, at_end)
+                return Sent((), position, at_end, is_proven=quota.is_proven)
             await self._note_quota(tx, recipient, quota, len(search.chosen))
-            return Sent(await self._assign(tx, recipient, search.chosen, now), position, at_end)
+            assignments = await self._assign(tx, recipient, search.chosen, now)
+            return Sent(assignments, position, at_end, is_proven=quota.is_proven)
 
         return await self._connector.run(work, durable=False, brief=True)
 
@@ -322,12 +327,14 @@ class Dispatch:
         per_day = row["max_jobs_per_day"] or recipient.quota
         # The app version may not run there at all: one a day is a try, however many cores there are.
         cores = 1 if per_day == 1 else recipient.ncpus
+        room = (_UNPROVEN + _PROOF * row["consecutive_valid"]) * recipient.ncpus - recipient.held
         return _Quota(
             known,
             per_day,
             row["n_jobs_today"],
             left=min(per_day, recipient.quota) * cores - row["n_jobs_today"],
-            room=(_UNPROVEN + _PROOF * row["consecutive_valid"]) * recipient.ncpus - recipient.held,
+            room=room if row["consecutive_valid"] else min(room, recipient.newcomers_room),
+            is_proven=row["consecutive_valid"] > 0,
         )
 
     async def _note_quota(
@@ -407,6 +414,7 @@ class _Quota:
     """Results that the host may still get today."""
     room: int
     """Results that it may have beside those it has, as well as it is known."""
+    is_proven: bool
 
 
 def _deadline(now: int, delay_bound: int) -> int:

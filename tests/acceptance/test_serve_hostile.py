@@ -16,7 +16,15 @@ import served
 from served import Site, double, eventually
 from simulated_client import Client, Finished
 
-from aioboinc.serve import accounts, reluctance, remote_hosts, request_reader, scheduler, scheduler_request
+from aioboinc.serve import (
+    accounts,
+    newcomers,
+    reluctance,
+    remote_hosts,
+    request_reader,
+    scheduler,
+    scheduler_request,
+)
 
 ODD = (
     "nan",
@@ -205,35 +213,54 @@ async def test_successes_without_an_output_are_errors(tmp_path: Path) -> None:
         await batch.done()
 
 
-async def test_an_account_makes_so_many_hosts_an_hour(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with site.batch(tmp_path / "batch", 4, quorum=1) as batch:
+async def test_an_account_makes_so_many_hosts_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_hosts, "_MAX_NEW", 5)
+    async with (
+        served.serving_site(tmp_path / "project") as site,
+        site.batch(tmp_path / "batch", 4, quorum=1) as batch,
+    ):
         honest = site.client("honest")
         await honest.call()
         made = 1
-        for number in range(remote_hosts._MAX_NEW + 20):
+        for number in range(20):
             reply = await site.client(f"host{number}").call()
             made += bool(reply.text("hostid"))
-        assert made == remote_hosts._MAX_NEW
+        assert made == 5
         assert "Too many new computers of this account, or from this address" in reply.messages
-        assert 0 < float(reply.text("request_delay")) < 60
+        assert 0 < float(reply.text("request_delay")) < 3600
         await served.compute_all([honest])
         await batch.done()
-    assert (await site.get_json("status.json"))["hosts_total"] == made
+        assert (await site.get_json("status.json"))["hosts_total"] == made
 
 
-async def test_an_address_makes_so_many_accounts_an_hour(open_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_address_makes_so_many_accounts_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "_MAX_NEW", 5)
+    async with served.serving_site(tmp_path / "project", open_accounts=True) as site:
+        made = [bool(await site.create_account(f"user{number}")) for number in range(8)]
+        assert made == [True] * 5 + [False] * 3
+        assert (await site.client().call()).text("userid")
+        headers = {"X-Forwarded-For": "192.0.2.1, 198.51.100.7"}  # somebody else, through a proxy on this machine
+        query = {"email_addr": "else@example.org", "passwd_hash": "0" * 32, "user_name": "else"}
+        async with site.session.get(f"{site.url}create_account.php", params=query, headers=headers) as response:
+            assert "<authenticator>" in await response.text()
+
+
+async def test_new_hosts_of_a_stranger_share_what_they_get(open_site: Site, tmp_path: Path) -> None:
     site = open_site
-    made = 0
-    for number in range(accounts._MAX_NEW + 5):
-        made += bool(await site.create_account(f"user{number}"))
-    assert made == accounts._MAX_NEW
-    assert (await site.client().call()).text("userid")
-    headers = {"X-Forwarded-For": "192.0.2.1, 198.51.100.7"}  # somebody else, through a proxy on this machine
-    query = {"email_addr": "else@example.org", "passwd_hash": "0" * 32, "user_name": "else"}
-    async with site.session.get(f"{site.url}create_account.php", params=query, headers=headers) as response:
-        assert "<authenticator>" in await response.text()
+    async with site.batch(tmp_path / "batch", 400, quorum=1) as batch:
+        key = await site.create_account()
+        hosts = [site.client(f"host{number}", key=key, ncpus=64) for number in range(4)]
+        for host in hosts:
+            await host.call(1e9, 64)
+        assert sum(len(host.tasks) for host in hosts) == newcomers.MAX_HELD
+        honest = site.client("honest", ncpus=4)
+        assert len((await honest.call(1e9, 16)).tasks) == 16
+        # What is found valid of a host is for that host.
+        (task, *_) = hosts[0].tasks.values()
+        await hosts[0].call(0, 0, [await hosts[0].compute(task, double)])
+        await batch.reaches(1)
+        assert len((await hosts[0].call(60, 0)).tasks) == 60
+        assert len((await hosts[1].call(1e9, 1)).tasks) == 64
 
 
 async def test_a_host_that_calls_all_the_time_is_told_to_wait(tmp_path: Path) -> None:
@@ -254,8 +281,14 @@ async def test_a_host_that_calls_all_the_time_is_told_to_wait(tmp_path: Path) ->
         assert (await honest.call()).text("userid")
 
 
-async def test_no_odd_number_reaches_the_database(site: Site, tmp_path: Path) -> None:
-    async with site.batch(tmp_path / "batch", 60, quorum=1):
+async def test_no_odd_number_reaches_the_database(tmp_path: Path) -> None:
+    def edit(root: Path) -> None:
+        served.edit_config(root, max_wus_to_send=1)
+
+    async with (
+        served.serving_site(tmp_path / "project", edit=edit) as site,
+        site.batch(tmp_path / "batch", 800, quorum=1),
+    ):
         for odd in ODD:
             hostile, honest = site.client("hostile"), site.client("honest")
             (task, *_) = (await hostile.call(1, 2)).tasks

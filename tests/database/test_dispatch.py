@@ -19,6 +19,7 @@ RECIPIENT = dispatch.Recipient(
     quota=10_000,
     ncpus=1000,
     held=0,
+    newcomers_room=1000,
 )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
+import time
 import xml.etree.ElementTree
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +13,18 @@ from pathlib import Path
 import pytest
 
 from aioboinc import keys, models
-from aioboinc.serve import durations, reluctance, scheduler, scheduler_reply, scheduler_request, served_project
+from aioboinc.serve import (
+    addresses,
+    allowance,
+    claims,
+    durations,
+    reluctance,
+    request_scanner,
+    scheduler,
+    scheduler_reply,
+    scheduler_request,
+    served_project,
+)
 from aioboinc.store import clients, dispatch
 
 REQUEST = (Path(__file__).parents[1] / "data" / "scheduler_request.xml").read_bytes()
@@ -387,3 +401,137 @@ def test_code_signing_keys_that_have_changed(tmp_path: Path) -> None:
     read = served_project.code_sign_keys(project)
     assert read.current == (project.key_dir / "code_sign_public").read_text().strip()
     assert read.signatures == {"1024\n00\n.": "ab\n."}
+
+
+FILLERS = {
+    "brackets in a report": "<result><stderr_out><![CDATA[{]}</stderr_out></result>",
+    "brackets": "<p_model>{]}</p_model>",
+    "line ends": "<p_model>{\n}</p_model>",
+    "ampersands": "<p_model>{&}</p_model>",
+    "CDATA without an end": "{<stderr_out><![CDATA[</stderr_out>}",
+    "CDATA without its tag": "<stderr_out><![CDATA[{]]>\n</stderr_ou}</stderr_out>",
+    "tags that begin": "{<}",
+    "tags with a name": "{<a }",
+    "elements": "{<a/>}",
+    "reports": "{<result><name>a</name></result>}",
+    "file infos": "<result>{<file_info><name>a</name></file_info>}</result>",
+    "platforms": "{<alt_platform><name>a</name></alt_platform>}",
+    "account keys": "{<authenticator>}",
+}
+"""What is repeated, in braces, and what it stands in."""
+
+
+@pytest.mark.parametrize("name", FILLERS)
+def test_reading_takes_time_in_proportion(name: str) -> None:
+    def seconds(size: int) -> float:
+        before, filler, after = re.split("[{}]", FILLERS[name])
+        repeated = filler * (size // len(filler))
+        body = f"<scheduler_request>{before}{repeated}{after}</scheduler_request>".encode()
+        start = time.process_time()
+        scheduler_request.peek_account_key(body)
+        with contextlib.suppress(scheduler_request.BadRequest):
+            scheduler_request.parse(body)
+        return time.process_time() - start
+
+    base = 1 << 17
+    once = min(seconds(base) for _ in range(3))
+    # Sixteen times as long takes 256 times as much if it is quadratic.
+    assert seconds(16 * base) < 64 * max(once, 0.002)
+
+
+def test_a_request_over_a_limit_is_read_as_far_as_it_is_whole() -> None:
+    report = "<result><name>r{}</name><exit_status>0</exit_status><state>5</state></result>"
+    reports = "".join(map(report.format, range(request_scanner.MAX_REPORTS + 5)))
+    tail = "<other_results><other_result><name>x</name></other_result></other_results></scheduler_request>"
+    body = f"<scheduler_request><hostid>3</hostid>{reports}{tail}".encode()
+    request = scheduler_request.parse(body)
+    assert request.hostid == 3
+    assert [report.name for report in request.reports] == [f"r{n}" for n in range(request_scanner.MAX_REPORTS)]
+    assert request.in_progress is None  # not read: nothing is lost
+    for end in (len(body) // 2, body.index(b"r7<") + 1, body.index(b"<name>r7") + 3):
+        cut = scheduler_request.parse(body[:end], cut=True)
+        names = [report.name for report in cut.reports]
+        assert names == [f"r{n}" for n in range(len(names))]
+        assert all(report.exit_status == 0 and report.client_state == 5 for report in cut.reports)
+    raw = REQUEST[: REQUEST.index(b"nonzero exit")]
+    assert [report.name for report in scheduler_request.parse(raw, cut=True).reports] == [
+        "nofinish_job_1",
+        "second_job_0",
+    ]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1", "1e308", str(2**63), "text", "", "-0.0", "1_0", "١"])
+def test_every_number_is_within_its_range(text: str) -> None:
+    for name in claims._RANGES:
+        value = claims.number(name, text)
+        assert claims._RANGES[name].low <= value <= claims._RANGES[name].high, name
+        assert claims.integer(name, text) == int(value)
+    assert claims.MIN_FLOPS <= claims.flops(float("nan")) <= claims.MAX_FLOPS
+
+
+def test_the_usual_numbers_are_left_as_they_are() -> None:
+    for name, text in (
+        ("p_fpops", "5.3e9"),
+        ("p_ncpus", "256"),
+        ("m_nbytes", "25276510208.000000"),
+        ("exit_status", "-1073741819"),
+        ("connected_frac", "-1.000000"),
+        ("final_elapsed_time", "0.125"),
+    ):
+        assert claims.number(name, text) == float(text)
+
+
+def test_an_allowance_comes_back() -> None:
+    clock = Clock()
+    new = allowance.Allowance(3, 60, clock=clock)
+    assert [new.take("a", "x") for _ in range(3)] == [0, 0, 0]
+    assert new.take("a", "y") == pytest.approx(20)
+    assert new.take("b", "y") == 0  # nothing was taken of it
+    assert new.take("b", "x") == pytest.approx(20)
+    clock.now += 20
+    assert new.take("a", "x") == 0
+    assert new.take("a") > 0
+    clock.now += 1e6
+    assert new.used("a") == 0
+
+
+def test_allowances_are_forgotten_when_they_are_whole_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "_MAX_NAMES", 10)
+    clock = Clock()
+    new = allowance.Allowance(1, 1, clock=clock)
+    for number in range(1000):
+        new.take(str(number))
+        clock.now += 0.5
+    assert len(new._used) < 20
+
+
+def test_addresses() -> None:
+    assert addresses.network("2001:db8:1:2:3:4:5:6") == addresses.network("2001:db8:1:2::1") == "2001:db8:1:2::/64"
+    assert addresses.network("::ffff:10.0.0.1") == addresses.network("10.0.0.1") == "10.0.0.1"
+    assert addresses.is_loopback("::1")
+    assert addresses.is_loopback("127.8.9.1")
+    assert not addresses.is_loopback("10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("config", "listen", "asked", "expected"),
+    [
+        ("<open_accounts>0</open_accounts>", None, False, False),
+        ("<open_accounts>0</open_accounts>", None, True, True),
+        ("<open_accounts>1</open_accounts>", None, False, True),
+        ("<open_accounts>0</open_accounts>", "0.0.0.0:8416", False, False),
+        # Projects of 0.1.0.
+        ("<disable_account_creation>0</disable_account_creation>", None, False, False),
+        ("<disable_account_creation>0</disable_account_creation>", "0.0.0.0:8416", False, True),
+        ("<disable_account_creation>1</disable_account_creation>", "0.0.0.0:8416", False, False),
+        ("<disable_account_creation>1</disable_account_creation>", None, True, True),
+    ],
+)
+def test_who_may_make_an_account(
+    tmp_path: Path, config: str, listen: str | None, asked: bool, expected: bool
+) -> None:
+    root = tmp_path / "project"
+    served_project.create(root, listen="127.0.0.1:8416", url=None, database=None)
+    text = (root / "config.xml").read_text()
+    (root / "config.xml").write_text(text.replace("<open_accounts>0</open_accounts>", config))
+    assert served_project.read_settings(root, listen=listen, open_accounts=asked).accounts.creation is expected
