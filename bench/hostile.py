@@ -224,7 +224,7 @@ class _Hostile:
     async def _multiply(self) -> None:
         """Be many hosts."""
         for number in range(20):
-            twin = Client(self._session, self._client.url, self._client.key, name=f"twin{number}", ncpus=64)
+            twin = Client(self._client.session, self._client.url, self._client.key, name=f"twin{number}", ncpus=64)
             twin.headers = self._client.headers
             await twin.call(1e9, 64)
 
@@ -263,11 +263,11 @@ class _Hostile:
         for _ in range(10):
             query = {"email_addr": "owner@localhost", "passwd_hash": f"{self._random.getrandbits(128):032x}"}
             url = f"{self._client.url}lookup_account.php"
-            async with self._session.get(url, params=query, headers=self._client.headers) as response:
+            async with self._client.session.get(url, params=query, headers=self._client.headers) as response:
                 await response.read()
 
     async def _post(self, page: str, body: bytes, **headers: str) -> None:
         everything = {**self._client.headers, **headers}
         url = f"{self._client.url}{page}"
-        async with self._session.post(url, data=io.BytesIO(body), headers=everything) as response:
+        async with self._client.session.post(url, data=io.BytesIO(body), headers=everything) as response:
             await response.read()
