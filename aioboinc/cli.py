@@ -197,6 +197,11 @@ def _add_serve(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="URL",
         help="mysql://user:password@host:port/database (default: SQLite, in the project's directory)",
     )
+    serve.add_argument(
+        "--open-accounts",
+        action="store_true",
+        help="let whoever reaches the server make an account (default: hosts need the key of one that is there)",
+    )
     serve.set_defaults(command=_serve)
 
 
@@ -205,7 +210,11 @@ def _serve(options: argparse.Namespace) -> int:
 
     async def work() -> None:
         async with serving.running(
-            options.project, listen=options.listen, url=options.url, database=options.database
+            options.project,
+            listen=options.listen,
+            url=options.url,
+            database=options.database,
+            open_accounts=options.open_accounts,
         ) as running:
             with contextlib.suppress(OSError):  # nobody reads it
                 print(_how_to_attach(running), flush=True)

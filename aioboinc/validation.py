@@ -49,6 +49,10 @@ class Policy:
     credit: Credit = Credit.NONE
     hosts: bool = False
     """Keep the records of hosts, users and teams."""
+    daily_result_quota: int = 0
+    """Results that a host gets in a day of our own scheduler; 0: BOINC's scheduler sends them, by its own rules."""
+    on_bad: Callable[[Result, str], None] = lambda result, reason: None
+    """Told of each output that is missing or malformed; called in another thread."""
     retry: int = 6 * 3600
     """Seconds until outputs are looked at again that could not be read."""
 
@@ -99,7 +103,11 @@ async def one_pass(
             decisions = await service.in_thread(examine, project, workunits, policy, stop)
             now = int(clock())
             later = now + policy.retry
-            await behind.start(store.validations.record(decisions, now=now, later=later, hosts=policy.hosts))
+            await behind.start(
+                store.validations.record(
+                    decisions, now=now, later=later, hosts=policy.hosts, quota=policy.daily_result_quota
+                )
+            )
             if len(workunits) < limit:
                 break
             after = workunits[-1].id
@@ -142,6 +150,8 @@ def _examine(project: projects.Project, workunit: Workunit, policy: Policy) -> D
     for result in results:
         if outputs[result.id].state is not State.GOOD:
             _log.warning("[RESULT#%d %s] %s", result.id, result.name, outputs[result.id].reason)
+        if outputs[result.id].state is State.BAD:
+            policy.on_bad(result, outputs[result.id].reason)
     return decide(workunit, outputs, policy)
 
 

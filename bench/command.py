@@ -10,7 +10,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from aioboinc import errors, stopping
-from bench import end_to_end, environment, handling, idle, measuring, passes, report, scale, serve, submission
+from bench import (
+    end_to_end,
+    environment,
+    handling,
+    hostile,
+    idle,
+    measuring,
+    passes,
+    report,
+    scale,
+    serve,
+    submission,
+)
 
 __all__ = ["main"]
 
@@ -32,7 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="How fast it is, here and now, beside what a user would take instead."
     )
-    parser.add_argument("stages", nargs="+", choices=(*_STAGES, "all", "walk"), help="walk is a part of scale")
+    parser.add_argument(
+        "stages",
+        nargs="+",
+        choices=(*_STAGES, "all", "walk", "hostile"),
+        help="walk is a part of scale; hostile, a soak of a served project, is not in all",
+    )
+    parser.add_argument(
+        "--hosts", type=int, default=500, help="hosts of hostile, a tenth of them so (default: 500)"
+    )
+    parser.add_argument("--seconds", type=float, default=300, help="of each of hostile's two runs (default: 300)")
     parser.add_argument("--jobs", type=int, default=10_000, help="jobs in each round (default: 10000)")
     parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite")
     parser.add_argument("--beside", type=Path, metavar="PROJECT_DIR", help="a BOINC project whose tools run too")
@@ -44,10 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.jobs < 1 or options.rounds < 1:
         parser.error("--jobs and --rounds must be positive")
+    if options.hosts < 10 or not options.seconds > 0:
+        parser.error("--hosts must be 10 at least, and --seconds positive")
     if options.beside is not None and options.database == "sqlite":
         parser.error("--beside needs --database mariadb: BOINC's tools know nothing else")
     beside = None if options.beside is None else options.beside.resolve()
     settings = environment.Settings(options.jobs, options.database, options.rounds, beside, options.directory)
+    soak = hostile.Settings(options.hosts, options.seconds)
     try:
         with (
             environment.Environment(settings) as place,
@@ -61,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stages: list[measuring.Stage] = []
             for name in names:
                 print(f"{name}:", file=sys.stderr, flush=True)
-                stages.append(runner.run(_STAGES[name](place)))  # type: ignore[arg-type]
+                work = hostile.run(place, soak) if name == "hostile" else _STAGES[name](place)
+                stages.append(runner.run(work))  # type: ignore[arg-type]
         print(report.text(stages, machine), end="")
         if options.json is not None:
             options.json.write_text(report.to_json(stages, machine))

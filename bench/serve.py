@@ -22,7 +22,7 @@ from bench import jobs, measuring
 from bench.environment import Environment, Opened, Place
 from bench.measuring import Figure
 
-__all__ = ["run"]
+__all__ = ["cpu_seconds", "run", "served"]
 
 _UNSENT = 100_000
 """Results that wait while requests are timed."""
@@ -46,27 +46,27 @@ async def run(environment: Environment) -> measuring.Stage:
     """Time single requests while many results wait; then let many clients do all jobs, and stock clients some."""
     settings = environment.settings
     figures = []
-    async with _served(environment) as (place, server), place.opened() as opened:
+    async with served(environment) as (place, server), place.opened() as opened:
         await jobs.submit(place, opened, _UNSENT)
         measuring.settle()
         async with _clients(place, 1) as (client,):
             figures += await _requests("request for work", client, server)
-    async with _served(environment) as (place, server), place.opened() as opened, _clients(place, 1) as (client,):
+    async with served(environment) as (place, server), place.opened() as opened, _clients(place, 1) as (client,):
         await client.call()
         await jobs.submit(place, opened, _UNSENT // 2, quorum=2)
         await _do_half(opened, client.hostid)
         measuring.settle()
         figures += await _requests("the same where half of it is for others", client, server)
-    async with _served(environment) as (place, server):
+    async with served(environment) as (place, server):
         async with place.opened() as opened:
             await jobs.submit(place, opened, settings.jobs)
         measuring.settle()
         async with _clients(place, _CLIENTS) as clients:
-            cpu, start = _cpu_seconds(server), time.perf_counter()
+            cpu, start = cpu_seconds(server), time.perf_counter()
             work = [_Worker(client) for client in clients]
             await asyncio.gather(*(worker.run() for worker in work))
             await _assimilated(place, settings.jobs)
-            seconds, cpu = time.perf_counter() - start, _cpu_seconds(server) - cpu
+            seconds, cpu = time.perf_counter() - start, cpu_seconds(server) - cpu
         delays = [delay for worker in work for delay in worker.delays]
         figures += [
             Figure(f"{_CLIENTS} clients at once: errors", sum(worker.errors for worker in work), ""),
@@ -84,7 +84,7 @@ async def _stock_clients(environment: Environment) -> list[Figure]:
     if program is None:
         print("serve: no stock clients: there is no boinc here (Debian: boinc-client)", file=sys.stderr)
         return []
-    async with _served(environment, pauses=True) as (place, server):
+    async with served(environment, pauses=True) as (place, server):
         async with place.opened() as opened:
             await jobs.submit(place, opened, _STOCK_JOBS)
         key = (place.project.root / "account_key").read_text().strip()
@@ -95,11 +95,11 @@ async def _stock_clients(environment: Environment) -> list[Figure]:
         try:
             for client in clients:
                 await asyncio.to_thread(client.start)
-            cpu, start = _cpu_seconds(server), time.perf_counter()
+            cpu, start = cpu_seconds(server), time.perf_counter()
             for client in clients:
                 await asyncio.to_thread(client.attach, place.project.master_url, key)
             await _assimilated(place, _STOCK_JOBS)
-            seconds, cpu = time.perf_counter() - start, _cpu_seconds(server) - cpu
+            seconds, cpu = time.perf_counter() - start, cpu_seconds(server) - cpu
         finally:
             for client in clients:
                 await asyncio.to_thread(client.close)
@@ -111,8 +111,10 @@ async def _stock_clients(environment: Environment) -> list[Figure]:
 
 
 @contextlib.asynccontextmanager
-async def _served(environment: Environment, *, pauses: bool = False) -> AsyncIterator[tuple[Place, int]]:
-    """Serve a new project in a process of its own, the ID of which is given.
+async def served(
+    environment: Environment, *, pauses: bool = False, options: Sequence[str] = ()
+) -> AsyncIterator[tuple[Place, int]]:
+    """Serve a new project in a process of its own, with *options*; the ID of the process is given.
 
     With *pauses* hosts have to make some between requests for work, as they do where nobody changes config.xml.
     """
@@ -132,7 +134,7 @@ async def _served(environment: Environment, *, pauses: bool = False) -> AsyncIte
         path.mkdir()
     (batch_dir / jobs.SLAVE).write_text("pyboinc_return_output(pyboinc_get_input())\n")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "aioboinc", "serve", "--project", str(root), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "aioboinc", "serve", "--project", str(root), *options, stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None
@@ -159,9 +161,9 @@ async def _clients(place: Place, count: int) -> AsyncIterator[Sequence[Client]]:
 
 async def _requests(what: str, client: Client, server: int) -> list[Figure]:
     """Time requests, by the clock and by the processor time that they cost the server."""
-    before = _cpu_seconds(server)
+    before = cpu_seconds(server)
     delays = await _time_requests(client)
-    cpu = _cpu_seconds(server) - before
+    cpu = cpu_seconds(server) - before
     return [*_delays(what, delays), Figure(f"{what}: server's processor time", 1000 * cpu / len(delays), "ms")]
 
 
@@ -248,7 +250,7 @@ def _delays(what: str, delays: Sequence[float]) -> list[Figure]:
     ]
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Return the processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS

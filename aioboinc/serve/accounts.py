@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import service
-from aioboinc.serve import scheduler_reply
+from aioboinc.serve import addresses, allowance, scheduler_reply
 from aioboinc.store import clients
 
 __all__ = ["Accounts", "Policy", "Refusal"]
@@ -26,11 +26,17 @@ BAD_USER_NAME = -188
 BAD_EMAIL_ADDRESS = -205
 BAD_PASSWORD = -206
 CREATION_DISABLED = -208
+TRY_LATER = -1
 """Numbers of errors from BOINC's lib/error_numbers.h."""
 
 _EMAIL = re.compile(r"[^@\s<>&\"',;]{1,64}@[^@\s<>&\"',;/]{1,120}")
 _HASH = re.compile(r"[0-9a-f]{32}")
 _LONGEST_NAME = 60
+_MAX_NEW = 100
+"""Accounts that an address makes in an hour."""
+_MAX_QUESTIONS = 600
+"""Passwords that an address tries in an hour."""
+_HOUR = 3600.0
 _SCRYPT = {"n": 1 << 14, "r": 8, "p": 1}
 
 
@@ -38,7 +44,7 @@ _SCRYPT = {"n": 1 << 14, "r": 8, "p": 1}
 class Policy:
     """The rules for accounts."""
 
-    creation: bool = True
+    creation: bool = False
     """Whoever reaches the project may make an account."""
     min_passwd_length: int = 6
 
@@ -74,6 +80,8 @@ class Accounts:
         self._platforms = platforms
         self._policy = policy
         self._clock = clock
+        self._new = allowance.Allowance(_MAX_NEW, _HOUR, clock=clock)
+        self._questions = allowance.Allowance(_MAX_QUESTIONS, _HOUR, clock=clock)
         # One hash at a time: guessing passwords must not keep the machine busy.
         self._hashing = asyncio.Lock()
 
@@ -98,8 +106,9 @@ class Accounts:
             "</project_config>\n"
         )
 
-    async def look_up(self, query: Mapping[str, str]) -> str:
-        """Answer ``lookup_account.php``. Raises `Refusal`."""
+    async def look_up(self, query: Mapping[str, str], address: str) -> str:
+        """Answer ``lookup_account.php`` to somebody at *address*. Raises `Refusal`."""
+        self._allow(self._questions, address)
         account = await self._clients.account_by_email(query.get("email_addr", "").strip().lower())
         hash = query.get("passwd_hash", "")
         # The same work whether there is such an account or not.
@@ -110,7 +119,7 @@ class Accounts:
             raise Refusal(BAD_PASSWORD, "Invalid password")
         return _account_out(account)
 
-    async def create(self, query: Mapping[str, str]) -> str:
+    async def create(self, query: Mapping[str, str], address: str) -> str:
         """Answer ``create_account.php``: make an account, or find the one with this password. Raises `Refusal`."""
         email_addr = query.get("email_addr", "").strip().lower()
         hash = query.get("passwd_hash", "")
@@ -123,17 +132,23 @@ class Accounts:
             raise Refusal(BAD_EMAIL_ADDRESS, "Email address has invalid syntax")
         if not _HASH.fullmatch(hash):
             raise Refusal(-1, "password hash length not 32")
+        self._allow(self._questions, address)
         account = await self._clients.account_by_email(email_addr)
         if account is not None:
             if not await self._verify(hash, account.passwd_hash):
                 raise Refusal(NOT_UNIQUE, "Name or email address is not unique")
             return _account_out(account)
+        self._allow(self._new, address)
         async with self._hashing:
             stored = await service.in_thread(_slow_hash, hash, secrets.token_bytes(16))
         created = await self._clients.create_account(name, email_addr, stored, now=int(self._clock()))
         if created is None:
             raise Refusal(NOT_UNIQUE, "Name or email address is not unique")
         return _account_out(created)
+
+    def _allow(self, allowance: allowance.Allowance, address: str) -> None:
+        if allowance.take(addresses.network(address)):
+            raise Refusal(TRY_LATER, "Too many requests from this address; try again in an hour")
 
     async def _verify(self, hash: str, stored: str) -> bool:
         """Tell whether *stored* was made from *hash*; an account without a password has none that fits."""

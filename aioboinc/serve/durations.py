@@ -1,20 +1,33 @@
-"""How long jobs take: what is learned from the ones that are over, so that hosts get as many as they ask for."""
+"""How long jobs take: what is learned from the ones that are over, so that hosts get as many as they ask for.
+
+A host is believed for itself: what it gets goes by the times that it reports. What others get goes by results that
+were found valid, and each host that has some has one vote: their median. Until some hosts have voted the submitter's
+estimate stands.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
+from aioboinc.serve import claims
 from aioboinc.store import dispatch
 
-__all__ = ["Durations"]
+__all__ = ["Durations", "Sizes"]
 
 _SAMPLE = 500
 """Results of a batch that are looked at to learn about it."""
-_LEAST_WEIGHT = 0.05
-"""Of the newest run time in the mean."""
-_LEAST_SECONDS = 1.0
+_FRESH = 60.0
+"""Seconds after which they are looked at again."""
+_MIN_VOTES = 3
+"""Hosts that must have had valid results: of fewer, one could be anything."""
+_MIN_WEIGHT = 0.05
+"""Of the newest run time in a mean."""
+_MIN_SECONDS = 1.0
 """What a job takes at least: a client looks after its jobs once a second."""
+_MAX_BATCHES = 200
+"""Batches that are remembered; of others the database knows."""
 
 
 @dataclass(slots=True)
@@ -26,31 +39,103 @@ class _Mean:
 
     def add(self, value: float) -> None:
         self.count += 1
-        self.value += (value - self.value) * max(1 / self.count, _LEAST_WEIGHT)
+        self.value += (value - self.value) * max(1 / self.count, _MIN_WEIGHT)
+
+
+@dataclass(slots=True)
+class _Batch:
+    looked: float
+    """When its valid results were looked at."""
+    median: float | None = None
+    """Floating-point operations of a job, as hosts count them; None before some hosts have voted."""
+    seconds: dict[int, _Mean] = field(default_factory=dict)
+    """What a job takes on each host, as it says."""
 
 
 class Durations:
-    """The size of the jobs of each batch, in floating-point operations as hosts count them."""
+    """The size of the jobs of each batch."""
 
-    def __init__(self, dispatch: dispatch.Dispatch) -> None:
+    def __init__(self, dispatch: dispatch.Dispatch, clock: Callable[[], float]) -> None:
         self._dispatch = dispatch
-        self._means: dict[int, _Mean] = {}
+        self._clock = clock
+        self._batches: dict[int, _Batch] = {}
 
     async def learn(self, batches: Iterable[int]) -> None:
-        """Look at what the database has about batches that are not known yet."""
-        for batch in set(batches) - self._means.keys():
-            mean = self._means.setdefault(batch, _Mean())
-            for seconds, flops in await self._dispatch.durations(batch, _SAMPLE):
-                mean.add(seconds * flops)
+        """Look at what the database has about *batches*, if that was not done lately."""
+        now = self._clock()
+        for id in set(batches):
+            batch = self._batches.get(id)
+            if batch is not None and 0 <= now - batch.looked < _FRESH:
+                continue
+            if batch is not None:
+                batch.looked = now
+            valid = await self._dispatch.durations(id, _SAMPLE)
+            batch = self._batch(id, now)
+            batch.median = _median(valid)
+            for hostid, seconds in _means((hostid, seconds) for hostid, seconds, _ in valid).items():
+                batch.seconds.setdefault(hostid, seconds)
 
-    def add(self, batch: int, seconds: float, flops: float) -> None:
-        """Note that a job of *batch* has taken *seconds* on a host of *flops*."""
-        self._means.setdefault(batch, _Mean()).add(seconds * flops)
+    def add(self, batch: int, hostid: int, seconds: float) -> None:
+        """Note that a job of *batch* has taken *seconds* on a host, as that says."""
+        self._batch(batch, -_FRESH).seconds.setdefault(hostid, _Mean()).add(seconds)
 
-    def operations(self, batch: int, estimate: float, flops: float) -> float:
-        """Return the size of a job of *batch*: what its like had, or the *estimate* of the one who submitted it.
+    def on(self, hostid: int, flops: float) -> Sizes:
+        """Return the sizes of jobs for a host of *flops*."""
+        return Sizes(self, hostid, flops)
 
-        On a host of *flops* it is not less than what that does in a second.
-        """
-        mean = self._means.get(batch)
-        return max(mean.value if mean is not None and mean.count else estimate, _LEAST_SECONDS * flops)
+    def seconds(self, batch: int, hostid: int) -> float | None:
+        """Return what a job of *batch* takes on a host, as that says; None if it has not done any."""
+        known = self._batches.get(batch)
+        mean = known.seconds.get(hostid) if known is not None else None
+        return mean.value if mean is not None else None
+
+    def median(self, batch: int) -> float | None:
+        """Return the operations of a job of *batch*, as hosts with valid results have found; None: nobody knows."""
+        known = self._batches.get(batch)
+        return known.median if known is not None else None
+
+    def _batch(self, id: int, looked: float) -> _Batch:
+        if id not in self._batches and len(self._batches) >= _MAX_BATCHES:
+            del self._batches[next(iter(self._batches))]
+        return self._batches.setdefault(id, _Batch(looked))
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes of jobs for one host, in floating-point operations as it counts them."""
+
+    _durations: Durations
+    _hostid: int
+    flops: float
+    """That it does in a second, on a core, as it says."""
+
+    def operations(self, batch: int, estimate: float) -> float:
+        """Return the size of a job of *batch*, for which the submitter has given an *estimate*."""
+        size = self._own(batch)
+        if size is None:
+            size = self._durations.median(batch)
+        return max(estimate if size is None else size, _MIN_SECONDS * self.flops)
+
+    def least(self, batch: int, estimate: float) -> float:
+        """Return the size that the job may well have: of what is said of it the least, unless the host knows it."""
+        size = self._own(batch)
+        if size is None:
+            size = min(estimate, self._durations.median(batch) or estimate)
+        return max(size, _MIN_SECONDS * self.flops)
+
+    def _own(self, batch: int) -> float | None:
+        seconds = self._durations.seconds(batch, self._hostid)
+        return None if seconds is None else seconds * self.flops
+
+
+def _means(values: Iterable[tuple[int, float]]) -> dict[int, _Mean]:
+    means: dict[int, _Mean] = {}
+    for hostid, value in values:
+        means.setdefault(hostid, _Mean()).add(value)
+    return means
+
+
+def _median(valid: Iterable[tuple[int, float, float]]) -> float | None:
+    """Return the median over hosts of their mean operations; None if they are too few."""
+    votes = _means((hostid, seconds * claims.flops(flops)) for hostid, seconds, flops in valid)
+    return statistics.median_low(vote.value for vote in votes.values()) if len(votes) >= _MIN_VOTES else None

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from aioboinc.serve import addresses, allowance
 from aioboinc.serve.scheduler_request import Request
 from aioboinc.store import clients
 
-__all__ = ["Identified", "RemoteHosts"]
+__all__ = ["Identified", "RemoteHosts", "TooMany"]
 
 _ACTIVE = 3600
 """Seconds after its last request for which a host counts as active."""
 _COUNTED = 60
 """Seconds for which a count of them will do."""
+
+_MAX_NEW = 250
+"""New hosts in an hour, of an account and from an address: a lab's machines may all come at once."""
+_HOUR = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -35,11 +40,20 @@ class Identified:
     """The results that it had were ended: it has come back without them."""
 
 
+class TooMany(Exception):
+    """There have been too many new hosts; there may be one again after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 class RemoteHosts:
     """The hosts of other people."""
 
-    def __init__(self, clients: clients.Clients) -> None:
+    def __init__(self, clients: clients.Clients, clock: Callable[[], float]) -> None:
         self._clients = clients
+        self._new = allowance.Allowance(_MAX_NEW, _HOUR, clock=clock)
         self._active = 0
         self._counted = 0
 
@@ -48,7 +62,7 @@ class RemoteHosts:
     ) -> Identified:
         """Find the host that calls from *address*, or make it. The rules are those of BOINC's ``authenticate_user``.
 
-        *host* is the one that the request gives the ID of.
+        *host* is the one that the request gives the ID of. Raises `TooMany`.
         """
         values = _values(account, request, address)
         if host is not None and host.userid == account.id and request.rpc_seqno >= host.rpc_seqno:
@@ -62,6 +76,9 @@ class RemoteHosts:
         if found is None and not request.shares_machine and _is_described(values):
             found = await self._clients.similar_host(account.id, values)
         if found is None:
+            wait = self._new.take(f"account {account.id}", addresses.network(address))
+            if wait:
+                raise TooMany(wait)
             id = await self._clients.create_host(account.id, values, now=now)
             _log.info("host %d of account %d is new: %s", id, account.id, values["domain_name"])
             return Identified(id, values, None, is_news=True, has_nothing=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import models
-from aioboinc.serve import durations, remote_hosts, scheduler_reply
+from aioboinc.serve import addresses, allowance, durations, newcomers, reluctance, remote_hosts, scheduler_reply
 from aioboinc.serve.scheduler_reply import Message, Reply
 from aioboinc.serve.scheduler_request import Request
 from aioboinc.store import Store, clients, dispatch
@@ -23,11 +23,14 @@ _PAGES = 2
 """Pages of unsent results that are searched for one request."""
 _RESTART = 300
 """Seconds after which the search for a host begins at the top again: what it could not get it may get now."""
-_DEFAULT_FLOPS = 1e9
-"""Of a host that does not tell."""
 _LEAST_AVAILABILITY = 0.1
+_BURST = 20
+"""Requests of a host that may come faster than they should: people press the button *Update*."""
 
 _log = logging.getLogger(__name__)
+
+
+_FULL = Message("This computer has reached a limit on tasks in progress")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Policy:
     """Results that a host has at a time, for each of its cores."""
     daily_result_quota: int = 100_000
     """Results that a host gets in a day, for each of its cores, unless it has had failures."""
+    max_ncpus: int = 64
+    """Cores of a host that count for these limits."""
     one_result_per_user_per_wu: bool = False
     """A workunit's results go to different accounts, not just to different hosts."""
 
@@ -67,6 +72,8 @@ class Failure:
     hostid: int
     exit_status: int
     stderr: str
+    reason: str = ""
+    """What is wrong with its output, if it has ended well."""
 
 
 class Scheduler:
@@ -82,6 +89,7 @@ class Scheduler:
         *,
         on_report: Callable[[], None] = lambda: None,
         on_failure: Callable[[Failure], None] = lambda failure: None,
+        too_long: reluctance.Reluctance | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -92,11 +100,14 @@ class Scheduler:
         self._on_report = on_report
         self._on_failure = on_failure
         self._clock = clock
-        self._durations = durations.Durations(store.dispatch)
+        self._durations = durations.Durations(store.dispatch, clock)
+        self._too_long = too_long or reluctance.Reluctance(clock)
         self._sending = asyncio.Lock()
         self._held: dict[int, set[str]] | None = None
+        self._newcomers = newcomers.Newcomers(lambda hostid: len((self._held or {}).get(hostid, ())))
         self._searches: dict[int, _Search] = {}
-        self._hosts = remote_hosts.RemoteHosts(store.clients)
+        self._hosts = remote_hosts.RemoteHosts(store.clients, clock)
+        self._requests = allowance.Allowance(_BURST, _BURST * max(policy.min_sendwork_interval, 1e-3), clock=clock)
 
     async def handle(self, request: Request, address: str) -> Reply:
         """Answer the request of a client at *address*."""
@@ -107,8 +118,13 @@ class Scheduler:
             return _refuse(
                 reply, "Invalid or missing account key.  To fix, remove and add this project.", _HOUR, notice=True
             )
-        identified = await self._hosts.identify(account, host, request, address, now=now)
+        try:
+            identified = await self._hosts.identify(account, host, request, address, now=now)
+        except remote_hosts.TooMany as error:
+            return _refuse(reply, "Too many new computers of this account, or from this address", error.seconds)
         hostid = identified.id
+        if wait := self._requests.take(str(hostid)):
+            return _refuse(reply, "This computer's requests come too often", wait)
         if identified.host is not None and identified.host.banned:
             return _refuse(reply, "Not accepting requests from this host", _DAY)
         reply.account, reply.host = account, identified.host
@@ -122,12 +138,13 @@ class Scheduler:
             identified.values,
             request.reports,
             quota=self._policy.daily_result_quota,
+            new_day=identified.host is not None and identified.host.rpc_time // _DAY != now // _DAY,
             now=now,
         )
         # Results that we know nothing of are acknowledged too: the client can do nothing with them.
         reply.acknowledged = [report.name for report in request.reports]
         reply.message_ack = request.has_messages
-        self._note_reports(hostid, reported, _flops(request), now)
+        self._note_reports(hostid, reported, now)
         version = next((self._versions[name] for name in request.platforms if name in self._versions), None)
         if version is None:
             name = request.platforms[0] if request.platforms else "unknown"
@@ -141,15 +158,15 @@ class Scheduler:
             if wants_work:
                 await self._resend(reply, hostid, held.difference(request.in_progress), version, request)
         if wants_work and self._settle_keys(reply, request) and not reply.assignments:
-            await self._send(reply, hostid, account, request, version, held)
+            await self._send(reply, hostid, account, request, version, held, address)
         reply.next_rpc_delay = await self._next_rpc_delay(now)
         return reply
 
-    def _note_reports(self, hostid: int, reported: Sequence[clients.Reported], flops: float, now: int) -> None:
+    def _note_reports(self, hostid: int, reported: Sequence[clients.Reported], now: int) -> None:
         for result in reported:
             report = result.report
             if report.outcome == models.Outcome.SUCCESS:
-                self._durations.add(result.batch, result.elapsed_time, flops)
+                self._durations.add(result.batch, hostid, result.elapsed_time)
             else:
                 self._on_failure(Failure(now, report.name, hostid, report.exit_status, report.stderr_out))
         if self._held is not None and hostid in self._held:
@@ -183,7 +200,7 @@ class Scheduler:
     ) -> None:
         if not lost:
             return
-        limit = self._policy.max_wus_to_send * _ncpus(request)
+        limit = self._policy.max_wus_to_send * self._ncpus(request)
         names = sorted(lost)[:limit]
         assignments, in_progress = await self._store.dispatch.resend(hostid, names, now=reply.now)
         (await self._held_by(hostid)).difference_update(
@@ -197,7 +214,7 @@ class Scheduler:
                 reply.messages.append(Message(f"Didn't resend lost task {name} (expired)"))
         if not sent.issuperset(in_progress):
             self._on_report()
-        await self._give(reply, assignments, version, request)
+        await self._give(reply, hostid, assignments, version, request)
 
     def _settle_keys(self, reply: Reply, request: Request) -> bool:
         """See to it that the client has our key; tell whether it may get work."""
@@ -220,15 +237,18 @@ class Scheduler:
         request: Request,
         version: scheduler_reply.AppVersion,
         held: set[str],
+        address: str,
     ) -> None:
-        ncpus = _ncpus(request)
-        room = self._policy.max_wus_in_progress * ncpus - len(request.in_progress or held)
+        ncpus = self._ncpus(request)
+        room = self._policy.max_wus_in_progress * ncpus - len(held)
         limit = min(self._policy.max_wus_to_send * ncpus, room)
         if limit <= 0:
-            reply.messages.append(Message("This computer has reached a limit on tasks in progress"))
+            reply.messages.append(_FULL)
             return
         now = reply.now
         flops = _flops(request)
+        # The key of an account without a password was given away by the project's owner.
+        groups = (f"account {account.id}", addresses.network(address)) if account.passwd_hash else ()
         recipient = dispatch.Recipient(
             hostid=hostid,
             userid=account.id,
@@ -240,25 +260,39 @@ class Scheduler:
             one_per_user=self._policy.one_result_per_user_per_wu,
             quota=self._policy.daily_result_quota,
             ncpus=ncpus,
-            new_day=reply.host is None or reply.host.rpc_time // _DAY != now // _DAY,
+            held=len(held),
+            newcomers_room=self._newcomers.room(hostid, *groups) if groups else limit,
         )
         wish = Wish(request.cpu_seconds, request.cpu_instances, flops * _availability(request))
+        sizes = self._durations.on(hostid, flops)
         search = self._searches.setdefault(hostid, _Search(now))
         async with self._sending:
             sent = await self._store.dispatch.send(
                 recipient,
                 limit,
-                lambda candidates: choose(candidates, wish, self._durations),
+                lambda candidates: choose(candidates, wish, sizes, self._too_long.is_over),
                 start=search.position,
                 pages=_PAGES,
                 now=now,
             )
         search.went_on(sent, now)
+        if sent.is_proven:
+            self._newcomers.leave(hostid, *groups)
+        self._too_long.clear(
+            {
+                assignment.batch
+                for assignment in sent.assignments
+                if sizes.least(assignment.batch, assignment.rsc_fpops_est) / wish.flops
+                <= assignment.report_deadline - now
+            }
+        )
         held.update(assignment.name for assignment in sent.assignments)
-        await self._give(reply, sent.assignments, version, request)
+        await self._give(reply, hostid, sent.assignments, version, request)
         if sent.quota_exhausted:
             reply.messages.append(Message("This computer has finished its daily quota of tasks"))
             reply.request_delay = max(reply.request_delay, _HOUR)
+        elif sent.is_full:
+            reply.messages.append(_FULL)
         elif not sent.assignments:
             text = "Project has no tasks available" if sent.at_end else "No tasks sent: looking for one"
             reply.messages.append(Message(text))
@@ -266,20 +300,26 @@ class Scheduler:
     async def _give(
         self,
         reply: Reply,
+        hostid: int,
         assignments: Sequence[dispatch.Assignment],
         version: scheduler_reply.AppVersion,
         request: Request,
     ) -> None:
         flops = _flops(request)
         await self._durations.learn(assignment.batch for assignment in assignments)
+        sizes = self._durations.on(hostid, flops)
         reply.app, reply.version, reply.flops = self._app, version, flops
         reply.assignments = [
             dataclasses.replace(
                 assignment,
-                rsc_fpops_est=self._durations.operations(assignment.batch, assignment.rsc_fpops_est, flops),
+                rsc_fpops_est=sizes.operations(assignment.batch, assignment.rsc_fpops_est),
             )
             for assignment in assignments
         ]
+
+    def _ncpus(self, request: Request) -> int:
+        cores = int(int(request.host["p_ncpus"]) * request.ncpus_fraction)
+        return max(1, min(cores, self._policy.max_ncpus))
 
     def _request_delay(self) -> float:
         # A little more than the interval, as BOINC does: the client's clock may be fast.
@@ -304,19 +344,25 @@ class Wish:
 
 
 def choose(
-    candidates: Iterable[dispatch.Candidate], wish: Wish, durations: durations.Durations
+    candidates: Iterable[dispatch.Candidate],
+    wish: Wish,
+    sizes: durations.Sizes,
+    may_be_late: Callable[[int], bool] = lambda batch: False,
 ) -> tuple[Sequence[dispatch.Candidate], bool]:
-    """Take candidates until the wish is fulfilled, none that would take longer than it may; tell whether it is."""
+    """Take candidates until the wish is fulfilled; tell whether it is.
+
+    Those that would take longer than they may are passed by, unless *may_be_late* agrees, for a job of their batch.
+    """
     chosen: list[dispatch.Candidate] = []
     seconds, instances = wish.seconds, wish.instances
     for candidate in candidates:
         if seconds <= 0 and instances <= 0:
             break
-        operations = durations.operations(candidate.batch, candidate.rsc_fpops_est, wish.flops)
-        if operations / wish.flops > candidate.delay_bound:
+        least = sizes.least(candidate.batch, candidate.rsc_fpops_est)
+        if least / wish.flops > candidate.delay_bound and not may_be_late(candidate.batch):
             continue
         chosen.append(candidate)
-        seconds -= operations / wish.flops
+        seconds -= sizes.operations(candidate.batch, candidate.rsc_fpops_est) / wish.flops
         instances -= 1
     return chosen, seconds <= 0 and instances <= 0
 
@@ -341,12 +387,8 @@ def _refuse(reply: Reply, text: str, delay: float, *, notice: bool = False) -> R
     return reply
 
 
-def _ncpus(request: Request) -> int:
-    return max(1, int(int(request.host["p_ncpus"]) * request.ncpus_fraction))
-
-
 def _flops(request: Request) -> float:
-    return float(request.host["p_fpops"]) or _DEFAULT_FLOPS
+    return float(request.host["p_fpops"])
 
 
 def _availability(request: Request) -> float:

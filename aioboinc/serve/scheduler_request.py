@@ -1,49 +1,31 @@
-"""The scheduler RPC's request: from the bytes that a client sends to typed values, or to a refusal.
-
-What clients send is almost XML: some of their elements hold text as it is. Those are cut out first, with those that do
-not matter; a parser without entities and document types reads the rest, up to a depth and a number of elements.
-"""
+"""The scheduler RPC's request: from the bytes that a client sends to typed values, or to a refusal."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-from xml.etree import ElementTree
-
-import defusedxml
-import defusedxml.ElementTree
 
 from aioboinc import models
+from aioboinc.serve import claims, request_scanner
+from aioboinc.serve.request_scanner import BadRequest, Element
 from aioboinc.store import scheduling
 
 __all__ = ["BadRequest", "Request", "parse", "peek_account_key"]
 
-_MAX_DEPTH = 16
-_MAX_ELEMENTS = 100_000
 _MAX_TEXT = 254
 """Characters of a column of text in BOINC's tables, and of a result's name with some room."""
 _MAX_BLOB = 65_535
 """Bytes of a blob in BOINC's tables."""
-_PREFERENCES = "working_global_preferences"
-_RAW = re.compile(
-    rf"<(stderr_out|{_PREFERENCES}|app_versions|msg_from_host|client_opaque|time_stats_log|job_log)>"
-)
-"""Elements whose content is text as it is, or of which little or nothing is read."""
 _SECTIONS = {"host_info", "time_stats", "net_stats", "disk_usage"}
 """Elements whose children are values."""
-_BARE_AMPERSAND = re.compile(r"&(?!(?:lt|gt|amp|quot|apos|#\d{1,6}|#x[0-9a-fA-F]{1,5});)")
+_REFERENCE = re.compile(r"&(lt|gt|amp|quot|apos|#\d{1,6}|#x[0-9a-fA-F]{1,5});")
+_NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-_KEY = re.compile(rb"<authenticator>\s*([^<>\s]{1,254})\s*</authenticator>")
+_KEY = re.compile(rb"<authenticator>\s{0,64}([^<>\s]{1,254})\s{0,64}</authenticator>")
 
 
-Values = Mapping[str, str | None]
-
-
-class BadRequest(ValueError):
-    """The request is not one; the text says why."""
+Values = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +72,18 @@ def peek_account_key(start: bytes) -> str:
     return match[1].decode("utf-8", "replace") if match else ""
 
 
-def parse(body: bytes) -> Request:
-    """Read a request. Raises `BadRequest`."""
-    text, raw = _cut_out(body.decode("utf-8", "replace"))
-    root = _parse(_BARE_AMPERSAND.sub("&amp;", _CONTROLS.sub("", text)))
-    if root.tag != "scheduler_request":
+def parse(body: bytes, *, cut: bool = False) -> Request:
+    """Read a request; *cut*: it was longer. What is not read of it will come again. Raises `BadRequest`.
+
+    Takes time in proportion to the length.
+    """
+    root = request_scanner.scan(body.decode("utf-8", "replace"), cut=cut)
+    if root.name != "scheduler_request":
         raise BadRequest("no start tag")
     values = _values(root)
     wants_work = not _flag(values, "dont_send_work")
-    others = root.find("other_results")
-    preferences = _raw(raw, values, _PREFERENCES)
+    others = next((child for child in root.children if child.name == "other_results"), None)
+    preferences = values.get("working_global_preferences", "")
     return Request(
         account_key=_text(values, "authenticator"),
         hostid=_integer(values, "hostid"),
@@ -116,104 +100,41 @@ def parse(body: bytes) -> Request:
         memory_fraction=max(
             _fraction(preferences, "ram_max_used_busy_pct"), _fraction(preferences, "ram_max_used_idle_pct")
         ),
-        reports=_reports(root, raw),
-        in_progress=None if others is None else frozenset(_text(_children(other), "name") for other in others),
+        reports=_reports(root),
+        in_progress=None
+        if others is None
+        else frozenset(_text(_children(other), "name") for other in others.children),
         has_messages="msg_from_host" in values,
     )
 
 
-def _cut_out(text: str) -> tuple[str, list[str]]:
-    """Replace the contents of raw elements by their number; return what is left, and the contents."""
-    pieces: list[str] = []
-    raw: list[str] = []
-    position = 0
-    while (match := _RAW.search(text, position)) is not None:
-        end_tag = f"</{match[1]}>"
-        # The client puts it behind a CDATA section, so that a program's own output may contain the tag.
-        end = -1
-        if text.find("<![CDATA[", match.end(), match.end() + 100) >= 0:
-            end = text.find(f"]]>\n{end_tag}", match.end())
-            end += 4 if end >= 0 else 0
-        if end < 0:
-            end = text.find(end_tag, match.end())
-        if end < 0:
-            raise BadRequest(f"no end tag of {match[1]}")
-        pieces += [text[position : match.end()], str(len(raw))]
-        raw.append(text[match.end() : end])
-        position = end
-        if len(raw) > _MAX_ELEMENTS:
-            raise BadRequest("too many elements")
-        pieces.append(text[position : position + len(end_tag)])
-        position += len(end_tag)
-    pieces.append(text[position:])
-    return "".join(pieces), raw
-
-
-class _Bounded(ElementTree.TreeBuilder):
-    """A tree of a bounded depth and number of elements."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._depth = 0
-        self._elements = 0
-
-    def start(self, tag: str, attrs: dict[Any, Any], /) -> ElementTree.Element:
-        self._depth += 1
-        self._elements += 1
-        if self._depth > _MAX_DEPTH or self._elements > _MAX_ELEMENTS:
-            raise BadRequest("too many elements")
-        return super().start(tag, attrs)
-
-    def end(self, tag: str, /) -> ElementTree.Element:
-        self._depth -= 1
-        return super().end(tag)
-
-
-def _parse(text: str) -> ElementTree.Element:
-    parser = defusedxml.ElementTree.XMLParser(target=_Bounded(), forbid_dtd=True)
-    try:
-        parser.feed(text)
-        root: ElementTree.Element = parser.close()
-    except ElementTree.ParseError as error:
-        raise BadRequest(f"not well-formed: {error}") from None
-    except defusedxml.DefusedXmlException:
-        raise BadRequest("entities and document types are not allowed") from None
-    return root
-
-
-def _values(root: ElementTree.Element) -> Values:
+def _values(root: Element) -> Values:
     """Return the texts of a request's elements by their names, those in sections as ``section/name``."""
-    values: dict[str, str | None] = {}
-    for child in root:
-        values.setdefault(child.tag, child.text)
-        if child.tag in _SECTIONS:
-            for value in child:
-                values.setdefault(f"{child.tag}/{value.tag}", value.text)
+    values: dict[str, str] = {}
+    for child in root.children:
+        values.setdefault(child.name, child.text)
+        if child.name in _SECTIONS:
+            for value in child.children:
+                values.setdefault(f"{child.name}/{value.name}", value.text)
     return values
 
 
-def _children(element: ElementTree.Element) -> Values:
-    return {child.tag: child.text for child in element}
+def _children(element: Element) -> Values:
+    return {child.name: child.text for child in element.children}
 
 
-def _raw(raw: Sequence[str], values: Values, name: str) -> str:
-    """Return what was cut out of the element *name*."""
-    number = _text(values, name)
-    return raw[int(number)] if number.isdecimal() and int(number) < len(raw) else ""
-
-
-def _platforms(root: ElementTree.Element, values: Values) -> Sequence[str]:
-    others = (_text(_children(platform), "name") for platform in root.iterfind("alt_platform"))
+def _platforms(root: Element, values: Values) -> Sequence[str]:
+    others = (_text(_children(child), "name") for child in root.children if child.name == "alt_platform")
     return tuple(dict.fromkeys(filter(None, (_text(values, "platform_name"), *others))))
 
 
-def _reports(root: ElementTree.Element, raw: Sequence[str]) -> Sequence[scheduling.Report]:
-    reports = (_report(element, raw) for element in root.iterfind("result"))
+def _reports(root: Element) -> Sequence[scheduling.Report]:
+    reports = (_report(child) for child in root.children if child.name == "result")
     # A client that reports a result twice gets it counted once.
     return tuple({report.name: report for report in reports if report.name}.values())
 
 
-def _report(result: ElementTree.Element, raw: Sequence[str]) -> scheduling.Report:
+def _report(result: Element) -> scheduling.Report:
     values = _children(result)
     return scheduling.Report(
         name=_text(values, "name"),
@@ -222,8 +143,8 @@ def _report(result: ElementTree.Element, raw: Sequence[str]) -> scheduling.Repor
         cpu_time=_number(values, "final_cpu_time"),
         elapsed_time=_number(values, "final_elapsed_time"),
         app_version_num=_integer(values, "app_version_num"),
-        xml_doc_out=_clipped("".join(map(_file_info, result.iterfind("file_info")))),
-        stderr_out=_clipped(_raw(raw, values, "stderr_out").strip()),
+        xml_doc_out=_clipped("".join(_file_info(child) for child in result.children if child.name == "file_info")),
+        stderr_out=_clipped(values.get("stderr_out", "").strip()),
         peak_working_set_size=_number(values, "final_peak_working_set_size"),
         peak_swap_size=_number(values, "final_peak_swap_size"),
         peak_disk_usage=_number(values, "final_peak_disk_usage"),
@@ -237,7 +158,7 @@ def _client_state(number: int) -> models.ClientState:
         return models.ClientState.COMPUTE_ERROR
 
 
-def _file_info(element: ElementTree.Element) -> str:
+def _file_info(element: Element) -> str:
     """Write a ``<file_info>`` as the client does."""
     values = _children(element)
     texts = ((name, _escaped(_text(values, name))) for name in _FILE_INFO)
@@ -246,7 +167,7 @@ def _file_info(element: ElementTree.Element) -> str:
 
 def _clipped(text: str) -> str:
     """Return the end of *text*, as much as fits a blob, without control characters."""
-    data = _CONTROLS.sub("", text).encode()
+    data = _CONTROLS.sub("", text[-_MAX_BLOB:]).encode()
     return data[-_MAX_BLOB:].decode("utf-8", "ignore")
 
 
@@ -293,35 +214,40 @@ def _host(values: Values) -> Mapping[str, int | float | str]:
     host: dict[str, int | float | str] = {column: _text(values, path) for column, path in _HOST_TEXTS.items()}
     host.update((column, _integer(values, path)) for column, path in _HOST_INTEGERS.items())
     host.update((column, _number(values, path)) for column, path in _HOST_NUMBERS.items())
-    host["p_ncpus"] = max(1, int(host["p_ncpus"]))
     version = (_integer(values, f"core_client_{part}") for part in ("major_version", "minor_version", "release"))
     host["misc"] = f'{{"client_version": "{".".join(map(str, version))}"}}'
     return host
 
 
 def _text(values: Values, name: str, limit: int = _MAX_TEXT) -> str:
-    return (values.get(name) or "").strip()[:limit]
+    text = values.get(name, "").strip()
+    if "&" in text:
+        text = _REFERENCE.sub(_character, text)
+    return _CONTROLS.sub("", text)[:limit]
 
 
-def _integer(values: Values, name: str) -> int:
-    return max(-(2**31), min(int(_number(values, name)), 2**31 - 1))
+def _character(reference: re.Match[str]) -> str:
+    name = reference[1]
+    if name in _NAMED:
+        return _NAMED[name]
+    code = int(name[2:], 16) if name[1] == "x" else int(name[1:])
+    return chr(code)
 
 
-def _number(values: Values, name: str) -> float:
-    try:
-        number = float(values.get(name) or 0)
-    except ValueError:
-        return 0.0
-    return number if math.isfinite(number) else 0.0
+def _integer(values: Values, path: str) -> int:
+    return claims.integer(path.rpartition("/")[2], values.get(path))
+
+
+def _number(values: Values, path: str) -> float:
+    return claims.number(path.rpartition("/")[2], values.get(path))
 
 
 def _flag(values: Values, name: str) -> bool:
     """Read a boolean as BOINC does: ``<name/>`` and any number but 0 are true."""
-    return name in values and (values[name] or "").strip() != "0"
+    return name in values and values[name].strip() != "0"
 
 
 def _fraction(preferences: str, name: str) -> float:
-    """Read a preference in percent; 1 if it is not there, or out of range."""
+    """Read a preference in percent; 1 if it is not there."""
     _, _, rest = preferences.partition(f"<{name}>")
-    percent = _number({name: rest.partition("<")[0]}, name)
-    return percent / 100 if 0 < percent <= 100 else 1.0
+    return claims.fraction(name, rest[:64].partition("<")[0])

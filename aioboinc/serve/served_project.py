@@ -31,7 +31,7 @@ from aioboinc import (
     templates,
 )
 from aioboinc import project as projects
-from aioboinc.serve import accounts, scheduler, scheduler_reply
+from aioboinc.serve import accounts, addresses, scheduler, scheduler_reply
 from aioboinc.setup import site as sites
 from aioboinc.setup import steps
 from aioboinc.setup import versions as wanted
@@ -64,8 +64,8 @@ _CONFIG = """\
         <listen>{listen}</listen>
         <database_url>{database}</database_url>
         <served>1</served>
-        <!-- 1: no accounts but those that are there. -->
-        <disable_account_creation>0</disable_account_creation>
+        <!-- 1: whoever reaches the server may make an account, as with the option open-accounts. -->
+        <open_accounts>0</open_accounts>
         <min_passwd_length>6</min_passwd_length>
         <!-- 1: a job's results go to different accounts, not just to different hosts. -->
         <one_result_per_user_per_wu>0</one_result_per_user_per_wu>
@@ -77,6 +77,8 @@ _CONFIG = """\
         <max_wus_to_send>50</max_wus_to_send>
         <max_wus_in_progress>100</max_wus_in_progress>
         <daily_result_quota>100000</daily_result_quota>
+        <!-- Cores of a host that count for these limits. -->
+        <max_ncpus>64</max_ncpus>
         <uldl_dir_fanout>1024</uldl_dir_fanout>
         <dont_generate_upload_certificates>1</dont_generate_upload_certificates>
         <ignore_upload_certificates>1</ignore_upload_certificates>
@@ -272,10 +274,14 @@ def _checked_url(url: str) -> str:
     return f"{parts.scheme}://{host}{port}/{parts.path.strip('/')}".rstrip("/") + "/"
 
 
-def read_settings(root: Path) -> Settings:
-    """Read the configuration of serving. Blocks. Raises `errors.ProjectError`."""
+def read_settings(root: Path, *, listen: str | None = None, open_accounts: bool = False) -> Settings:
+    """Read the configuration of serving; *listen* and *open_accounts* are asked for this time.
+
+    Blocks. Raises `errors.ProjectError`.
+    """
     values = _values(root)
     default = scheduler.Policy()
+    address = Address.parse(listen or values.get("listen") or DEFAULT_LISTEN)
 
     def number(name: str, fallback: float, least: float) -> float:
         text = values.get(name, "")
@@ -290,18 +296,26 @@ def read_settings(root: Path) -> Settings:
     def flag(name: str) -> bool:
         return name in values and values[name] != "0"
 
+    if flag("disable_account_creation") or flag("disable_account_creation_rpc"):
+        pass
+    elif "open_accounts" in values:
+        open_accounts |= flag("open_accounts")
+    else:
+        # A project of 0.1.0: accounts were open to all that reached it, and on this machine alone nobody needs them.
+        open_accounts |= not addresses.is_loopback(address.host)
     return Settings(
-        listen=Address.parse(values.get("listen") or DEFAULT_LISTEN),
+        listen=address,
         scheduling=scheduler.Policy(
             min_sendwork_interval=number("min_sendwork_interval", default.min_sendwork_interval, 0),
             next_rpc_delay=number("next_rpc_delay", default.next_rpc_delay, 0),
             max_wus_to_send=int(number("max_wus_to_send", default.max_wus_to_send, 1)),
             max_wus_in_progress=int(number("max_wus_in_progress", default.max_wus_in_progress, 1)),
             daily_result_quota=int(number("daily_result_quota", default.daily_result_quota, 1)),
+            max_ncpus=int(number("max_ncpus", default.max_ncpus, 1)),
             one_result_per_user_per_wu=flag("one_result_per_user_per_wu"),
         ),
         accounts=accounts.Policy(
-            creation=not flag("disable_account_creation") and not flag("disable_account_creation_rpc"),
+            creation=open_accounts,
             min_passwd_length=int(number("min_passwd_length", accounts.Policy().min_passwd_length, 1)),
         ),
     )

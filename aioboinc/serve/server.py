@@ -19,7 +19,10 @@ from aioboinc import errors
 from aioboinc import project as projects
 from aioboinc.serve import (
     accounts,
+    addresses,
     downloads,
+    gate,
+    request_reader,
     scheduler,
     scheduler_reply,
     scheduler_request,
@@ -35,10 +38,8 @@ _BODY_SECONDS = 60.0
 """How long a request's body may take, and an upload beside what its size allows it."""
 _LEAST_RATE = 1000
 """Bytes a second that an upload must bring."""
-_ANONYMOUS_LIMIT = 64 << 10
-"""Bytes of a scheduler request from nobody we know."""
-_REQUEST_LIMIT = 32 << 20
-"""Bytes of a scheduler request: a client that was long away has many results to report."""
+_BAD_REQUEST_DELAY = 60.0
+"""Seconds until a client may send another request after one that could not be read."""
 _LINGER_SECONDS = 10.0
 """How long the rest of a refused body is read, so that the client gets to the reply."""
 _SHUTDOWN_SECONDS = 0.5
@@ -63,7 +64,7 @@ class Server:
         self._project = project
         self._site = site
         self._scheduler = scheduler
-        self._known_key = known_key
+        self._requests = request_reader.Reader(known_key)
         self._downloads = downloads
         self._uploads = uploads
         self._accounts = accounts
@@ -71,7 +72,7 @@ class Server:
 
     def application(self) -> web.Application:
         """Return the aiohttp application, at the path of the project's URL."""
-        application = web.Application(middlewares=[_guard])
+        application = web.Application(middlewares=[_guard, gate.gate(self._project.master_url)])
         path = urllib.parse.urlsplit(self._project.master_url).path
         application.router.add_routes(
             [
@@ -113,15 +114,12 @@ class Server:
 
     async def _scheduled(self, request: web.Request) -> scheduler_reply.Reply:
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                body = await self._scheduler_body(request)
-            # Large requests take their time.
-            parse = scheduler_request.parse
-            parsed = parse(body) if len(body) < 100_000 else await asyncio.to_thread(parse, body)
+            parsed = await self._requests.read(request, seconds=_BODY_SECONDS)
         except scheduler_request.BadRequest as error:
-            return scheduler_reply.Reply(messages=[scheduler_reply.Message(f"Error in request message: {error}")])
+            message = scheduler_reply.Message(f"Error in request message: {error}")
+            return scheduler_reply.Reply(messages=[message], request_delay=_BAD_REQUEST_DELAY)
         try:
-            return await self._scheduler.handle(parsed, request.remote or "")
+            return await self._scheduler.handle(parsed, addresses.of(request))
         except errors.DatabaseError as error:
             _log.error("%s", error)
             return scheduler_reply.Reply(
@@ -129,19 +127,6 @@ class Server:
                 project_is_down=True,
                 request_delay=300,
             )
-
-    async def _scheduler_body(self, request: web.Request) -> bytes:
-        """Read a scheduler request: a large one only from hosts of an account."""
-        body = bytearray()
-        limit = _ANONYMOUS_LIMIT
-        while data := await request.content.readany():
-            body += data
-            if len(body) > limit:
-                key = scheduler_request.peek_account_key(bytes(body[:_ANONYMOUS_LIMIT]))
-                limit = _REQUEST_LIMIT
-                if len(body) > limit or not await self._known_key(key):
-                    raise scheduler_request.BadRequest("too large")
-        return bytes(body)
 
     async def _upload(self, request: web.Request) -> web.Response:
         try:
@@ -182,9 +167,9 @@ class Server:
     async def _create_account(self, request: web.Request) -> web.Response:
         return await self._account(self._accounts.create, request)
 
-    async def _account(self, answer: Callable[[Any], Awaitable[str]], request: web.Request) -> web.Response:
+    async def _account(self, answer: Callable[[Any, str], Awaitable[str]], request: web.Request) -> web.Response:
         try:
-            return _xml(await answer(request.query))
+            return _xml(await answer(request.query, addresses.of(request)))
         except accounts.Refusal as refusal:
             return _xml(refusal.render())
 

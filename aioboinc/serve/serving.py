@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,7 @@ from aioboinc.embedded import daemons
 from aioboinc.serve import (
     accounts,
     downloads,
+    reluctance,
     scheduler,
     scheduler_reply,
     served_project,
@@ -50,29 +52,40 @@ class Serving:
 
 @contextlib.asynccontextmanager
 async def running(
-    root: Path, *, listen: str | None = None, url: str | None = None, database: str | None = None
+    root: Path,
+    *,
+    listen: str | None = None,
+    url: str | None = None,
+    database: str | None = None,
+    open_accounts: bool = False,
 ) -> AsyncIterator[Serving]:
     """Serve the project in *root*, which is made if it isn't there; hosts can call while the body runs.
 
     *listen* is HOST:PORT, *url* the project's URL as hosts see it, *database* a URL for `connectors.open`; what is
-    left open is as it was, or the default. The end takes a second at most. What fails in the project is raised as
+    left open is as it was, or the default. With *open_accounts* strangers may make accounts, whatever config.xml
+    says. The end takes a second at most. What fails in the project is raised as
     itself, and cancels the body.
 
     Raises `errors.UsageError` for what a person can put right.
     """
-    address = served_project.Address.parse(listen) if listen else None
     await served_project.check(root, listen=listen, url=url, database=database)
     project = await service.in_thread(served_project.create, root, listen=listen, url=url, database=database)
-    settings = await service.in_thread(served_project.read_settings, project.root)
-    address = address or settings.listen
+    settings = await service.in_thread(
+        served_project.read_settings, project.root, listen=listen, open_accounts=open_accounts
+    )
+    address = settings.listen
     with _lock(project.root):
         async with connectors.open(project.database_url) as connector:
             application = await served_project.set_up(project, connector, now=int(time.time()))
             data = store.Store(connector)
             status_key = await service.in_thread(served_project.status_key, project)
             site = scheduler_reply.Site(project.name, project.master_url)
+            too_long = reluctance.Reluctance(time.time)
             page = status_page.StatusPage(
-                data.status, site, account_key=application.account.key, status_key=status_key
+                data.status, site, account_key=application.account.key, status_key=status_key, too_long=too_long
+            )
+            policy = dataclasses.replace(
+                _POLICY, daily_result_quota=settings.scheduling.daily_result_quota, on_bad=page.add_bad
             )
             stop = asyncio.Event()
             work = daemons.Daemons(stop)
@@ -89,6 +102,7 @@ async def running(
                     settings.scheduling,
                     on_report=work.transitions.set,
                     on_failure=page.add_failure,
+                    too_long=too_long,
                 ),
                 data.clients.is_key,
                 downloads.Downloads(project, thread),
@@ -97,7 +111,7 @@ async def running(
                 page,
             )
             async with task_group.TaskGroup() as tasks:
-                work.start(tasks, project, data, appid=application.id, policy=_POLICY, pace=_PACE)
+                work.start(tasks, project, data, appid=application.id, policy=policy, pace=_PACE)
                 tasks.create_task(service.run(outputs.clear, stop=stop, backoff=service.Backoff(_DAY, _DAY)))
                 try:
                     async with server.running(answering, address.host, address.port) as port:

@@ -6,17 +6,18 @@ the account key are for those who open the page with the project's status key.
 
 from __future__ import annotations
 
-import collections
 import hmac
 import importlib.resources
 import string
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aioboinc import failures, printable
-from aioboinc.serve import scheduler, scheduler_reply
+from aioboinc.serve import reluctance, scheduler, scheduler_reply
 from aioboinc.store import status as statuses
+from aioboinc.store import validations
 
 __all__ = ["StatusPage"]
 
@@ -24,6 +25,8 @@ _SHOWN = 50
 """Batches and hosts on the page."""
 _FAILURES = 10
 """Errors kept."""
+_FAILURES_OF_HOST = 3
+"""Of one host, so that the others' are seen."""
 _STDERR = 2000
 """Characters of it shown."""
 _FRESH = 2.0
@@ -40,6 +43,7 @@ class StatusPage:
         *,
         account_key: str,
         status_key: str,
+        too_long: reluctance.Reluctance | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._status = status
@@ -50,13 +54,23 @@ class StatusPage:
         self._template = string.Template(
             importlib.resources.files(__package__).joinpath("status.html").read_text(encoding="utf-8")
         )
-        self._failures: collections.deque[scheduler.Failure] = collections.deque(maxlen=_FAILURES)
+        self._too_long = too_long or reluctance.Reluctance(clock)
+        self._failures: Sequence[scheduler.Failure] = ()
+        self._adding = threading.Lock()
         self._overview: statuses.Overview | None = None
         self._seen = 0.0
 
     def add_failure(self, failure: scheduler.Failure) -> None:
-        """Show a result that has failed."""
-        self._failures.appendleft(failure)
+        """Show a result that has failed. May be called in any thread."""
+        with self._adding:
+            own = [other for other in self._failures if other.hostid == failure.hostid]
+            superfluous = own[_FAILURES_OF_HOST - 1 :]
+            kept = [other for other in self._failures if other not in superfluous]
+            self._failures = (failure, *kept[: _FAILURES - 1])
+
+    def add_bad(self, result: validations.Result, reason: str) -> None:
+        """Show a result that has ended well without an output that counts. May be called in any thread."""
+        self.add_failure(scheduler.Failure(int(self._clock()), result.name, result.hostid, 0, "", reason))
 
     def html(self, scheduler_url: str) -> str:
         """Return the page; clients read where the scheduler is from it."""
@@ -78,7 +92,10 @@ class StatusPage:
             "hosts_total": overview.nhosts,
             "hosts_active": overview.nactive,
             "cores_active": overview.ncores,
-            "batches": [_batch(batch, full) for batch in overview.batches],
+            "batches": [
+                _batch(batch, full) | {"too_long": batch.id in self._too_long.batches}
+                for batch in overview.batches
+            ],
             "hosts": [_host(host, full) for host in overview.hosts],
             "errors": [_failure(failure, full) for failure in self._failures],
         }
@@ -130,8 +147,14 @@ def _failure(failure: scheduler.Failure, full: bool) -> dict[str, Any]:
         "time": failure.time,
         "result": failure.result,
         "host": failure.hostid,
-        "reason": failures.describe_error(failure.exit_status, failure.stderr)
-        if full
-        else failures.describe_exit(failure.exit_status),
+        "reason": _reason(failure, full),
         "stderr": failures.written(failure.stderr)[-_STDERR:] if full else None,
     }
+
+
+def _reason(failure: scheduler.Failure, full: bool) -> str:
+    if failure.reason:
+        return failure.reason if full else "no output, or not a good one"
+    if full:
+        return failures.describe_error(failure.exit_status, failure.stderr)
+    return failures.describe_exit(failure.exit_status)

@@ -92,11 +92,11 @@ WHERE id = :id AND (server_state = :in_progress OR outcome = :no_reply AND recei
 SELECT id FROM pyboinc_batch WHERE id IN (:ids) AND nassimilated > nerrors
 
 -- quota [sqlite]: how a host does with an app version
-SELECT max_jobs_per_day, n_jobs_today FROM host_app_version
+SELECT max_jobs_per_day, n_jobs_today, consecutive_valid FROM host_app_version
 WHERE host_id = :hostid AND app_version_id = :app_version_id
 
 -- quota [mysql]: how a host does with an app version, locked until the end of the transaction
-SELECT max_jobs_per_day, n_jobs_today FROM host_app_version
+SELECT max_jobs_per_day, n_jobs_today, consecutive_valid FROM host_app_version
 WHERE host_id = :hostid AND app_version_id = :app_version_id FOR UPDATE
 
 -- create_quota: a host's first result of an app version
@@ -107,6 +107,9 @@ VALUES (:hostid, :app_version_id, 0, 0, 0, 0, 0, 0, :max_jobs_per_day, :n_jobs_t
 -- change_quota: how many results a host has got today, and how many it may get
 UPDATE host_app_version SET max_jobs_per_day = :max_jobs_per_day, n_jobs_today = :n_jobs_today
 WHERE host_id = :hostid AND app_version_id = :app_version_id
+
+-- new_day: a host gets its quota anew
+UPDATE host_app_version SET n_jobs_today = 0 WHERE host_id = :hostid
 
 -- unlucky: a host's result has failed
 UPDATE host_app_version SET consecutive_valid = 0 WHERE host_id = :hostid AND app_version_id = :app_version_id

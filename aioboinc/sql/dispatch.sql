@@ -24,7 +24,7 @@ SELECT MAX(id) AS id FROM (
 ) p
 
 -- eligible: unsent results of a page that a host may get: none of a workunit of which it has another one, or had one
--- that did not fail; and of one that failed only if no other host calls that could take it
+-- that did not fail; and of one that failed only if no other host calls that could take it, or none has for a while
 SELECT r.id, r.workunitid, r.batch, w.rsc_fpops_est, w.delay_bound
 FROM result r JOIN workunit w ON w.id = r.workunitid
 WHERE r.server_state = :unsent AND r.priority = :priority AND r.id > :after AND r.id <= :end
@@ -33,9 +33,11 @@ WHERE r.server_state = :unsent AND r.priority = :priority AND r.id > :after AND 
     AND NOT EXISTS (
         SELECT 1 FROM result o
         WHERE o.workunitid = r.workunitid AND (o.hostid = :hostid OR o.userid = :userid)
-            AND (o.server_state = :in_progress OR o.outcome IN (:counted) OR :active_hosts > (
-                SELECT COUNT(DISTINCT d.hostid) FROM result d WHERE d.workunitid = r.workunitid AND d.hostid <> 0
-            ))
+            AND (o.server_state = :in_progress OR o.outcome IN (:counted)
+                OR CASE WHEN o.received_time = 0 THEN o.report_deadline ELSE o.received_time END > :lately
+                AND :active_hosts > (
+                    SELECT COUNT(DISTINCT d.hostid) FROM result d WHERE d.workunitid = r.workunitid AND d.hostid <> 0
+                ))
     )
 ORDER BY r.id LIMIT :limit
 
@@ -45,11 +47,12 @@ SELECT r.id, r.name, r.workunitid, r.batch, r.xml_doc_in, w.name AS workunit_nam
 FROM result r JOIN workunit w ON w.id = r.workunitid
 WHERE r.id IN (:ids) ORDER BY r.id
 
--- durations: the run times of a batch's first results, in seconds and the operations a second that they were sent for
-SELECT elapsed_time, flops_estimate FROM (
-    SELECT outcome, elapsed_time, flops_estimate FROM result WHERE batch = :batch ORDER BY id LIMIT :limit
+-- durations: the run times of a batch's first results, where they are valid, in seconds, and on which host: its ID and the
+-- operations a second that they were sent for
+SELECT hostid, elapsed_time, flops_estimate FROM (
+    SELECT hostid, validate_state, elapsed_time, flops_estimate FROM result WHERE batch = :batch ORDER BY id LIMIT :limit
 ) r
-WHERE outcome = :success AND elapsed_time > 0
+WHERE validate_state = :valid AND elapsed_time > 0
 
 -- top_priority: the highest priority of an unsent result below another one
 SELECT MAX(priority) AS priority FROM result WHERE server_state = :unsent AND priority < :below

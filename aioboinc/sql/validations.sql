@@ -112,6 +112,20 @@ SELECT id, expavg_credit, expavg_time FROM team WHERE id IN (:ids)
 UPDATE team SET total_credit = total_credit + :credit, expavg_credit = :expavg_credit, expavg_time = :expavg_time
 WHERE id = :id
 
+-- change_quota [mysql]: the same, where the quota of a day falls with each that is not valid, and rises again
+UPDATE host_app_version
+SET consecutive_valid = CASE WHEN :ninvalid > 0 THEN 0 ELSE consecutive_valid + :nvalid END,
+    max_jobs_per_day = LEAST(:factor * GREATEST(1, LEAST(
+        CASE max_jobs_per_day WHEN 0 THEN :quota ELSE max_jobs_per_day END, :quota) DIV :divisor), :quota)
+WHERE host_id = :hostid AND app_version_id = :app_version_id
+
+-- change_quota [sqlite]: the same, where the quota of a day falls with each that is not valid, and rises again
+UPDATE host_app_version
+SET consecutive_valid = CASE WHEN :ninvalid > 0 THEN 0 ELSE consecutive_valid + :nvalid END,
+    max_jobs_per_day = MIN(:factor * MAX(1, MIN(
+        CASE max_jobs_per_day WHEN 0 THEN :quota ELSE max_jobs_per_day END, :quota) / :divisor), :quota)
+WHERE host_id = :hostid AND app_version_id = :app_version_id
+
 -- change_version: how a host has done with an app version
 UPDATE host_app_version
 SET consecutive_valid = CASE WHEN :ninvalid > 0 THEN 0 ELSE consecutive_valid + :nvalid END,

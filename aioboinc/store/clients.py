@@ -174,19 +174,23 @@ class Clients:
         reports: Sequence[scheduling.Report],
         *,
         quota: int,
+        new_day: bool,
         now: int,
     ) -> Sequence[Reported]:
         """Note that a host has called, what it says of itself, and the results that it reports.
 
         Returns the results that were still expected from it; the transitioner gets to see their workunits. All of
         it is durable on return, so the client may forget the results. A failed result halves what the host may get
-        in a day (of *quota*), a good one doubles it, unless nobody's results of the batch have been good so far.
+        in a day (of *quota*), unless nobody's results of the batch have been good so far; the validator doubles it
+        with good ones. On a *new_day* the host has got nothing yet.
         """
 
         async def work(tx: connectors.Transaction) -> Sequence[Reported]:
             await tx.execute(
                 self._sql["update_host"], {**values, "hostid": hostid, "rpc_seqno": rpc_seqno, "now": now}
             )
+            if new_day:
+                await tx.execute(self._sql["new_day"], {"hostid": hostid})
             return await self._report(tx, hostid, int(values["p_ncpus"]), reports, quota, now) if reports else ()
 
         return await self._connector.run(work, durable=bool(reports), brief=True)
@@ -271,8 +275,8 @@ class Clients:
                 if rows[result.report.name]["app_version_id"] != version:
                     continue
                 if result.report.outcome == models.Outcome.SUCCESS:
-                    allowed = max(min(allowed * 2, quota), allowed)
-                elif result.report.exit_status != _ABORTED_BY_PROJECT and result.batch in succeeding:
+                    continue
+                if result.report.exit_status != _ABORTED_BY_PROJECT and result.batch in succeeding:
                     allowed = max(min(allowed, quota) // 2, 1)
                     failed = True
             if allowed != row["max_jobs_per_day"]:

@@ -13,6 +13,12 @@ _PAGE = 500
 """Unsent results looked at in one go."""
 _PORTION = 4
 """Candidates that are read first: most requests are for a few. As many again as have been read so far follow."""
+_UNPROVEN = 4
+"""Results that a host has at a time, for each of its cores, before one of it was found valid."""
+_PROOF = 4
+"""How many more it may have for each that was found valid since the last one that failed."""
+_RETRY_AFTER = 900
+"""Seconds after which a host may get a job again that failed on it, though there are others that could take it."""
 _COUNTED = (models.Outcome.SUCCESS, models.Outcome.VALIDATE_ERROR)
 """Outcomes after which a host gets no other result of the same workunit: its output was, or will be, looked at."""
 
@@ -50,9 +56,11 @@ class Recipient:
     quota: int
     """Results that it gets in a day, unless it has had failures."""
     ncpus: int
-    """The quota is multiplied with this."""
-    new_day: bool
-    """It has not called today."""
+    """The limits are multiplied with this."""
+    held: int
+    """Results that it has."""
+    newcomers_room: int
+    """Results that it may get as long as none of it has been found valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,10 @@ class Sent:
     """No unsent results are left after that."""
     quota_exhausted: bool = False
     """The host has got all it gets today."""
+    is_full: bool = False
+    """The host has all it may have at a time."""
+    is_proven: bool = False
+    """Since the last one that failed, results of the host have been found valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,33 +213,34 @@ class Dispatch:
 
         async def work(tx: connectors.Transaction) -> Sent:
             quota = await self._quota(tx, recipient)
-            left = min(limit, quota.left)
+            left = min(limit, quota.left, quota.room)
             if left <= 0:
-                return Sent((), start, at_end=False, quota_exhausted=quota.left <= 0)
-            search = _Search(left, choose)
+                return Sent((), start, False, quota.left <= 0, quota.room <= 0, quota.is_proven)
+            search = _Search(left, choose, now)
             position, at_end = start, False
             if start != TOP and await self._is_urgent(tx, start):
                 await self._search(tx, recipient, TOP, 1, search)
             if not search.is_over:
                 position, at_end = await self._search(tx, recipient, start, pages, search)
             if not search.chosen:
-                return Sent((), position, at_end)
+                return Sent((), position, at_end, is_proven=quota.is_proven)
             await self._note_quota(tx, recipient, quota, len(search.chosen))
-            return Sent(await self._assign(tx, recipient, search.chosen, now), position, at_end)
+            assignments = await self._assign(tx, recipient, search.chosen, now)
+            return Sent(assignments, position, at_end, is_proven=quota.is_proven)
 
         return await self._connector.run(work, durable=False, brief=True)
 
-    async def durations(self, batch: int, limit: int) -> Sequence[tuple[float, float]]:
-        """Return the run times of the good ones of a batch's first *limit* results.
+    async def durations(self, batch: int, limit: int) -> Sequence[tuple[int, float, float]]:
+        """Return the run times of the valid ones of a batch's first *limit* results.
 
-        They are pairs of seconds and the floating-point operations a second of the host.
+        They are the host, seconds, and the floating-point operations a second of the host.
         """
 
-        async def work(tx: connectors.Transaction) -> Sequence[tuple[float, float]]:
+        async def work(tx: connectors.Transaction) -> Sequence[tuple[int, float, float]]:
             rows = await tx.fetch_all(
-                self._sql["durations"], {"batch": batch, "limit": limit, "success": models.Outcome.SUCCESS}
+                self._sql["durations"], {"batch": batch, "limit": limit, "valid": models.ValidateState.VALID}
             )
-            return [(row["elapsed_time"], row["flops_estimate"]) for row in rows]
+            return [(row["hostid"], row["elapsed_time"], row["flops_estimate"]) for row in rows]
 
         return await self._connector.read(work, brief=True)
 
@@ -259,6 +272,7 @@ class Dispatch:
                         "memory": recipient.memory,
                         "disk": recipient.disk,
                         "active_hosts": recipient.active_hosts,
+                        "lately": search.now - _RETRY_AFTER,
                         "limit": portion,
                     },
                 )
@@ -306,10 +320,22 @@ class Dispatch:
             {"hostid": recipient.hostid, "app_version_id": recipient.app_version_id},
         )
         if row is None:
-            return _Quota(False, recipient.quota, 0, recipient.quota * recipient.ncpus)
-        per_day = min(row["max_jobs_per_day"] or recipient.quota, recipient.quota)
-        today = 0 if recipient.new_day else row["n_jobs_today"]
-        return _Quota(True, row["max_jobs_per_day"] or recipient.quota, today, per_day * recipient.ncpus - today)
+            row = {"max_jobs_per_day": 0, "n_jobs_today": 0, "consecutive_valid": 0}
+            known = False
+        else:
+            known = True
+        per_day = row["max_jobs_per_day"] or recipient.quota
+        # The app version may not run there at all: one a day is a try, however many cores there are.
+        cores = 1 if per_day == 1 else recipient.ncpus
+        room = (_UNPROVEN + _PROOF * row["consecutive_valid"]) * recipient.ncpus - recipient.held
+        return _Quota(
+            known,
+            per_day,
+            row["n_jobs_today"],
+            left=min(per_day, recipient.quota) * cores - row["n_jobs_today"],
+            room=room if row["consecutive_valid"] else min(room, recipient.newcomers_room),
+            is_proven=row["consecutive_valid"] > 0,
+        )
 
     async def _note_quota(
         self, tx: connectors.Transaction, recipient: Recipient, quota: _Quota, sent: int
@@ -355,7 +381,8 @@ class Dispatch:
 class _Search:
     """A search for results that a host may get, and would take."""
 
-    def __init__(self, limit: int, choose: Choose) -> None:
+    def __init__(self, limit: int, choose: Choose, now: int) -> None:
+        self.now = now
         self.chosen: Sequence[Candidate] = ()
         self.is_over = False
         """Nothing else is wanted."""
@@ -384,6 +411,10 @@ class _Quota:
     per_day: int
     today: int
     left: int
+    """Results that the host may still get today."""
+    room: int
+    """Results that it may have beside those it has, as well as it is known."""
+    is_proven: bool
 
 
 def _deadline(now: int, delay_bound: int) -> int:

@@ -120,13 +120,17 @@ class Validations:
 
         return await self._connector.read(work, brief=True)
 
-    async def record(self, decisions: Sequence[Decision], *, now: int, later: int, hosts: bool) -> int:
+    async def record(
+        self, decisions: Sequence[Decision], *, now: int, later: int, hosts: bool, quota: int = 0
+    ) -> int:
         """Write *decisions* down, in one transaction; return the number of those that still held.
 
         A decision holds unless another validator has decided on the workunit, or it was assimilated or has failed
         in the meantime. The transitioner gets to see undecided workunits *now*, postponed ones *later*. With
         *hosts* the records of hosts, users and teams are kept too, as BOINC's validator does, except for its
-        averages of peak FLOP counts, elapsed times and turnaround times by app version.
+        averages of peak FLOP counts, elapsed times and turnaround times by app version. With a *quota*, what a host
+        may get in a day of an app version halves with each result that is not valid, and doubles back to it with
+        each that is.
         """
 
         async def work(tx: connectors.Transaction) -> int:
@@ -137,7 +141,7 @@ class Validations:
             await self._decide(tx, held)
             await self._leave_open(tx, held, now, later)
             if hosts:
-                await self._credit(tx, verdicts, now)
+                await self._credit(tx, verdicts, now, quota)
             return len(held)
 
         return await self._connector.run(work, brief=True)
@@ -219,7 +223,7 @@ class Validations:
                 {"ids": ids, "error_mask": error_mask, "target_nresults": target_nresults, "now": now},
             )
 
-    async def _credit(self, tx: connectors.Transaction, verdicts: Sequence[Verdict], now: int) -> None:
+    async def _credit(self, tx: connectors.Transaction, verdicts: Sequence[Verdict], now: int, quota: int) -> None:
         """Keep the records of the hosts of *verdicts*, their users and the users' teams."""
         valid: defaultdict[int, list[Verdict]] = defaultdict(list)
         counts: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
@@ -231,9 +235,10 @@ class Validations:
             elif verdict.validate_state == models.ValidateState.INVALID:
                 counts[key][1] += 1
         await tx.execute_many(
-            self._sql["change_version"],
+            self._sql["change_quota" if quota else "change_version"],
             [
                 {"hostid": hostid, "app_version_id": version, "nvalid": nvalid, "ninvalid": ninvalid}
+                | (_steps(nvalid, ninvalid, quota) if quota else {})
                 for (hostid, version), (nvalid, ninvalid) in sorted(counts.items())
             ],
         )
@@ -271,6 +276,11 @@ _NEW = 0, models.AssimilateState.INIT
 def _state(workunit: Workunit) -> tuple[int, int]:
     """Return what decisions on *workunit* depend on."""
     return workunit.canonical_resultid, workunit.assimilate_state
+
+
+def _steps(nvalid: int, ninvalid: int, quota: int) -> dict[str, int]:
+    """Return by what a host's quota is divided, and multiplied then."""
+    return {"divisor": 2 ** min(ninvalid, 30), "factor": 2 ** min(nvalid, 30), "quota": quota}
 
 
 def _credited(row: connectors.Row, verdicts: Sequence[Verdict], now: int) -> connectors.Row:

@@ -88,6 +88,13 @@ def sum_of_squares(tmp_path: Path) -> Program:
 
 
 @pytest.fixture
+async def open_site(tmp_path: Path) -> AsyncIterator[served.Site]:
+    """A served project in which strangers may make accounts."""
+    async with served.serving_site(tmp_path / "project", open_accounts=True) as site:
+        yield site
+
+
+@pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[served.Site]:
     """A served project, without hosts."""
     async with served.serving_site(tmp_path / "project") as site:

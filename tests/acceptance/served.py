@@ -84,7 +84,13 @@ class Site:
     """A served project, its hosts and its masters."""
 
     def __init__(
-        self, root: Path, session: aiohttp.ClientSession, project: projects.Project, key: str, status_key: str
+        self,
+        root: Path,
+        session: aiohttp.ClientSession,
+        project: projects.Project,
+        key: str,
+        status_key: str,
+        port: int,
     ) -> None:
         self.root = root
         self.session = session
@@ -92,6 +98,7 @@ class Site:
         self.url = project.master_url
         self.key = key
         self.status_key = status_key
+        self.port = port
 
     def client(self, name: str = "host", **options: object) -> Client:
         """Return a new host of the first account."""
@@ -101,6 +108,12 @@ class Site:
         async with self.session.get(self.url + path) as response:
             data: dict[str, object] = await response.json()
             return data
+
+    async def create_account(self, name: str = "anna") -> str:
+        """Make an account; return its key."""
+        query = {"email_addr": f"{name}@example.org", "passwd_hash": "0" * 32, "user_name": name}
+        async with self.session.get(f"{self.url}create_account.php", params=query) as response:
+            return (await response.text()).partition("<authenticator>")[2].partition("<")[0]
 
     @contextlib.asynccontextmanager
     async def batch(
@@ -145,18 +158,23 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def serving_site(
-    root: Path, database: str | None = None, edit: Callable[[Path], None] = lambda root: None
+    root: Path,
+    database: str | None = None,
+    edit: Callable[[Path], None] = lambda root: None,
+    *,
+    open_accounts: bool = False,
+    url: str | None = None,
 ) -> AsyncIterator[Site]:
     """Serve the project in *root*; *edit* may change its configuration before."""
     listen = None
     if not (root / "config.xml").exists():
         listen = f"127.0.0.1:{free_port()}"
-        served_project.create(root, listen=listen, url=None, database=database)
+        served_project.create(root, listen=listen, url=url, database=database)
         edit_config(root, min_sendwork_interval=0)
     edit(root)
-    async with serving.running(root) as running, aiohttp.ClientSession() as session:
+    async with serving.running(root, open_accounts=open_accounts) as running, aiohttp.ClientSession() as session:
         status_key = running.status_url.partition("key=")[2]
-        yield Site(root, session, running.project, running.account_key, status_key)
+        yield Site(root, session, running.project, running.account_key, status_key, running.port)
 
 
 def double(value: object) -> object:

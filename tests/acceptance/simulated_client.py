@@ -93,6 +93,9 @@ class Client:
         self.rpc_seqno = 0
         self.code_sign_key = ""
         self.shares_machine = True
+        self.headers: dict[str, str] = {}
+        self.claims: dict[str, object] = {}
+        """What it says in place of what the recorded client said, by the names of elements."""
         self.tasks: dict[str, Task] = {}
         """What it has and has not reported."""
 
@@ -121,6 +124,7 @@ class Client:
             "domain_name": self.name,
             "p_ncpus": self.ncpus,
             "code_sign_key": f"\n{self.code_sign_key}\n",
+            **self.claims,
         }
         for name, value in values.items():
             replacement = f"<{name}>{value}</{name}>" if value != "\n\n" else ""
@@ -144,7 +148,9 @@ class Client:
 
     async def _send(self, request: str) -> str:
         self.rpc_seqno += 1
-        async with self.session.post(f"{self.url}scheduler", data=request.encode()) as response:
+        async with self.session.post(
+            f"{self.url}scheduler", data=io.BytesIO(request.encode()), headers=self.headers
+        ) as response:
             assert response.status == 200
             return await response.text()
 

@@ -213,7 +213,7 @@ async def compute_stubbornly(client: Client, batch: served.Batch) -> None:
 @pytest.mark.mariadb
 async def test_mariadb(root: Path, tmp_path: Path, mariadb) -> None:  # type: ignore[no-untyped-def]
     url = mariadb.url(mariadb.new_database())
-    async with served.serving_site(root, url) as site:
+    async with served.serving_site(root, url, open_accounts=True) as site:
         async with site.batch(tmp_path / "batch", 20) as batch:
             await served.compute_all([site.client("a"), site.client("b")])
             await batch.done()
@@ -223,9 +223,7 @@ async def test_mariadb(root: Path, tmp_path: Path, mariadb) -> None:  # type: ig
             assert len((await lost.call(1e9, 1)).tasks) == 3
             lost.tasks.clear()
             assert len((await lost.call(1e9, 1)).tasks) == 3
-        query = {"email_addr": "anna@example.org", "passwd_hash": "0" * 32, "user_name": "anna"}
-        async with site.session.get(f"{site.url}create_account.php", params=query) as response:
-            assert "<authenticator>" in await response.text()
+        assert await site.create_account()
         assert (await site.client(key=site.key.upper()).call()).text("userid") == ""
         status = await site.get_json("status.json")
         assert [batch["done"] for batch in status["batches"]] == [0, 20]  # type: ignore[attr-defined]

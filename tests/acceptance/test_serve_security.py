@@ -53,7 +53,6 @@ async def test_bad_scheduler_requests_change_nothing(site: Site, tmp_path: Path)
                 "<scheduler_request>", '<!DOCTYPE x SYSTEM "file:///etc/passwd"><scheduler_request>', 1
             ),
             request.replace("</scheduler_request>", "<a>" * 50 + "</a>" * 50 + "</scheduler_request>"),
-            request.replace("</scheduler_request>", "<a/>" * 300_000 + "</scheduler_request>"),
             request.replace("</scheduler_request>", "<stderr_out>" * 100_000 + "</scheduler_request>"),
             request[:-30],
             "\0" * 1000,

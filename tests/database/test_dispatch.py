@@ -17,8 +17,9 @@ RECIPIENT = dispatch.Recipient(
     active_hosts=2,
     one_per_user=False,
     quota=10_000,
-    ncpus=1,
-    new_day=False,
+    ncpus=1000,
+    held=0,
+    newcomers_room=1000,
 )
 
 

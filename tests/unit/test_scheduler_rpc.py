@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
+import time
 import xml.etree.ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from aioboinc import keys, models
-from aioboinc.serve import durations, scheduler, scheduler_reply, scheduler_request, served_project
+from aioboinc.serve import (
+    addresses,
+    allowance,
+    claims,
+    durations,
+    reluctance,
+    request_scanner,
+    scheduler,
+    scheduler_reply,
+    scheduler_request,
+    served_project,
+)
 from aioboinc.store import clients, dispatch
 
 REQUEST = (Path(__file__).parents[1] / "data" / "scheduler_request.xml").read_bytes()
@@ -104,7 +119,7 @@ def test_what_is_missing_or_odd() -> None:
     body = changed("<dont_send_work>0", "<dont_send_work>1", body)
     body = changed("<domain_name>vm", "<domain_name>" + "x" * 1000, body)
     request = scheduler_request.parse(body)
-    assert request.host["p_fpops"] == 0
+    assert request.host["p_fpops"] == 1e9
     assert request.rpc_seqno == 2**31 - 1
     assert request.ncpus_fraction == 1
     assert request.reports[1].client_state == models.ClientState.COMPUTE_ERROR
@@ -134,8 +149,11 @@ def test_other_platforms() -> None:
         (b"<scheduler_request><result><stderr_out>x</result></scheduler_request>", "no end tag of stderr_out"),
         (b"<!DOCTYPE a><scheduler_request></scheduler_request>", "not allowed"),
         (b'<!DOCTYPE a [<!ENTITY b "c">]><scheduler_request>&b;</scheduler_request>', "not allowed"),
-        (b"<scheduler_request>" + b"<a>" * 100, "too many elements"),
-        (b"<scheduler_request>" + b"<a/>" * 200_000 + b"</scheduler_request>", "too many elements"),
+        (b"<scheduler_request>" + b"<a>" * 100, "too deep"),
+        (b"<scheduler_request><a></b></scheduler_request>", "ends nothing"),
+        (b"<scheduler_request><a></scheduler_request>", "ends nothing"),
+        (b"</scheduler_request>", "ends nothing"),
+        (REQUEST[:-30], "no end"),
     ],
 )
 def test_what_is_no_request(body: bytes, reason: str) -> None:
@@ -258,11 +276,30 @@ def test_a_reply_with_work() -> None:
     assert root.find("message_ack") is not None
 
 
-class NoDispatch:
-    """A store in which there is nothing to learn."""
+class Valid:
+    """A store that has the valid results *rows*: host, seconds, operations a second."""
 
-    async def durations(self, batch: int, limit: int) -> list[tuple[float, float]]:
-        return []
+    def __init__(self, *rows: tuple[int, float, float]) -> None:
+        self.rows = rows
+        self.asked = 0
+
+    async def durations(self, batch: int, limit: int) -> Sequence[tuple[int, float, float]]:
+        self.asked += 1
+        return self.rows
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def learning(*rows: tuple[int, float, float], clock: Clock | None = None) -> durations.Durations:
+    return durations.Durations(Valid(*rows), clock or Clock())  # type: ignore[arg-type]
 
 
 def candidates(*batches: int, estimate: float = 100e9, delay_bound: int = 86400) -> list[dispatch.Candidate]:
@@ -272,7 +309,7 @@ def candidates(*batches: int, estimate: float = 100e9, delay_bound: int = 86400)
 
 
 def test_choosing_by_estimates() -> None:
-    known = durations.Durations(NoDispatch())  # type: ignore[arg-type]
+    sizes = learning().on(7, 1e9)
     offer = candidates(*[1] * 10)
     for seconds, instances, expected in (
         (0, 0, 0),
@@ -284,22 +321,74 @@ def test_choosing_by_estimates() -> None:
         (1e9, 0, 10),
     ):
         wish = scheduler.Wish(seconds, instances, 1e9)
-        chosen, fulfilled = scheduler.choose(offer, wish, known)
+        chosen, fulfilled = scheduler.choose(offer, wish, sizes)
         assert (len(chosen), fulfilled) == (expected, seconds < 1e9), (seconds, instances)
     late = candidates(1, 1, delay_bound=50)
-    assert scheduler.choose(late + offer, scheduler.Wish(1, 0, 1e9), known) == (offer[:1], True)
+    assert scheduler.choose(late + offer, scheduler.Wish(1, 0, 1e9), sizes) == (offer[:1], True)
+    assert scheduler.choose(late, scheduler.Wish(1, 0, 1e9), sizes, lambda batch: batch == 1) == (late[:1], True)
 
 
-def test_choosing_by_what_was_learned() -> None:
-    known = durations.Durations(NoDispatch())  # type: ignore[arg-type]
+def test_choosing_by_what_the_host_has_done() -> None:
+    known = learning()
     for _ in range(3):
-        known.add(1, 10.0, 2e9)
+        known.add(1, 7, 10.0)
     wish = scheduler.Wish(100, 0, 1e9)
-    assert len(scheduler.choose(candidates(*[1] * 10), wish, known)[0]) == 5  # of 20 seconds each
-    assert len(scheduler.choose(candidates(*[2] * 10), wish, known)[0]) == 1
+    assert len(scheduler.choose(candidates(*[1] * 10), wish, known.on(7, 2e9))[0]) == 5  # of 20 seconds each
+    assert len(scheduler.choose(candidates(*[2] * 10), wish, known.on(7, 2e9))[0]) == 1
+    # What it says of itself is for itself.
+    assert len(scheduler.choose(candidates(*[1] * 10), wish, known.on(8, 2e9))[0]) == 1
     # No job takes less than a client's second.
-    known.add(3, 0.0, 1e9)
-    assert known.operations(3, 1.0, 1e9) == 1e9
+    known.add(3, 7, 0.0)
+    assert known.on(7, 1e9).operations(3, 1.0) == 1e9
+
+
+async def test_hosts_with_valid_results_have_one_vote_each() -> None:
+    honest = [(host, 10.0, 1e9) for host in (1, 2, 3)]
+    for liars, expected in (
+        ([], 1e10),
+        ([(4, 1e5, 1e308)] * 300, 1e10),
+        ([(4, 0.001, 1e7)] * 300 + [(5, 0.001, float("nan"))] * 300, 1e10),
+    ):
+        known = learning(*liars, *honest)
+        await known.learn([1])
+        assert known.on(9, 1e9).operations(1, 3600e9) == expected
+    for few in ([], honest[:2], [(4, 1e5, 1e308)] * 300):
+        known = learning(*few)
+        await known.learn([1])
+        assert known.on(9, 1e9).operations(1, 3600e9) == 3600e9
+    # A host that has results is believed for itself, after a restart too.
+    assert known.on(4, 1e9).operations(1, 3600e9) == pytest.approx(1e14)
+
+
+async def test_valid_results_are_looked_at_once_a_minute() -> None:
+    clock = Clock()
+    store = Valid()
+    known = durations.Durations(store, clock)  # type: ignore[arg-type]
+    for _ in range(3):
+        await known.learn([1])
+    assert store.asked == 1
+    clock.now += 60
+    await known.learn([1])
+    assert store.asked == 2
+
+
+def test_jobs_that_nobody_gets_are_sent_to_somebody() -> None:
+    clock = Clock()
+    too_long = reluctance.Reluctance(clock)
+    assert not too_long.is_over(1)
+    clock.now += reluctance.PATIENCE - 1
+    assert not too_long.is_over(1)
+    assert not too_long.batches
+    clock.now += 1
+    assert too_long.is_over(1)
+    assert too_long.is_over(1)
+    assert not too_long.is_over(2)
+    assert too_long.batches == {1}
+    too_long.clear([1])  # a faster host has come
+    assert not too_long.is_over(1)
+    clock.now += 1e5
+    assert not too_long.is_over(2)
+    assert not too_long.batches
 
 
 def test_code_signing_keys_that_have_changed(tmp_path: Path) -> None:
@@ -312,3 +401,137 @@ def test_code_signing_keys_that_have_changed(tmp_path: Path) -> None:
     read = served_project.code_sign_keys(project)
     assert read.current == (project.key_dir / "code_sign_public").read_text().strip()
     assert read.signatures == {"1024\n00\n.": "ab\n."}
+
+
+FILLERS = {
+    "brackets in a report": "<result><stderr_out><![CDATA[{]}</stderr_out></result>",
+    "brackets": "<p_model>{]}</p_model>",
+    "line ends": "<p_model>{\n}</p_model>",
+    "ampersands": "<p_model>{&}</p_model>",
+    "CDATA without an end": "{<stderr_out><![CDATA[</stderr_out>}",
+    "CDATA without its tag": "<stderr_out><![CDATA[{]]>\n</stderr_ou}</stderr_out>",
+    "tags that begin": "{<}",
+    "tags with a name": "{<a }",
+    "elements": "{<a/>}",
+    "reports": "{<result><name>a</name></result>}",
+    "file infos": "<result>{<file_info><name>a</name></file_info>}</result>",
+    "platforms": "{<alt_platform><name>a</name></alt_platform>}",
+    "account keys": "{<authenticator>}",
+}
+"""What is repeated, in braces, and what it stands in."""
+
+
+@pytest.mark.parametrize("name", FILLERS)
+def test_reading_takes_time_in_proportion(name: str) -> None:
+    def seconds(size: int) -> float:
+        before, filler, after = re.split("[{}]", FILLERS[name])
+        repeated = filler * (size // len(filler))
+        body = f"<scheduler_request>{before}{repeated}{after}</scheduler_request>".encode()
+        start = time.process_time()
+        scheduler_request.peek_account_key(body)
+        with contextlib.suppress(scheduler_request.BadRequest):
+            scheduler_request.parse(body)
+        return time.process_time() - start
+
+    base = 1 << 17
+    once = min(seconds(base) for _ in range(3))
+    # Sixteen times as long takes 256 times as much if it is quadratic.
+    assert seconds(16 * base) < 64 * max(once, 0.002)
+
+
+def test_a_request_over_a_limit_is_read_as_far_as_it_is_whole() -> None:
+    report = "<result><name>r{}</name><exit_status>0</exit_status><state>5</state></result>"
+    reports = "".join(map(report.format, range(request_scanner.MAX_REPORTS + 5)))
+    tail = "<other_results><other_result><name>x</name></other_result></other_results></scheduler_request>"
+    body = f"<scheduler_request><hostid>3</hostid>{reports}{tail}".encode()
+    request = scheduler_request.parse(body)
+    assert request.hostid == 3
+    assert [report.name for report in request.reports] == [f"r{n}" for n in range(request_scanner.MAX_REPORTS)]
+    assert request.in_progress is None  # not read: nothing is lost
+    for end in (len(body) // 2, body.index(b"r7<") + 1, body.index(b"<name>r7") + 3):
+        cut = scheduler_request.parse(body[:end], cut=True)
+        names = [report.name for report in cut.reports]
+        assert names == [f"r{n}" for n in range(len(names))]
+        assert all(report.exit_status == 0 and report.client_state == 5 for report in cut.reports)
+    raw = REQUEST[: REQUEST.index(b"nonzero exit")]
+    assert [report.name for report in scheduler_request.parse(raw, cut=True).reports] == [
+        "nofinish_job_1",
+        "second_job_0",
+    ]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1", "1e308", str(2**63), "text", "", "-0.0", "1_0", "١"])
+def test_every_number_is_within_its_range(text: str) -> None:
+    for name in claims._RANGES:
+        value = claims.number(name, text)
+        assert claims._RANGES[name].low <= value <= claims._RANGES[name].high, name
+        assert claims.integer(name, text) == int(value)
+    assert claims.MIN_FLOPS <= claims.flops(float("nan")) <= claims.MAX_FLOPS
+
+
+def test_the_usual_numbers_are_left_as_they_are() -> None:
+    for name, text in (
+        ("p_fpops", "5.3e9"),
+        ("p_ncpus", "256"),
+        ("m_nbytes", "25276510208.000000"),
+        ("exit_status", "-1073741819"),
+        ("connected_frac", "-1.000000"),
+        ("final_elapsed_time", "0.125"),
+    ):
+        assert claims.number(name, text) == float(text)
+
+
+def test_an_allowance_comes_back() -> None:
+    clock = Clock()
+    new = allowance.Allowance(3, 60, clock=clock)
+    assert [new.take("a", "x") for _ in range(3)] == [0, 0, 0]
+    assert new.take("a", "y") == pytest.approx(20)
+    assert new.take("b", "y") == 0  # nothing was taken of it
+    assert new.take("b", "x") == pytest.approx(20)
+    clock.now += 20
+    assert new.take("a", "x") == 0
+    assert new.take("a") > 0
+    clock.now += 1e6
+    assert new.used("a") == 0
+
+
+def test_allowances_are_forgotten_when_they_are_whole_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "_MAX_NAMES", 10)
+    clock = Clock()
+    new = allowance.Allowance(1, 1, clock=clock)
+    for number in range(1000):
+        new.take(str(number))
+        clock.now += 0.5
+    assert len(new._used) < 20
+
+
+def test_addresses() -> None:
+    assert addresses.network("2001:db8:1:2:3:4:5:6") == addresses.network("2001:db8:1:2::1") == "2001:db8:1:2::/64"
+    assert addresses.network("::ffff:10.0.0.1") == addresses.network("10.0.0.1") == "10.0.0.1"
+    assert addresses.is_loopback("::1")
+    assert addresses.is_loopback("127.8.9.1")
+    assert not addresses.is_loopback("10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("config", "listen", "asked", "expected"),
+    [
+        ("<open_accounts>0</open_accounts>", None, False, False),
+        ("<open_accounts>0</open_accounts>", None, True, True),
+        ("<open_accounts>1</open_accounts>", None, False, True),
+        ("<open_accounts>0</open_accounts>", "0.0.0.0:8416", False, False),
+        # Projects of 0.1.0.
+        ("<disable_account_creation>0</disable_account_creation>", None, False, False),
+        ("<disable_account_creation>0</disable_account_creation>", "0.0.0.0:8416", False, True),
+        ("<disable_account_creation>1</disable_account_creation>", "0.0.0.0:8416", False, False),
+        ("<disable_account_creation>1</disable_account_creation>", None, True, True),
+    ],
+)
+def test_who_may_make_an_account(
+    tmp_path: Path, config: str, listen: str | None, asked: bool, expected: bool
+) -> None:
+    root = tmp_path / "project"
+    served_project.create(root, listen="127.0.0.1:8416", url=None, database=None)
+    text = (root / "config.xml").read_text()
+    (root / "config.xml").write_text(text.replace("<open_accounts>0</open_accounts>", config))
+    assert served_project.read_settings(root, listen=listen, open_accounts=asked).accounts.creation is expected
