@@ -2,15 +2,16 @@
 
 import asyncio
 import gc
+import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from pathlib import Path
 
 import pytest
+from processes import is_alive
 
 from aioboinc import embedded, pyboinc_call, pyboinc_master
 
@@ -57,8 +58,12 @@ class Ticker:
 def folder(tmp_path):
     """A folder for 135,000 files: in memory if there is room, where they come and go in seconds."""
     memory = Path("/dev/shm")
+    for left in memory.glob("aioboinc-test-*"):  # by a test that was killed
+        if not is_alive(int(left.name.rpartition("-")[2])):
+            shutil.rmtree(left, ignore_errors=True)
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30
-    folder = Path(tempfile.mkdtemp(prefix="aioboinc-test-", dir=memory if roomy else tmp_path))
+    folder = (memory if roomy else tmp_path) / f"aioboinc-test-{os.getpid()}"
+    folder.mkdir(mode=0o700)
     yield folder
     shutil.rmtree(folder)
 
