@@ -46,16 +46,16 @@ def wait_for_outputs(folder, number):
 
 
 def disturbed(program, disturb):
-    """Run *program* and call *disturb* in the middle; return its exit status, output and last complaint."""
+    """Run *program* and call *disturb* in the middle; return its exit status, output and complaints."""
     with program.running() as process:
         wait_for_outputs(program.folder, 5)
         disturb()
         output, complaints = process.communicate(timeout=PATIENCE)
     assert "Traceback" not in complaints
-    return process.returncode, output, complaints.splitlines()[-1] if complaints else ""
+    return process.returncode, output, complaints
 
 
-@pytest.mark.parametrize("name", [".pyboinc/upload", ".pyboinc/log", ".pyboinc/checkpoints", "new", "tmp", "old"])
+@pytest.mark.parametrize("name", [".pyboinc/log", ".pyboinc/checkpoints", "new", "tmp", "old"])
 def test_a_directory_is_removed(squares, name):
     """The outputs that were handled are the user's to remove; those that are lost are computed again."""
     status, output, complaint = disturbed(
@@ -67,6 +67,19 @@ def test_a_directory_is_removed(squares, name):
     assert (status, output) == (0, ANSWER), complaint
     if name != "old":
         assert squares.run("--quiet").stdout == ANSWER
+
+
+def test_the_outputs_that_wait_are_removed(squares):
+    """The batch ends, and so does the next run; a job fails only if its output was canonical and not published yet."""
+    status, output, complaint = disturbed(
+        squares, lambda: shutil.rmtree(squares.folder / ".pyboinc" / "upload", ignore_errors=True)
+    )
+    again = squares.run("--quiet")
+    if status:
+        assert "its output file is not there any more" in complaint
+        assert (status, again.returncode) == (1, 1)
+    else:
+        assert (output, again.stdout) == (ANSWER, ANSWER)
 
 
 @pytest.mark.parametrize("disturb", ["removed", "emptied"])
