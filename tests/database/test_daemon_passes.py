@@ -409,6 +409,24 @@ async def test_an_invalid_result_costs_the_host_its_reputation(world, batch):
     assert [row["consecutive_valid"] for row in versions] == [9, 0]
 
 
+async def test_the_quota_of_a_day_falls_with_invalid_results_and_doubles_back(world, batch):
+    jobs = await world.submit(batch, 5, quorum=1)
+    policy = validation.Policy(hosts=True, daily_result_quota=6)
+
+    async def quota_after(job, damaged):
+        await world.compute(f"{job}_0", 1, host=1)
+        if damaged:
+            (await world.output_path(f"{job}_0")).unlink()
+        await world.transition()
+        await world.validate(policy=policy)
+        (row,) = await world.rows("SELECT max_jobs_per_day AS n FROM host_app_version WHERE host_id = 1")
+        return row["n"]
+
+    # It was 10; 6 is the most that there is.
+    found = [await quota_after(job, damaged) for job, damaged in zip(jobs, (1, 1, 0, 0, 0), strict=True)]
+    assert found == [3, 1, 2, 4, 6]
+
+
 class Crash(Exception):
     pass
 

@@ -100,3 +100,16 @@ async def test_urgent_ones_come_first_whatever_was_looked_at(world, tmp_path):
     assert await host.get() == ([0, 1], False)
     assert await host.get() == ([2, 2], False)
     assert await host.get() == ([3, 4], False)
+
+
+async def test_a_failed_job_comes_back_to_its_host_if_no_other_takes_it(world, tmp_path):
+    batch = await world.batch(tmp_path / "batch")
+    (job,) = await world.submit(batch.id, 1, quorum=1)
+    await world.send(f"{job}_0")
+    await world.fail(f"{job}_0")
+    await world.transition()
+    assert await Host(world, 1).get() == ([], True)  # there is another host that calls
+    world.now += 898
+    assert await Host(world, 1).get() == ([], True)
+    world.now += 2
+    assert await Host(world, 1).get() == ([0], False)
