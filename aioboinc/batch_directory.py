@@ -122,11 +122,20 @@ class BatchDirectory:
                 os.chown(directory, -1, parent.st_gid)
             directory.chmod(stat.S_IMODE(mode))
 
+    def withdraw(self) -> None:
+        """Forget a batch to which nothing was submitted: the checkpoint, and the subdirectories if they are empty."""
+        self._checkpoint.unlink(missing_ok=True)
+        self.remove_empty()
+
     def remove_empty(self) -> None:
         """Remove the subdirectories that have nothing in them."""
         for directory in (self.new, self.old, self.tmp):
             with contextlib.suppress(OSError):
                 directory.rmdir()
+
+    def has(self, *names: str) -> bool:
+        """Tell whether one of the files *names* is in ``new/`` or ``old/``."""
+        return any((folder / name).exists() for name in names for folder in (self.new, self.old))
 
     def retire(self, names: Iterable[str], *, linked: bool = True) -> None:
         """Move the handled files *names* from ``new/`` to ``old/``; *linked* as in `move`."""

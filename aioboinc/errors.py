@@ -9,6 +9,7 @@ from pathlib import Path
 
 __all__ = [
     "AioboincError",
+    "BatchAborted",
     "BatchFailed",
     "BatchLocked",
     "CheckpointError",
@@ -58,6 +59,10 @@ class CheckpointError(UsageError):
 
 class BatchLocked(UsageError):
     """Another master is running in the batch directory."""
+
+
+class BatchAborted(UsageError):
+    """Somebody has aborted, retired or deleted the batch; raised when the outputs of what was done are handled."""
 
 
 class SubmissionMismatch(UsageError):

@@ -6,6 +6,7 @@ Each function raises `errors.ProjectError` or another `errors.UsageError`, one l
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from aioboinc import access, batch_directory, errors, keys
@@ -15,6 +16,7 @@ from aioboinc.store import batches
 __all__ = [
     "check_application",
     "check_batch_directory",
+    "check_database",
     "check_downloads",
     "check_files",
     "check_homogeneous_redundancy",
@@ -43,6 +45,16 @@ def check_downloads(project: projects.Project) -> None:
         raise errors.ProjectError(
             f"{directory}: no write access, which submitting takes; run masters as the project's user"
             f"{_owner(project.root)}, or give it to a group that you are in"
+        )
+
+
+def check_database(root: Path, missing: Sequence[str]) -> None:
+    """Refuse the project in *root* if its tables are *missing* something, as `store.schema` tells."""
+    if missing:
+        what = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+        raise errors.ProjectError(
+            f"{root}: its database is of an old BOINC: it lacks {what}; upgrade the project's BOINC server, and its "
+            f"database by html/ops/upgrade_db.php"
         )
 
 

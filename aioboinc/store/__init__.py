@@ -6,10 +6,12 @@ from aioboinc import connectors
 from aioboinc.store import (
     assimilations,
     batches,
+    cancellations,
     clients,
     deletions,
     dispatch,
     scheduling,
+    schema,
     status,
     submissions,
     transitions,
@@ -24,7 +26,9 @@ class Store:
 
     def __init__(self, connector: connectors.Connector) -> None:
         self.batches = batches.Batches(connector)
+        self.cancellations = cancellations.Cancellations(connector)
         self.submissions = submissions.Submissions(connector)
+        self.schema = schema.Schema(connector)
         self.scheduling = scheduling.Scheduling(connector)
         self.clients = clients.Clients(connector)
         self.dispatch = dispatch.Dispatch(connector)
