@@ -11,14 +11,13 @@ import dataclasses
 import json
 import os
 import shutil
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiofiles
 
-from aioboinc import durable, errors, locking, service
+from aioboinc import access, durable, errors, locking, service
 
 __all__ = ["EMBEDDED", "BatchDirectory", "Checkpoint"]
 
@@ -104,23 +103,12 @@ class BatchDirectory:
         durable.sync_directory(self.path)
 
     def create(self) -> None:
-        """Make the subdirectories that are missing."""
-        for directory in (self.new, self.old, self.tmp):
-            self._make(directory)
+        """Make the subdirectories that are missing.
 
-    def _make(self, directory: Path) -> None:
-        """Make a subdirectory, unless it is there, in which others may do what they may in the batch directory.
-
-        The assimilator may be another user, who has access by a group.
+        They are as open as the batch directory: the assimilator may be another user, who has access by a group.
         """
-        directory.mkdir(0o700, exist_ok=True)
-        parent, status = self.path.stat(), directory.stat()
-        # Not the sticky bit: outputs are their publisher's, and are moved by the master.
-        mode = (status.st_mode | parent.st_mode) & ~stat.S_ISVTX
-        if status.st_uid == os.geteuid() and (mode, parent.st_gid) != (status.st_mode, status.st_gid):
-            with contextlib.suppress(PermissionError):
-                os.chown(directory, -1, parent.st_gid)
-            directory.chmod(stat.S_IMODE(mode))
+        for directory in (self.new, self.old, self.tmp):
+            access.make_directory(directory, self.path.stat())
 
     def withdraw(self) -> None:
         """Forget a batch to which nothing was submitted: the checkpoint, and the subdirectories if they are empty."""
