@@ -64,7 +64,8 @@ def inherits(user: User, directory: Path) -> bool:
     Raises OSError.
     """
     status = directory.stat()
-    by_group = bool(status.st_mode & stat.S_IWGRP) and status.st_gid in user.groups
+    of_group = bool(status.st_mode & stat.S_ISGID) or status.st_gid in {os.getegid(), *os.getgroups()}
+    by_group = of_group and bool(status.st_mode & stat.S_IWGRP) and status.st_gid in user.groups
     return user.uid == 0 or by_group or bool(status.st_mode & stat.S_IWOTH) or _has(_DEFAULT_LIST, directory)
 
 

@@ -88,7 +88,7 @@ def test_the_recipe(place):
     (njobs,) = place.world.execute("SELECT njobs FROM pyboinc_batch")[0]
 
     place.world.execute("UPDATE workunit SET error_mask = 16, assimilate_state = 1")
-    daemon = [*as_user(PROJECT), sys.executable, "-m", "daemons.assimilator", "--one_pass"]
+    daemon = [*as_user(PROJECT), sys.executable, "-m", "aioboinc.daemons.assimilator", "--one_pass"]
     environment = {**os.environ, "BOINC_PROJECT_DIR": str(place.root)}
     subprocess.run(daemon, env=environment, check=True, cwd="/", capture_output=True)
     finished = place.program.run()
@@ -112,7 +112,7 @@ def test_directories_that_boinc_has_made_are_looked_at(place, way):
         downloads.chmod(0o2775)
     line = place.refused()
     assert f"{downloads}/0: no write access (nor to 511 more directories there)" in line
-    assert f"let nobody run: setfacl -R -m u:daemon:rwX,d:u:daemon:rwX,d:u:nobody:rwX {downloads}" in line
+    assert f"let that user run: setfacl -R -m u:daemon:rwX,d:u:daemon:rwX,d:u:nobody:rwX {downloads}" in line
 
 
 def test_what_a_master_makes_must_be_the_projects_too(place):
