@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # What the tests run for real: Debian's MariaDB server, without a service of its own, stock BOINC client, and browser.
-PACKAGES := mariadb-server-core mariadb-client-core boinc-client chromium
+PACKAGES := mariadb-server-core mariadb-client-core boinc-client chromium acl
 # The slow files come first, so that no worker is left alone with them.
 PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 

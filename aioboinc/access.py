@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["READ", "SEARCH", "WRITE", "User", "obstacle"]
+__all__ = ["READ", "SEARCH", "WRITE", "User", "inherits", "make_directory", "obstacle"]
 
 READ, WRITE, SEARCH = os.R_OK, os.W_OK, os.X_OK
 """What one may do with a file or a directory; to be added."""
 _ACCESS_LIST = "system.posix_acl_access"
+_DEFAULT_LIST = "system.posix_acl_default"
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,40 @@ def obstacle(user: User, directory: Path) -> Path | None:
     return None
 
 
+def inherits(user: User, directory: Path) -> bool:
+    """Tell whether *user* may make and remove files in what anybody makes in *directory* by `make_directory`.
+
+    Raises OSError.
+    """
+    status = directory.stat()
+    of_group = bool(status.st_mode & stat.S_ISGID) or status.st_gid in {os.getegid(), *os.getgroups()}
+    by_group = of_group and bool(status.st_mode & stat.S_IWGRP) and status.st_gid in user.groups
+    return user.uid == 0 or by_group or bool(status.st_mode & stat.S_IWOTH) or _has(_DEFAULT_LIST, directory)
+
+
+def make_directory(name: str | Path, around: os.stat_result, *, dir_fd: int | None = None) -> None:
+    """Make a directory, unless it is there, in which others may do what they may in the one around it.
+
+    *around* is the status of that. What root makes belongs to its owner. Raises OSError.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=dir_fd)
+    status = os.stat(name, dir_fd=dir_fd)
+    # Not the sticky bit: files there may be one user's, and be moved or deleted by another.
+    mode = (status.st_mode | around.st_mode) & ~stat.S_ISVTX
+    if status.st_uid == os.geteuid():
+        with contextlib.suppress(PermissionError):
+            os.chown(name, -1 if os.geteuid() else around.st_uid, around.st_gid, dir_fd=dir_fd)
+        os.chmod(name, stat.S_IMODE(mode), dir_fd=dir_fd)
+
+
 def _has_list(path: Path) -> bool:
     """Tell whether there is an access control list: modes are not the whole truth then."""
+    return _has(_ACCESS_LIST, path)
+
+
+def _has(attribute: str, path: Path) -> bool:
     try:
-        return _ACCESS_LIST in os.listxattr(path)
+        return attribute in os.listxattr(path)
     except (OSError, AttributeError):
         return False

@@ -12,12 +12,11 @@ import dataclasses
 import json
 import os
 import re
-import stat
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import durable, errors, files, locking, service
+from aioboinc import access, durable, errors, files, locking, service
 
 __all__ = ["EMBEDDED", "BatchDirectory", "Checkpoint"]
 
@@ -161,30 +160,27 @@ class BatchDirectory:
             durable.sync_directory(self.path)
 
     def create(self) -> None:
-        """Make the subdirectories that are missing. Raises `errors.UsageError`."""
+        """Make the subdirectories that are missing. Raises `errors.UsageError`.
+
+
+        They are as open as the batch directory: the assimilator may be another user, who has access by a group.
+        """
         for directory in (self.new, self.old, self.tmp):
             with errors.of_files(directory):
                 self._make(directory)
 
     def _make(self, directory: Path) -> None:
-        """Make a subdirectory, unless it is there, in which others may do what they may in the batch directory.
+        is_there = os.path.lexists(directory)
+        if is_there and not directory.is_dir():
+            raise files.Obstacle(directory, files.kind(directory.lstat()) or "a file")
+        access.make_directory(directory, self.path.stat())
+        if not is_there:
+            self._made.append(directory)
 
-        The assimilator may be another user, who has access by a group.
-        """
-        try:
-            directory.mkdir(0o700)
-        except FileExistsError:
-            if directory.is_dir():
-                return
-            raise files.Obstacle(directory, files.kind(directory.lstat()) or "a file") from None
-        self._made.append(directory)
-        parent, status = self.path.stat(), directory.stat()
-        # Not the sticky bit: outputs are their publisher's, and are moved by the master.
-        mode = (status.st_mode | parent.st_mode) & ~stat.S_ISVTX
-        if (mode, parent.st_gid) != (status.st_mode, status.st_gid):
-            with contextlib.suppress(PermissionError):
-                os.chown(directory, -1, parent.st_gid)
-            directory.chmod(stat.S_IMODE(mode))
+    def withdraw(self) -> None:
+        """Forget a batch to which nothing was submitted: the checkpoint, and the subdirectories that are empty."""
+        self._checkpoint.unlink(missing_ok=True)
+        self.remove_made()
 
     def heal(self, checkpoint: Checkpoint) -> None:
         """Make again what somebody has removed while the master runs. Raises `errors.UsageError` if all is gone."""
@@ -212,6 +208,10 @@ class BatchDirectory:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
                 found.update(int(match[1]) for entry in entries if (match := _OF_JOB.fullmatch(entry.name)))
         return found
+
+    def has(self, *names: str) -> bool:
+        """Tell whether one of the files *names* is in ``new/`` or ``old/``."""
+        return any((folder / name).exists() for name in names for folder in (self.new, self.old))
 
     def retire(self, names: Iterable[str], *, linked: bool = True) -> None:
         """Move the handled files *names* from ``new/`` to ``old/``; *linked* as in `move`."""

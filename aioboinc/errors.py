@@ -13,6 +13,7 @@ from aioboinc import printable
 __all__ = [
     "AioboincError",
     "ArgumentError",
+    "BatchAborted",
     "BatchFailed",
     "BatchLocked",
     "CallOutsideBatch",
@@ -77,6 +78,10 @@ class CheckpointError(UsageError):
 
 class BatchLocked(UsageError):
     """Another master is running in the batch directory."""
+
+
+class BatchAborted(UsageError):
+    """Somebody has aborted, retired or deleted the batch; raised when the outputs of what was done are handled."""
 
 
 class SubmissionMismatch(UsageError):

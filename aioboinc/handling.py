@@ -113,6 +113,19 @@ class Handling:
         """Whether there are outputs to hand over as soon as their calls are made."""
         return self._early or self._replayed < len(self._former)
 
+    def unhandled(self, first: int, end: int, limit: int) -> list[int]:
+        """Return the numbers from *first* up to *end* of the first *limit* jobs that were not handled."""
+        numbers: list[int] = []
+        while first < end and len(numbers) < limit:
+            first = self._seen.find(b"\0", first, end) if first < len(self._seen) else first
+            if first < 0:
+                first = len(self._seen)
+                continue
+            if first >= len(self._former) or not self._former[first]:
+                numbers.append(first)
+            first += 1
+        return numbers
+
     async def look_back(self, submitted: int, *, replay: bool) -> None:
         """See what former runs have handled of *submitted* calls. To be replayed, or else it counts as handled."""
         former = await service.in_thread(self._look_back, submitted)

@@ -18,10 +18,13 @@ from aioboinc import (
     arguments,
     call_queue,
     calls,
+    cancellation,
     connectors,
     embedded,
+    ending,
     errors,
     handling,
+    patrol,
     preflight,
     printable,
     service,
@@ -39,6 +42,8 @@ __all__ = ["Defaults", "Progress", "Summary", "defaults", "pyboinc_master"]
 
 _PACE_OF_CALLS = service.Pace(0.05, 1.0)
 """How often it is looked for calls that were made again, when there are outputs of such."""
+_PATROL = 60.0
+"""Seconds between looks for what somebody has done to single jobs."""
 _PATIENCE = 10
 """Looks into ``new/`` before outputs that the database calls published are called missing."""
 
@@ -55,6 +60,10 @@ class Progress:
     """Jobs handed to a handler."""
     failed: int
     """Jobs that failed; part of ``handled``."""
+    cancelled: int = 0
+    """Jobs of the batch before that are cancelled by now, while it is abandoned."""
+    to_cancel: int = 0
+    """How many that will be; 0 when no batch is being abandoned."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,8 @@ async def pyboinc_master(
     *progress* is called with a `Progress` now
     and then.
 
-    Raises `errors.BatchFailed` at the end if jobs failed and there is no *handle_error*;
+    Raises `errors.BatchFailed` at the end if jobs failed and there is no *handle_error*; `errors.BatchAborted` if
+    somebody has aborted the batch in the project, when the outputs of what was done then are handled;
     `errors.SubmissionMismatch` if the calls are not those made before; other `errors.UsageError` for bad
     input, before anything is changed; and what the handlers raise. Cancelling leaves the batch resumable.
     """
@@ -175,7 +185,7 @@ async def _run(
 ) -> Summary:
     with directory.made(), directory.lock():
         if fresh:
-            await _discard(directory, root)
+            await _discard(directory, root, report)
         checkpoint = await directory.read_checkpoint()
         if checkpoint is not None:
             _check(checkpoint, directory, root)
@@ -195,7 +205,8 @@ async def _run(
                     homogeneous_redundancy=homogeneous_redundancy,
                 ) as opened:
                     batch = _Batch(directory, opened, made, receiver, handlers, report)
-                    return await batch.run(replay=replay, inline_inputs=inline_inputs)
+                    async with batch.withdrawn_in_vain():
+                        return await batch.run(replay=replay, inline_inputs=inline_inputs)
             finally:
                 receiver.close()
 
@@ -226,6 +237,8 @@ async def _opened(
     had_project = await service.in_thread(os.path.lexists, directory.embedded_project)
     try:
         async with await _reached(directory, root, workers) as running:
+            if root is not None:
+                preflight.check_database(root, await running.store.schema.missing())
             app = preflight.check_application(
                 await running.store.batches.app(project_module.APP_NAME),
                 running.project,
@@ -285,8 +298,8 @@ def _folder(make_calls: Callable[[], Any]) -> Path:
     return Path.cwd()
 
 
-async def _discard(directory: BatchDirectory, root: Path | None) -> None:
-    """Abandon the batch that is there."""
+async def _discard(directory: BatchDirectory, root: Path | None, report: Callable[[Progress], None]) -> None:
+    """Abandon the batch that is there. What is left after an interruption is abandoned by the next run."""
     await service.in_thread(directory.check_checkpoint)
     await service.in_thread(embedded.check, directory.embedded_project)
     numbers: set[int] = set()
@@ -298,7 +311,12 @@ async def _discard(directory: BatchDirectory, root: Path | None) -> None:
     elif root is not None:
         async with _connected(project_module.read(root)) as running:
             if running.project.master_url == checkpoint.project:
-                await running.store.batches.abort(checkpoint.token)
+                await cancellation.abandon(
+                    running.store,
+                    checkpoint.token,
+                    delete_delay=running.project.delete_delay,
+                    progressed=lambda done, total: report(Progress(0, False, 0, 0, done, total)),
+                )
     if checkpoint is not None and checkpoint.batch is not None:
         numbers.add(checkpoint.batch)
     await service.in_thread(embedded.remove, directory.embedded_project)
@@ -356,17 +374,44 @@ class _Batch:
         self._total: int | None = None
         self._news = asyncio.Event()
         self._all_published = False
+        self._ending = ending.Ending(self._running.store, self._running.project, self._app.id)
+        self._empty = False
+        """The batch has its row, and no jobs."""
+        self._refused = False
+        """Nothing more can be submitted."""
+
+    @contextlib.asynccontextmanager
+    async def withdrawn_in_vain(self) -> AsyncIterator[None]:
+        """Where submission can't begin, nothing stays of the batch, neither its rows nor its checkpoint."""
+        try:
+            yield
+        except Exception:
+            if self._empty and self._checkpoint.batch is not None:
+                # Without the database the rows stay, and the checkpoint that they are found by.
+                with contextlib.suppress(errors.DatabaseError):
+                    if await self._running.store.batches.withdraw(self._checkpoint.batch):
+                        await service.in_thread(self._directory.withdraw)
+            raise
 
     async def run(self, *, replay: bool, inline_inputs: int) -> Summary:
         batch = await self._row()
         self._submitted = batch.njobs
+        self._empty = not batch.njobs
         self._handling = handling.Handling(self._directory, batch.id, self._handlers, self._calls)
+        self._patrol = patrol.Patrol(
+            self._running.store, self._running.project, self._directory, batch.id, self._handling
+        )
         await self._handling.look_back(batch.njobs, replay=replay)
         async with task_group.TaskGroup() as tasks:
             tasks.create_task(self._submit(batch, inline_inputs))
-            watching = tasks.create_task(self._watch_database(batch.id))
+            watching = [tasks.create_task(self._watch_database(batch.id))]
+            if not self._running.project.embedded:
+                watching.append(tasks.create_task(self._watch_jobs()))
             await self._watch_directory()
-            watching.cancel()
+            for task in watching:
+                task.cancel()
+        if self._patrol.lost:
+            await self._running.store.batches.settle(batch.id)
         await self._note("finished")
         handled = self._handling
         if handled.failed and self._handlers.error is None:
@@ -378,7 +423,7 @@ class _Batch:
         store = self._running.store
         project = self._running.project
         known = self._checkpoint.batch
-        if known is not None and await store.batches.progress(known) is None:
+        if known is not None and await store.batches.find(self._checkpoint.token) is None:
             raise errors.CheckpointError(
                 f"{self._directory.path}: the database of {project.root} does not know the batch {known} any more: put "
                 "back what it was, or start anew with --fresh; the outputs so far are in old/ and new/"
@@ -391,7 +436,7 @@ class _Batch:
             version=self._checkpoint.version,
             taken=await service.in_thread(self._directory.batches) if known is None else (),
         )
-        if self._checkpoint.batch != batch.id:
+        if known != batch.id:
             self._checkpoint = dataclasses.replace(self._checkpoint, batch=batch.id)
             await self._note("submitting")
         return batch
@@ -403,12 +448,17 @@ class _Batch:
     async def _submit(self, batch: batches.Progress, inline_inputs: int) -> None:
         stager = await service.in_thread(staging.Stager, self._running.project, inline_inputs)
         pipeline = submission.Submission(self._receiver, self._running.store, stager, self._app, batch)
-        self._total = self._submitted = await pipeline.run(self._committed)
-        await self._note("submitted")
+        try:
+            self._total = self._submitted = await pipeline.run(self._committed)
+        except errors.BatchAborted:
+            self._refused = True  # the database's watcher finds out why
+        else:
+            await self._note("submitted")
         self._news.set()
 
     def _committed(self, njobs: int) -> None:
         self._submitted = njobs
+        self._empty = False
         self._running.submitted.set()
         self._tell()
 
@@ -430,12 +480,23 @@ class _Batch:
                     f"batch {batch} has been deleted from the database of {self._running.project.name}"
                 )
             self._all_published = progress.submitted and progress.nassimilated >= progress.njobs
+            await self._ending.look(progress)
+            if self._ending.published:
+                self._news.set()
             if progress.nassimilated != published:
                 published = progress.nassimilated
                 backoff.reset()
                 self._news.set()
             await asyncio.sleep(pace.shortest)
             await service.wait(backoff.next(), self._running.assimilated)
+
+    async def _watch_jobs(self) -> None:
+        """Look now and then for what somebody has done to single jobs, or to the application."""
+        while True:
+            await asyncio.sleep(_PATROL)
+            while await self._patrol.one_pass(self._submitted):
+                self._news.set()
+            await self._patrol.check_application(self._app.name)
 
     async def _watch_directory(self) -> None:
         """Hand over what was handled before, and what appears in ``new/``, until every job of the batch is handled."""
@@ -445,11 +506,16 @@ class _Batch:
         while self._handling.handled != self._total:
             self._news.clear()
             all_published = self._all_published
+            ended = self._ending.published
             begun = loop.time()
             if await self._handling.replay(self._tell) + await self._handling.drain(self._tell):
                 backoff.reset()
                 in_vain = 0
                 continue
+            if ended and (self._refused or not self._handling.waits_for_calls):
+                raise self._ending.error(
+                    self._checkpoint.batch, handled=self._handling.handled, submitted=self._submitted
+                )
             if self._handling.waits_for_calls and self._total is None:
                 await asyncio.sleep(_PACE_OF_CALLS.rest(loop.time() - begun))
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 
 __all__ = [
+    "ENDED",
     "NEVER",
     "AssimilateState",
     "BatchState",
@@ -94,6 +95,10 @@ class BatchState(enum.IntEnum):
     COMPLETE = 2
     ABORTED = 3
     RETIRED = 4
+
+
+ENDED = (BatchState.ABORTED, BatchState.RETIRED)
+"""States of a batch of which nobody expects anything more."""
 
 
 class SubmissionState(enum.IntEnum):

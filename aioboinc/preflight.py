@@ -6,6 +6,7 @@ Each function raises `errors.ProjectError` or another `errors.UsageError`, one l
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from aioboinc import access, batch_directory, errors, keys
@@ -15,6 +16,7 @@ from aioboinc.store import batches
 __all__ = [
     "check_application",
     "check_batch_directory",
+    "check_database",
     "check_downloads",
     "check_files",
     "check_homogeneous_redundancy",
@@ -39,10 +41,50 @@ def check_downloads(project: projects.Project) -> None:
     directory = project.download_dir
     if not directory.is_dir():
         raise errors.ProjectError(f"{directory}: no such directory; make it, or mend config.xml")
-    if not os.access(directory, os.W_OK | os.X_OK):
+    closed = [path for path in _places(project) if not _is_open(path)]
+    if closed:
+        more = f" (nor to {len(closed) - 1} more directories there)" if len(closed) > 1 else ""
         raise errors.ProjectError(
-            f"{directory}: no write access, which submitting takes; run masters as the project's user"
-            f"{_owner(project.root)}, or give it to a group that you are in"
+            f"{closed[0]}: no write access{more}, which submitting takes; run masters as the project's user"
+            f"{_owner(project.root)}, or let that user run: {_grant(project)}"
+        )
+    owner = access.User.of(project.root.stat().st_uid)
+    if owner and os.geteuid() not in {0, owner.uid} and project.fanout and not access.inherits(owner, directory):
+        raise errors.ProjectError(
+            f"{directory}: {owner.name}, the project's user, could not delete the input files in the directories that "
+            f"this master makes there; run masters as {owner.name}, or let {owner.name} run: {_grant(project)}"
+        )
+
+
+def _places(project: projects.Project) -> list[Path]:
+    """Return the directories that input files go to, as far as they are there."""
+    directory = project.download_dir
+    fanout = [directory / f"{number:x}" for number in range(project.fanout)]
+    return [directory, *(path for path in fanout if os.access(path, os.F_OK))]
+
+
+def _is_open(directory: Path) -> bool:
+    # The system's own answer, lists and read-only file systems included. What is no directory is refused too.
+    return os.access(f"{directory}/", os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _grant(project: projects.Project) -> str:
+    """Return the command that lets this user's masters and the project's own daemons share the download hierarchy."""
+    user, owner = access.User.of(os.geteuid()), access.User.of(project.root.stat().st_uid)
+    me, them = (
+        (user.name if user else f"{os.geteuid()}"),
+        (owner.name if owner else f"{project.root.stat().st_uid}"),
+    )
+    return f"setfacl -R -m u:{me}:rwX,d:u:{me}:rwX,d:u:{them}:rwX {project.download_dir}"
+
+
+def check_database(root: Path, missing: Sequence[str]) -> None:
+    """Refuse the project in *root* if its tables are *missing* something, as `store.schema` tells."""
+    if missing:
+        what = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+        raise errors.ProjectError(
+            f"{root}: its database is of an old BOINC: it lacks {what}; upgrade the project's BOINC server, and its "
+            f"database by html/ops/upgrade_db.php"
         )
 
 

@@ -44,10 +44,21 @@ class _Bar:
     def __call__(self, progress: master.Progress) -> None:
         if self._bar is None:
             self._bar = tqdm.tqdm(file=self._stream, unit="job", dynamic_ncols=True, miniters=1)
+        if progress.to_cancel:
+            self._bar.set_description_str("abandoning the old batch", refresh=False)
+            self._bar.total = progress.to_cancel
+            self._bar.update(progress.cancelled - self._bar.n)
+            if progress.cancelled == progress.to_cancel:
+                self._close()
+            return
         self._bar.total = progress.submitted
         self._bar.set_postfix_str(_remarks(progress), refresh=False)
         self._bar.update(progress.handled - self._bar.n)
         if progress.complete and progress.handled == progress.submitted:
+            self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
             self._bar.close()
             self._bar = None
 
@@ -63,9 +74,14 @@ class _Lines:
         now = self._clock()
         if finished or now >= self._due:
             self._due = now + _INTERVAL
-            remarks = _remarks(progress)
-            text = f"{progress.handled} of {progress.submitted} jobs done{', ' if remarks else ''}{remarks}"
-            print(text, file=self._stream, flush=True)
+            print(_line(progress), file=self._stream, flush=True)
+
+
+def _line(progress: master.Progress) -> str:
+    if progress.to_cancel:
+        return f"{progress.cancelled} of {progress.to_cancel} jobs of the old batch cancelled"
+    remarks = _remarks(progress)
+    return f"{progress.handled} of {progress.submitted} jobs done{', ' if remarks else ''}{remarks}"
 
 
 def _remarks(progress: master.Progress) -> str:

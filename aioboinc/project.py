@@ -49,6 +49,8 @@ class Project:
     """Results need a signed upload certificate, which only BOINC's transitioner makes."""
     served: bool = False
     """True for a project that ``aioboinc serve`` has made."""
+    delete_delay: int = 0
+    """Seconds for which files are kept after the last result has come back (``delete_delay_hours``)."""
 
     def download_path(self, name: str) -> Path:
         """Return where the input file *name* lies in the download hierarchy."""
@@ -119,6 +121,7 @@ def _project(root: Path, values: dict[str, str]) -> Project:
         embedded="database_url" in values and not _flag(values, "served"),
         upload_certificates=not _flag(values, "dont_generate_upload_certificates"),
         served=_flag(values, "served"),
+        delete_delay=int(float(values.get("delete_delay_hours") or 0) * 3600),
     )
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec
 
-from aioboinc import arguments, documents, durable, errors, jobs, keys, program, service, templates
+from aioboinc import access, arguments, documents, durable, errors, jobs, keys, program, service, templates
 from aioboinc.project import Project, fanout_directory
 
 __all__ = ["MAX_INLINE", "Staged", "Stager", "check_inline_inputs"]
@@ -25,6 +25,7 @@ MAX_INLINE = 4096
 """Bytes of an input that fit a command line everywhere: on Windows the launcher's has 8191 characters, base64."""
 _SLICE = 128
 """Jobs to make before others get their turn: half a millisecond."""
+_READABLE = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _LARGE = 1 << 20
 """Bytes of an input that take longer than that."""
 
@@ -202,6 +203,7 @@ class _Downloads:
         try:
             for path, data in self._files:
                 _write(path, data, root)
+            _let_read([path for path, _ in self._files], root)
         finally:
             os.close(root)
 
@@ -210,9 +212,12 @@ def _write(path: str, data: bytes, root: int) -> None:
     try:
         descriptor = _open(path, root)
     except FileNotFoundError:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(os.path.dirname(path), dir_fd=root)
+        access.make_directory(os.path.dirname(path), os.stat(root), dir_fd=root)
         descriptor = _open(path, root)
+    except PermissionError:
+        if _holds(path, data, root):
+            return  # the same file, of another user's master
+        raise
     try:
         written = os.write(descriptor, data)
         while written < len(data):
@@ -224,3 +229,23 @@ def _write(path: str, data: bytes, root: int) -> None:
 def _open(path: str, root: int) -> int:
     # Without O_TRUNC: after a crash the same bytes are written again, and a host may be reading them.
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o664, dir_fd=root)
+
+
+def _holds(path: str, data: bytes, root: int) -> bool:
+    """Tell whether there is a file *path* with just *data*."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root)
+    except OSError:
+        return False
+    with open(descriptor, "rb") as file:
+        return file.read(len(data) + 1) == data
+
+
+def _let_read(paths: Sequence[str], root: int) -> None:
+    """Let the web server read files just written, whatever this user's umask: a look at the last one tells."""
+    if os.stat(paths[-1], dir_fd=root).st_mode & _READABLE == _READABLE:
+        return
+    for path in paths:
+        status = os.stat(path, dir_fd=root)
+        if status.st_uid == os.geteuid():
+            os.chmod(path, stat.S_IMODE(status.st_mode) | _READABLE, dir_fd=root)

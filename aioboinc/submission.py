@@ -46,7 +46,8 @@ class Submission:
     async def run(self, committed: Callable[[int], None]) -> int:
         """Submit all calls; return their number. *committed* is told each time how many are in the database.
 
-        Raises `errors.SubmissionMismatch` when the calls are not those that were committed before.
+        Raises `errors.SubmissionMismatch` when the calls are not those that were committed before,
+        `errors.BatchAborted` when the batch was ended by somebody and takes no more.
         """
         rest = await self._skip_committed()
         chunks: asyncio.Queue[asyncio.Task[jobs.Chunk] | None] = asyncio.Queue(maxsize=1)
@@ -72,6 +73,8 @@ class Submission:
         """Begin to stage one chunk after the other: the next is written while those before it go to the disk."""
         calls = calls or await self._calls.take(self._idle)
         while calls:
+            if self._batch.end is not None:
+                raise errors.BatchAborted(f"batch {self._batch.id} takes no more jobs")
             if self._batch.submitted:
                 raise errors.SubmissionMismatch(
                     f"make_calls makes more than the {self._batch.njobs} calls that were all before. {_REMEDY}",

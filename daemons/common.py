@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from aioboinc import connectors, errors, printable, project, service, stopping, store
+from aioboinc import connectors, errors, preflight, printable, project, service, stopping, store
 
 __all__ = ["FAILURE", "USAGE", "Context", "Parser", "Pass", "find_root", "main"]
 
@@ -170,6 +170,7 @@ async def _serve(
 ) -> None:
     async with connectors.open(project.database_url, pool_size=2) as connector:
         database = store.Store(connector)
+        preflight.check_database(project.root, await database.schema.missing())
         app = await database.batches.app(options.app)
         if app is None:
             raise errors.ProjectError(

@@ -80,7 +80,7 @@ _REFUSED = {
     1044: "access denied: GRANT the user all privileges on the database",
     1045: "access denied: check db_user and db_passwd in config.xml",
     1049: "unknown database: check db_name in config.xml",
-    1054: "a column is missing: upgrade the project's database (bin/upgrade), then run setup",
+    1054: "a column is missing: upgrade the project's database by html/ops/upgrade_db.php",
     1129: "this host is blocked: run FLUSH HOSTS on the server",
     1130: "this host may not connect: check db_host in config.xml, and the user's host on the server",
     1142: "access denied: GRANT the user all privileges on the database",

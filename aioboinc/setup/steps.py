@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import app_versions, connectors, durable, errors, keys, project, python_bundle, templates
+from aioboinc import app_versions, connectors, durable, errors, keys, preflight, project, python_bundle, templates
 from aioboinc.setup import config_file, daemons, versions
 from aioboinc.setup import site as sites
-from aioboinc.store import applications
+from aioboinc.store import applications, schema
 
 __all__ = ["ADDED", "FRIENDLY_NAME", "Options", "own_elements", "setup"]
 
@@ -56,6 +56,7 @@ async def setup(
     with sites.clear_errors(root), sites.alone(root):
         work = _Setup(site, options)
         async with connector:
+            preflight.check_database(root, await schema.Schema(connector).missing())
             await work.run()
 
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aioboinc import app_versions, connectors, errors, files, keys, project
+from aioboinc import app_versions, cancellation, connectors, errors, files, keys, project, store
 from aioboinc.setup import config_file, steps
 from aioboinc.setup import daemons as daemons_module
 from aioboinc.setup import site as sites
-from aioboinc.store import applications, batches
+from aioboinc.store import applications
 
 __all__ = ["undo"]
 
@@ -40,17 +40,17 @@ async def undo(
     connector = connectors.open(read.database_url)
     site = sites.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
     with sites.clear_errors(root), sites.alone(root):
-        work = _Undo(site, batches.Batches(connector), force=force)
+        work = _Undo(site, store.Store(connector), force=force)
         async with connector:
             await work.run()
 
 
 class _Undo:
-    def __init__(self, site: sites.Site, batches: batches.Batches, *, force: bool) -> None:
+    def __init__(self, site: sites.Site, whole: store.Store, *, force: bool) -> None:
         """Check the project's files; raise `errors.ProjectError` if they can't be changed now."""
         self._site = site
         self._store = site.applications
-        self._batches = batches
+        self._whole = whole
         self._force = force
         self._root = site.root
         self._download_dir = site.project.download_dir
@@ -72,7 +72,7 @@ class _Undo:
         self._take_out("config.xml", self._config, daemons)
         for batch in unfinished:
             if self._site.step(f"batch {batch.id} of {batch.directory}", "aborted"):
-                await self._batches.abort(batch.token)
+                await cancellation.abandon(self._whole, batch.token, delete_delay=self._site.project.delete_delay)
         jobs = await self._store.jobs(app.id) if app else 0
         hosts = await self._store.hosts(app.id) if app else 0
         if app and (jobs or hosts):

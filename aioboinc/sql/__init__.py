@@ -2,6 +2,7 @@
 
 In a noun's file each query begins with a heading, at the top or after an empty line:
 ``-- name: purpose``, or ``-- name [sqlite]: purpose`` and ``-- name [mysql]: purpose`` where the dialects differ.
+`fitting` says how they do without the columns that an older project lacks.
 """
 
 from __future__ import annotations
@@ -12,18 +13,31 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["load", "schema"]
+from aioboinc.sql import fitting
+
+__all__ = ["dispensable", "load", "schema"]
 
 _HEADING = re.compile(r"-- (?P<name>\w+)(?: \[(?P<dialect>\w+)\])?: \S.*")
 _DIALECTS = ("sqlite", "mysql")
 
 
 @functools.cache
-def load(noun: str, dialect: str) -> Mapping[str, str]:
-    """Return the queries of *noun*'s file by name, those for *dialect*.
+def load(noun: str, dialect: str, lacking: frozenset[fitting.Name] = frozenset()) -> Mapping[str, str]:
+    """Return the queries of *noun*'s file by name, those for *dialect*, for tables that are *lacking* some columns.
 
     Raises ValueError if the file is not in order: a query without heading or text, or two of the same name.
     """
+    queries = _parse(noun, dialect)
+    return MappingProxyType({name: fitting.fitted(query, lacking) for name, query in queries.items()})
+
+
+@functools.cache
+def dispensable(noun: str, dialect: str) -> frozenset[fitting.Name]:
+    """Return the columns without which *noun*'s queries can do."""
+    return frozenset(fitting.dispensable(_parse(noun, dialect).values()))
+
+
+def _parse(noun: str, dialect: str) -> dict[str, str]:
     queries: dict[str, str] = {}
     for block in re.split(r"\n(?:\s*\n)+(?=-- \w+(?: \[\w+\])?: )", _read(noun).strip()):
         first, _, text = block.partition("\n")
@@ -37,7 +51,7 @@ def load(noun: str, dialect: str) -> Mapping[str, str]:
             if heading["name"] in queries:
                 raise ValueError(f"{noun}.sql: {heading['name']} is there twice")
             queries[heading["name"]] = query
-    return MappingProxyType(queries)
+    return queries
 
 
 def schema(dialect: str, *, whole: bool = False) -> list[str]:

@@ -49,17 +49,17 @@ SELECT id, name, email_addr FROM user WHERE email_addr = :email
 SELECT id, name, email_addr FROM user ORDER BY id LIMIT 1
 
 -- submitters: who may submit to an application
-SELECT u.id, u.name, u.email_addr, s.manage FROM user_submit_app s JOIN user u ON u.id = s.user_id
-WHERE s.app_id = :appid ORDER BY s.manage, u.id
+SELECT u.id, u.name, u.email_addr FROM user_submit_app s JOIN user u ON u.id = s.user_id
+WHERE s.app_id = :appid ORDER BY [user_submit_app.manage? s.manage,] u.id
 
 -- permit: an account may submit to an application
 INSERT INTO user_submit_app (user_id, app_id, manage) VALUES (:user, :appid, 0)
 
 -- permitted: whether an account may submit to an application
-SELECT manage FROM user_submit_app WHERE user_id = :user AND app_id = :appid
+SELECT user_id FROM user_submit_app WHERE user_id = :user AND app_id = :appid
 
 -- forbid_others: an account is the only one that may submit to an application, beside those that manage it
-DELETE FROM user_submit_app WHERE app_id = :appid AND user_id <> :user AND manage = 0
+DELETE FROM user_submit_app WHERE app_id = :appid AND user_id <> :user[user_submit_app.manage? AND manage = 0]
 
 -- forbid: nobody may submit to an application
 DELETE FROM user_submit_app WHERE app_id = :appid
@@ -72,8 +72,9 @@ INSERT INTO user_submit (user_id, quota, logical_start_time, submit_all, manage_
 VALUES (:user, 0, 0, 0, 0, 0)
 
 -- unmake_submitter: of an account that has no permission and no quota
-DELETE FROM user_submit WHERE user_id = :user AND quota = 0 AND logical_start_time = 0 AND submit_all = 0
-    AND manage_all = 0 AND max_jobs_in_progress = 0
+DELETE FROM user_submit WHERE user_id = :user AND quota = 0 AND logical_start_time = 0
+    [user_submit.submit_all? AND submit_all = 0] [user_submit.manage_all? AND manage_all = 0]
+    [user_submit.max_jobs_in_progress? AND max_jobs_in_progress = 0]
     AND NOT EXISTS (SELECT 1 FROM user_submit_app s WHERE s.user_id = :user)
 
 -- unfinished_batches: those whose master is not through

@@ -4,8 +4,9 @@ SELECT id, name, homogeneous_redundancy FROM app WHERE name = :name AND deprecat
 -- app_versions: how many usable versions an application has
 SELECT COUNT(*) AS n FROM app_version WHERE appid = :appid AND deprecated = 0
 
--- find: our row of a batch, by its token
-SELECT id, njobs, digest, state, nassimilated, nerrors FROM pyboinc_batch WHERE token = :token
+-- find: the same, by the batch's token
+SELECT p.id, p.njobs, p.digest, p.state, p.nassimilated, p.nerrors, b.state AS boinc_state, b.completion_time
+FROM pyboinc_batch p LEFT JOIN batch b ON b.id = p.id WHERE p.token = :token
 
 -- newest: the batch that was begun last
 SELECT id, token FROM pyboinc_batch ORDER BY id DESC LIMIT 1
@@ -16,11 +17,12 @@ SELECT id FROM pyboinc_batch
 -- forget_batch: BOINC's row of a batch whose ID is not to be used
 DELETE FROM batch WHERE id = :id
 
--- progress: the counters of a batch
-SELECT id, njobs, digest, state, nassimilated, nerrors FROM pyboinc_batch WHERE id = :id
+-- progress: the counters of a batch, and what BOINC's row says of it
+SELECT p.id, p.njobs, p.digest, p.state, p.nassimilated, p.nerrors, b.state AS boinc_state, b.completion_time
+FROM pyboinc_batch p LEFT JOIN batch b ON b.id = p.id WHERE p.id = :id
 
 -- submitter: whose batches those of an application are
-SELECT COALESCE((SELECT user_id FROM user_submit_app WHERE app_id = :appid ORDER BY manage, user_id LIMIT 1),
+SELECT COALESCE((SELECT user_id FROM user_submit_app WHERE app_id = :appid ORDER BY [user_submit_app.manage? manage,] user_id LIMIT 1),
     (SELECT MIN(id) FROM user), 0)
     AS user_id
 
@@ -49,16 +51,18 @@ WHERE id = :id AND state = :in_progress
 -- documents: the jobs of a batch with their documents, some at a time, in the order of their IDs
 SELECT id, name, xml_doc FROM workunit WHERE batch = :id AND id > :after ORDER BY id LIMIT :limit
 
--- cancel_results: results that no host has yet
-UPDATE result SET server_state = :over, outcome = :didnt_need
-WHERE batch = :id AND server_state = :unsent
+-- jobs: what has become of some jobs
+SELECT id, name, error_mask, assimilate_state, transition_time FROM workunit WHERE name IN (:names)
 
--- cancel_workunits: as BOINC's cancel_jobs does; there is no batch directory any more to assimilate to
-UPDATE workunit SET error_mask = error_mask | :cancelled, assimilate_state = :done, transition_time = :now
-WHERE batch = :id AND assimilate_state <> :done
+-- withdraw: our row of a batch to which nothing was submitted
+DELETE FROM pyboinc_batch WHERE id = :id AND njobs = 0
 
--- abort: BOINC's row of a batch that nobody wants any more
-UPDATE batch SET state = :aborted, completion_time = :now WHERE id = :id
+-- withdraw_batch: BOINC's row of it
+DELETE FROM batch WHERE id = :id
 
--- forget: our row of a batch
-DELETE FROM pyboinc_batch WHERE id = :id
+-- unfinished: whether there is anything of a batch that is still to be counted
+SELECT id FROM workunit WHERE batch = :id AND assimilate_state <> :done LIMIT 1
+
+-- settle: the counters of a batch some jobs of which can't be counted, for their workunits are gone
+UPDATE pyboinc_batch SET nerrors = nerrors + njobs - nassimilated, nassimilated = njobs
+WHERE id = :id AND state = :submitted AND nassimilated < njobs

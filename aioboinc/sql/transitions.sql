@@ -1,27 +1,33 @@
 -- due [mysql]: workunits that the transitioner has to look at, the longest overdue first
 SELECT id, result_template_file FROM workunit FORCE INDEX (wu_timeout)
-WHERE transition_time < :now AND transitioner_flags <> :none AND appid = :appid AND id % :modulus = :remainder
+WHERE transition_time < :now[workunit.transitioner_flags? AND transitioner_flags <> :none] AND appid = :appid AND id % :modulus = :remainder
 ORDER BY transition_time LIMIT :limit
 
 -- due [sqlite]: workunits that the transitioner has to look at, the longest overdue first
 SELECT id, result_template_file FROM workunit INDEXED BY wu_timeout
-WHERE transition_time < :now AND transitioner_flags <> :none AND appid = :appid AND id % :modulus = :remainder
+WHERE transition_time < :now[workunit.transitioner_flags? AND transitioner_flags <> :none] AND appid = :appid AND id % :modulus = :remainder
 ORDER BY transition_time LIMIT :limit
 
 -- workunits [mysql]: those of some workunits that are still due, locked until the end of the transaction
-SELECT id, name, appid, batch, priority, size_class, min_quorum, target_nresults, max_error_results,
+SELECT id, name, appid, batch, priority, [workunit.size_class? size_class | -1 AS size_class],
+    min_quorum, target_nresults, max_error_results,
     max_total_results, delay_bound, need_validate, canonical_resultid, transition_time, error_mask,
-    file_delete_state, assimilate_state, result_template_file, transitioner_flags, hr_class, app_version_id
+    file_delete_state, assimilate_state, result_template_file, hr_class,
+    [workunit.transitioner_flags? transitioner_flags | 0 AS transitioner_flags],
+    [workunit.app_version_id? app_version_id | 0 AS app_version_id]
 FROM workunit FORCE INDEX (PRIMARY)
-WHERE id IN (:ids) AND transition_time < :now AND transitioner_flags <> :none
+WHERE id IN (:ids) AND transition_time < :now[workunit.transitioner_flags? AND transitioner_flags <> :none]
 ORDER BY id FOR UPDATE
 
 -- workunits [sqlite]: those of some workunits that are still due
-SELECT id, name, appid, batch, priority, size_class, min_quorum, target_nresults, max_error_results,
+SELECT id, name, appid, batch, priority, [workunit.size_class? size_class | -1 AS size_class],
+    min_quorum, target_nresults, max_error_results,
     max_total_results, delay_bound, need_validate, canonical_resultid, transition_time, error_mask,
-    file_delete_state, assimilate_state, result_template_file, transitioner_flags, hr_class, app_version_id
+    file_delete_state, assimilate_state, result_template_file, hr_class,
+    [workunit.transitioner_flags? transitioner_flags | 0 AS transitioner_flags],
+    [workunit.app_version_id? app_version_id | 0 AS app_version_id]
 FROM workunit
-WHERE id IN (:ids) AND transition_time < :now AND transitioner_flags <> :none
+WHERE id IN (:ids) AND transition_time < :now[workunit.transitioner_flags? AND transitioner_flags <> :none]
 ORDER BY id
 
 -- results [mysql]: all results of some workunits
@@ -59,7 +65,7 @@ WHERE (host_id, app_version_id) IN (SELECT hostid, app_version_id FROM result WH
 
 -- change_workunits: workunits that get the same states
 UPDATE workunit SET need_validate = :need_validate, error_mask = :error_mask, assimilate_state = :assimilate_state,
-    file_delete_state = :file_delete_state, hr_class = :hr_class, app_version_id = :app_version_id
+    file_delete_state = :file_delete_state, hr_class = :hr_class[workunit.app_version_id? , app_version_id = :app_version_id]
 WHERE id IN (:ids)
 
 -- next_transition: when the transitioner looks at some workunits again

@@ -13,15 +13,19 @@ WHERE appid = :appid AND need_validate = 1 AND id > :after AND id % :modulus = :
 ORDER BY id LIMIT :limit
 
 -- successes [mysql]: the successful results of some workunits
-SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, app_version_id, sent_time,
-    received_time, elapsed_time, flops_estimate
+SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, sent_time, received_time,
+    [result.app_version_id? app_version_id | 0 AS app_version_id],
+    [result.elapsed_time? elapsed_time | cpu_time AS elapsed_time],
+    [result.flops_estimate? flops_estimate | 0 AS flops_estimate]
 FROM result FORCE INDEX (res_wuid)
 WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success
 ORDER BY id
 
 -- successes [sqlite]: the successful results of some workunits
-SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, app_version_id, sent_time,
-    received_time, elapsed_time, flops_estimate
+SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, sent_time, received_time,
+    [result.app_version_id? app_version_id | 0 AS app_version_id],
+    [result.elapsed_time? elapsed_time | cpu_time AS elapsed_time],
+    [result.flops_estimate? flops_estimate | 0 AS flops_estimate]
 FROM result INDEXED BY res_wuid
 WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success
 ORDER BY id

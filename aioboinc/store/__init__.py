@@ -9,10 +9,12 @@ from aioboinc import connectors
 from aioboinc.store import (
     assimilations,
     batches,
+    cancellations,
     clients,
     deletions,
     dispatch,
     scheduling,
+    schema,
     status,
     submissions,
     transitions,
@@ -27,7 +29,9 @@ class Store:
 
     def __init__(self, connector: connectors.Connector, clock: Callable[[], float] = time.time) -> None:
         self.batches = batches.Batches(connector, clock)
+        self.cancellations = cancellations.Cancellations(connector)
         self.submissions = submissions.Submissions(connector, clock)
+        self.schema = schema.Schema(connector)
         self.scheduling = scheduling.Scheduling(connector)
         self.clients = clients.Clients(connector)
         self.dispatch = dispatch.Dispatch(connector)

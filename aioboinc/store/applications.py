@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aioboinc import connectors, models, sql
+from aioboinc.store import queries
 
 __all__ = ["Application", "Applications", "Known", "UnfinishedBatch", "User", "Version"]
 
@@ -71,7 +72,7 @@ class Applications:
 
     def __init__(self, connector: connectors.Connector, clock: Callable[[], float] = time.time) -> None:
         self._connector = connector
-        self._sql = sql.load("applications", connector.dialect)
+        self._sql = queries.Queries("applications", connector.dialect)
         self._clock = clock
 
     async def find(self, name: str) -> Application | None:
@@ -158,6 +159,7 @@ class Applications:
         """
 
         async def work(tx: connectors.Transaction) -> None:
+            await self._sql.fit(tx)
             before = await tx.fetch_all(self._sql["submitters"], {"appid": appid})
             await tx.execute(self._sql["forbid_others"], {"appid": appid, "user": user})
             if not await tx.fetch_one(self._sql["permitted"], {"appid": appid, "user": user}):
@@ -223,6 +225,7 @@ class Applications:
         await self._connector.script([self._sql["drop_table"]])
 
     async def _forbid(self, tx: connectors.Transaction, appid: int) -> None:
+        await self._sql.fit(tx)
         before = await tx.fetch_all(self._sql["submitters"], {"appid": appid})
         await tx.execute(self._sql["forbid"], {"appid": appid})
         if await tx.columns("user_submit"):
@@ -234,10 +237,18 @@ class Applications:
             await tx.execute(self._sql["unmake_submitter"], {"user": row["id"]})
 
     async def _fetch(self, query: str, **values: Any) -> Sequence[connectors.Row]:
-        return await self._connector.read(lambda tx: tx.fetch_all(self._sql[query], values))
+        async def work(tx: connectors.Transaction) -> Sequence[connectors.Row]:
+            await self._sql.fit(tx)
+            return await tx.fetch_all(self._sql[query], values)
+
+        return await self._connector.read(work)
 
     async def _execute(self, query: str, **values: Any) -> int:
-        return await self._connector.run(lambda tx: tx.execute(self._sql[query], values))
+        async def work(tx: connectors.Transaction) -> int:
+            await self._sql.fit(tx)
+            return await tx.execute(self._sql[query], values)
+
+        return await self._connector.run(work)
 
 
 def _user(row: connectors.Row) -> User:

@@ -7,9 +7,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 
-from aioboinc import connectors, models, sql
+from aioboinc import connectors, models
+from aioboinc.store import queries
 
-__all__ = ["EMPTY_DIGEST", "App", "Batches", "JobDocument", "Progress"]
+__all__ = ["EMPTY_DIGEST", "App", "Batches", "End", "Job", "JobDocument", "Progress"]
 
 EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
 """The running digest before the first call."""
@@ -30,6 +31,16 @@ class App:
 
 
 @dataclass(frozen=True)
+class End:
+    """That somebody has ended a batch before it was complete."""
+
+    how: str
+    """``aborted``, ``retired`` or ``deleted``."""
+    when: int
+    """When it was aborted, in seconds since the epoch; 0 if that is not known."""
+
+
+@dataclass(frozen=True)
 class Progress:
     """The counters of a batch."""
 
@@ -44,6 +55,19 @@ class Progress:
     """Jobs published in the batch directory, failed ones included."""
     nerrors: int
     """Jobs published as failed."""
+    end: End | None = None
+    """It was ended by somebody, and not all of its jobs are published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the database knows of a job."""
+
+    id: int
+    name: str
+    error_mask: int
+    assimilate_state: int
+    transition_time: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +83,7 @@ class Batches:
 
     def __init__(self, connector: connectors.Connector, clock: Callable[[], float] = time.time) -> None:
         self._connector = connector
-        self._sql = sql.load("batches", connector.dialect)
+        self._sql = queries.Queries("batches", connector.dialect)
         self._clock = clock
 
     async def app(self, name: str) -> App | None:
@@ -104,6 +128,7 @@ class Batches:
         """
 
         async def work(tx: connectors.Transaction) -> Progress:
+            await self._sql.fit(tx)
             row = await tx.fetch_one(self._sql["find"], {"token": token})
             if row is not None:
                 await tx.execute(self._sql["move"], {"id": row["id"], "directory": directory})
@@ -158,18 +183,9 @@ class Batches:
         """Record that the *njobs* calls of *batch* are all."""
 
         async def work(tx: connectors.Transaction) -> None:
-            states = {"submitted": models.SubmissionState.SUBMITTED}
-            await tx.execute(self._sql["submitted"], {"id": batch, "njobs": njobs, **states})
-            await tx.execute(
-                self._sql["complete"],
-                {
-                    "id": batch,
-                    "now": int(self._clock()),
-                    "in_progress": models.BatchState.IN_PROGRESS,
-                    "complete": models.BatchState.COMPLETE,
-                    **states,
-                },
-            )
+            state = {"submitted": models.SubmissionState.SUBMITTED}
+            await tx.execute(self._sql["submitted"], {"id": batch, "njobs": njobs, **state})
+            await self._complete(tx, batch)
 
         await self._connector.run(work)
 
@@ -188,39 +204,68 @@ class Batches:
                 yield JobDocument(row["name"], bytes(row["xml_doc"]).decode())
             after = rows[-1]["id"]
 
-    async def abort(self, token: str) -> None:
-        """Cancel the batch with this *token*, if there is one: no host gets its jobs any more."""
+    async def find(self, token: str) -> Progress | None:
+        """Return the batch with this *token*, None if there is none."""
+        row = await self._connector.read(lambda tx: tx.fetch_one(self._sql["find"], {"token": token}))
+        return None if row is None else _progress(row)
+
+    async def jobs(self, names: Collection[str]) -> dict[str, Job]:
+        """Return those of the jobs *names* that the database knows, by name."""
+        rows = await self._connector.read(lambda tx: tx.fetch_all(self._sql["jobs"], {"names": list(names)}))
+        return {row["name"]: Job(**row) for row in rows}
+
+    async def withdraw(self, batch: int) -> bool:
+        """Remove *batch* if nothing was submitted to it; tell whether that was so."""
+
+        async def work(tx: connectors.Transaction) -> bool:
+            if not await tx.execute(self._sql["withdraw"], {"id": batch}):
+                return False
+            await tx.execute(self._sql["withdraw_batch"], {"id": batch})
+            return True
+
+        return await self._connector.run(work)
+
+    async def settle(self, batch: int) -> None:
+        """Count the jobs of *batch* that nobody can count any more, for their workunits are gone, as failed."""
 
         async def work(tx: connectors.Transaction) -> None:
-            row = await tx.fetch_one(self._sql["find"], {"token": token})
-            if row is None:
+            states = {"submitted": models.SubmissionState.SUBMITTED, "done": models.AssimilateState.DONE}
+            if await tx.fetch_one(self._sql["unfinished"], {"id": batch, **states}):
                 return
-            batch = {"id": row["id"], "now": int(self._clock())}
-            await tx.execute(
-                self._sql["cancel_results"],
-                {
-                    **batch,
-                    "over": models.ServerState.OVER,
-                    "didnt_need": models.Outcome.DIDNT_NEED,
-                    "unsent": models.ServerState.UNSENT,
-                },
-            )
-            await tx.execute(
-                self._sql["cancel_workunits"],
-                {**batch, "cancelled": models.ErrorMask.CANCELLED, "done": models.AssimilateState.DONE},
-            )
-            await tx.execute(self._sql["abort"], {**batch, "aborted": models.BatchState.ABORTED})
-            await tx.execute(self._sql["forget"], batch)
+            await tx.execute(self._sql["settle"], {"id": batch, **states})
+            await self._complete(tx, batch)
 
         await self._connector.run(work)
 
+    async def _complete(self, tx: connectors.Transaction, batch: int) -> None:
+        await tx.execute(
+            self._sql["complete"],
+            {
+                "id": batch,
+                "now": int(self._clock()),
+                "in_progress": models.BatchState.IN_PROGRESS,
+                "complete": models.BatchState.COMPLETE,
+                "submitted": models.SubmissionState.SUBMITTED,
+            },
+        )
+
 
 def _progress(row: connectors.Row) -> Progress:
+    submitted = row["state"] == models.SubmissionState.SUBMITTED
     return Progress(
         id=row["id"],
         njobs=row["njobs"],
         digest=row["digest"],
-        submitted=row["state"] == models.SubmissionState.SUBMITTED,
+        submitted=submitted,
         nassimilated=row["nassimilated"],
         nerrors=row["nerrors"],
+        end=None if submitted and row["nassimilated"] >= row["njobs"] else _end(row),
     )
+
+
+def _end(row: connectors.Row) -> End | None:
+    if row["boinc_state"] is None:
+        return End("deleted", 0)
+    if row["boinc_state"] == models.BatchState.ABORTED:
+        return End("aborted", int(row["completion_time"]))
+    return End("retired", 0) if row["boinc_state"] == models.BatchState.RETIRED else None

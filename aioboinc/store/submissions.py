@@ -33,7 +33,8 @@ class Submissions:
         With an output template their first results are inserted too, as BOINC's transitioner would on its
         first pass; without one that pass is due at once. Doing this twice does it once.
 
-        Raises `errors.DatabaseError` if the batch is not where the chunk begins: somebody else submits to it.
+        Raises `errors.DatabaseError` if the batch is not where the chunk begins: somebody else submits to it;
+        `errors.BatchAborted` if somebody has ended the batch.
         """
         now = int(self._clock())
         njobs = chunk.first + len(chunk.jobs)
@@ -52,7 +53,9 @@ class Submissions:
             if not advanced:
                 await self._check_done(tx, batch, njobs, chunk.digest)
                 return
-            await tx.execute(self._sql["njobs"], {"batch": batch, "njobs": njobs})
+            counts = {"batch": batch, "njobs": njobs, "ended": list(models.ENDED)}
+            if not await tx.execute(self._sql["njobs"], counts):
+                raise errors.BatchAborted(f"batch {batch} takes no more jobs")
             newest = None if chunk.template is None else await tx.fetch_one(self._sql["newest"], {"batch": batch})
             columns = await tx.columns("workunit")
             workunit = functools.partial(_workunit, batch, appid, now, first_pass=chunk.template is None)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aioboinc import connectors, documents, models, sql
+from aioboinc import connectors, documents, models
+from aioboinc.store import queries
 from aioboinc.store import results as result_rows
 
 __all__ = ["Decision", "Result", "Transitions", "Workunit"]
@@ -85,7 +86,7 @@ class Transitions:
 
     def __init__(self, connector: connectors.Connector) -> None:
         self._connector = connector
-        self._sql = sql.load("transitions", connector.dialect)
+        self._sql = queries.Queries("transitions", connector.dialect)
 
     async def due(self, appid: int, *, now: int, limit: int, share: tuple[int, int] = (1, 0)) -> dict[int, str]:
         """Return up to *limit* workunits whose transition time is over, the longest overdue first.
@@ -95,6 +96,7 @@ class Transitions:
         """
 
         async def work(tx: connectors.Transaction) -> dict[int, str]:
+            await self._sql.fit(tx)
             rows = await tx.fetch_all(
                 self._sql["due"],
                 {
@@ -126,23 +128,34 @@ class Transitions:
         """
 
         async def work(tx: connectors.Transaction) -> int:
-            query = self._sql["workunits"]
-            if "size_class" not in await tx.columns("workunit"):  # an older project
-                query = query.replace("size_class", "-1 AS size_class")
-            rows = await tx.fetch_all(query, {"ids": list(ids), "now": now, "none": models.TransitionerFlags.NONE})
-            if not rows:
-                return 0
-            workunits = [Workunit(**row) for row in rows]
-            results_of: defaultdict[int, list[Result]] = defaultdict(list)
-            for row in await tx.fetch_all(self._sql["results"], {"workunits": [row["id"] for row in rows]}):
-                results_of[row.pop("workunitid")].append(Result(**row))
-            decisions = [decide(workunit, results_of[workunit.id]) for workunit in workunits]
-            await self._change_results(tx, decisions)
-            await self._change_workunits(tx, decisions)
+            await self._sql.fit(tx)
+            due = {"ids": list(ids), "now": now, "none": models.TransitionerFlags.NONE}
+            rows = await tx.fetch_all(self._sql["workunits"], due)
+            decisions = await self.write(tx, rows, decide)
             await self._insert_results(tx, decisions, templates, now)
             return len(decisions)
 
         return await self._connector.run(work, brief=True)
+
+    async def write(
+        self,
+        tx: connectors.Transaction,
+        rows: Sequence[connectors.Row],
+        decide: Callable[[Workunit, Sequence[Result]], Decision],
+    ) -> Sequence[Decision]:
+        """Let *decide* make up its mind about locked workunits, by their *rows*; write down what becomes of them.
+
+        That is all but new results. The decisions are returned.
+        """
+        await self._sql.fit(tx)
+        results_of: defaultdict[int, list[Result]] = defaultdict(list)
+        if rows:
+            for row in await tx.fetch_all(self._sql["results"], {"workunits": [row["id"] for row in rows]}):
+                results_of[row.pop("workunitid")].append(Result(**row))
+        decisions = [decide(Workunit(**row), results_of[row["id"]]) for row in rows]
+        await self._change_results(tx, decisions)
+        await self._change_workunits(tx, decisions)
+        return decisions
 
     async def _insert_results(
         self,
@@ -160,7 +173,7 @@ class Transitions:
 
     async def _change_results(self, tx: connectors.Transaction, decisions: Sequence[Decision]) -> None:
         timed_out = [id for decision in decisions for id in decision.timed_out]
-        if timed_out:
+        if timed_out and "app_version_id" in await tx.columns("result"):
             await tx.execute(self._sql["penalize"], {"ids": timed_out})
         groups: defaultdict[tuple[tuple[str, int], ...], list[int]] = defaultdict(list)
         for before, after in itertools.chain.from_iterable(decision.results for decision in decisions):

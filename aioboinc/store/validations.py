@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from aioboinc import connectors, credit, models, sql
+from aioboinc import connectors, credit, models
+from aioboinc.store import queries
 
 __all__ = ["Decision", "Result", "Validations", "Verdict", "Workunit"]
 
@@ -83,7 +84,7 @@ class Validations:
 
     def __init__(self, connector: connectors.Connector) -> None:
         self._connector = connector
-        self._sql = sql.load("validations", connector.dialect)
+        self._sql = queries.Queries("validations", connector.dialect)
 
     async def pending(
         self, appid: int, *, limit: int, after: int = 0, share: tuple[int, int] = (1, 0)
@@ -94,6 +95,7 @@ class Validations:
         """
 
         async def work(tx: connectors.Transaction) -> list[Workunit]:
+            await self._sql.fit(tx)
             rows = await tx.fetch_all(
                 self._sql["pending"],
                 {

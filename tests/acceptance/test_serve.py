@@ -10,7 +10,7 @@ import served
 from served import Site, compute_all, eventually
 from simulated_client import Finished
 
-from aioboinc import connectors, store
+from aioboinc import cancellation, connectors, store
 
 
 async def test_two_hosts_compute_a_batch(site: Site, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ async def test_results_of_an_abandoned_batch_are_aborted(site: Site, tmp_path: P
         (task,) = (await client.call(1e9, 1)).tasks
     async with connectors.open(site.project.database_url) as connector:
         checkpoint = (tmp_path / "batch" / "pyboinc_checkpoint").read_text()
-        await store.Store(connector).batches.abort(checkpoint.partition('"token": "')[2][:32])
+        await cancellation.abandon(store.Store(connector), checkpoint.partition('"token": "')[2][:32])
     reply = await client.call(0)
     assert reply.names("result_abort") == [task.name]
     unknown = await client.call(0, others=["pyboinc_99_0_0"])

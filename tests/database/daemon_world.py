@@ -122,13 +122,15 @@ class World:
 
     async def send(self, name: str, *, host: int = 1, deadline: int = 86400) -> None:
         """Send the result *name* to a host."""
-        await self.execute(
-            "UPDATE result SET server_state = 4, hostid = :host, userid = 1, sent_time = :now, app_version_id = 1,"
-            " report_deadline = :deadline WHERE name = :name AND server_state = 2",
-            host=host,
-            now=self.now,
-            deadline=self.now + deadline,
-            name=name,
+        await self._change(
+            name,
+            condition=f"server_state = {models.ServerState.UNSENT}",
+            server_state=models.ServerState.IN_PROGRESS,
+            hostid=host,
+            userid=1,
+            sent_time=self.now,
+            app_version_id=1,
+            report_deadline=self.now + deadline,
         )
         await self.execute(
             "UPDATE workunit SET transition_time = :deadline WHERE transition_time > :deadline AND id ="
@@ -140,13 +142,14 @@ class World:
     async def report(self, name: str, *, seconds: int = 10, **values: Any) -> None:
         """Let the host of the result *name* report it, a success unless *values* say something else."""
         values = {"outcome": models.Outcome.SUCCESS, "client_state": models.ClientState.FILES_UPLOADED, **values}
-        await self.execute(
-            f"UPDATE result SET {', '.join(f'{column} = :{column}' for column in values)}, server_state = 5,"
-            " received_time = :now, elapsed_time = :seconds, flops_estimate = 2e9 WHERE name = :name",
+        await self._change(
+            name,
+            server_state=models.ServerState.OVER,
+            received_time=self.now,
+            elapsed_time=seconds,
+            cpu_time=seconds,
+            flops_estimate=2e9,
             **values,
-            now=self.now,
-            seconds=seconds,
-            name=name,
         )
         await self.execute(
             "UPDATE workunit SET transition_time = :now"
@@ -154,6 +157,18 @@ class World:
             now=self.now - 1,
             name=name,
         )
+
+    async def _change(self, name: str, *, condition: str = "1 = 1", **values: Any) -> None:
+        """Change the result *name*, as far as its table has columns for it."""
+
+        async def work(tx: connectors.Transaction) -> None:
+            known = [column for column in await tx.columns("result") if column in values]
+            changes = ", ".join(f"{column} = :{column}" for column in known)
+            await tx.execute(
+                f"UPDATE result SET {changes} WHERE name = :name AND {condition}", {**values, "name": name}
+            )
+
+        await self.connector.run(work)
 
     async def compute(self, name: str, value: Any, *, host: int = 1, seconds: int = 10) -> None:
         """Let a host compute and report the result *name*: *value*, or the file itself if that is bytes."""

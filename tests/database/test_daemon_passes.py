@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from aioboinc import codec, comparators, envelope, errors, models, publishing, validation
+from aioboinc import cancellation, codec, comparators, envelope, errors, models, publishing, validation
 from database.daemon_world import APPID, NOW, PROGRAM, World, input_sha256, output
 
 NEVER = models.NEVER
@@ -635,7 +635,7 @@ async def test_a_project_of_some_years_ago(world, batch, directory, connector, m
         models.ValidateState.VALID,
     ]
     assert await world.counts(batch) == (2, 1)
-    await world.store.batches.abort("0" * 32)
+    await cancellation.abandon(world.store, "0" * 32)
 
 
 async def test_an_output_that_has_vanished_fails_the_job(world, batch, directory):

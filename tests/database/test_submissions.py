@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from aioboinc import documents, errors, jobs, models, store
+from aioboinc import cancellation, documents, errors, jobs, models, store
 from aioboinc.store import batches
 
 NOW = 1_800_000_000
@@ -190,8 +190,8 @@ async def test_a_batch_that_was_assimilated_before_it_was_submitted_is_complete(
 
 async def test_abort(db, batch, connector):
     await db.submissions.commit(batch.id, 1, chunk(batch, 0, 2))
-    await db.batches.abort("0" * 32)
-    await db.batches.abort("0" * 32)
+    await cancellation.abandon(db, "0" * 32)
+    await cancellation.abandon(db, "0" * 32)
     assert {
         (row["server_state"], row["outcome"])
         for row in await rows(connector, "SELECT server_state, outcome FROM result")

@@ -1,0 +1,53 @@
+"""The columns of a BOINC project's tables that we can't do without. All others that we know may be missing.
+
+Those are the ones of older projects: BOINC adds columns from time to time, and a project gets them when its
+administrator runs ``html/ops/upgrade_db.php``. These here are all there since 2011.
+"""
+
+from __future__ import annotations
+
+from aioboinc import connectors
+
+__all__ = ["NEEDED", "Schema"]
+
+NEEDED = {
+    table: frozenset(columns.split())
+    for table, columns in {
+        "app": "id name deprecated homogeneous_redundancy",
+        "app_version": "id appid version_num platformid xml_doc deprecated plan_class",
+        "batch": "id user_id njobs fraction_done nerror_jobs state completion_time name app_id",
+        "host": "id userid total_credit expavg_credit expavg_time avg_turnaround",
+        "host_app_version": "host_id app_version_id consecutive_valid max_jobs_per_day",
+        "platform": "id name",
+        "result": """id workunitid server_state outcome client_state hostid report_deadline sent_time received_time
+            name cpu_time xml_doc_in stderr_out batch file_delete_state validate_state granted_credit appid
+            exit_status priority""",
+        "team": "id total_credit expavg_credit expavg_time",
+        "user": "id name email_addr teamid total_credit expavg_credit expavg_time",
+        "user_submit_app": "user_id app_id",
+        "workunit": """id name appid xml_doc batch rsc_fpops_est rsc_fpops_bound rsc_memory_bound rsc_disk_bound
+            need_validate canonical_resultid canonical_credit transition_time delay_bound error_mask
+            file_delete_state assimilate_state hr_class min_quorum target_nresults max_error_results
+            max_total_results max_success_results result_template_file priority""",
+    }.items()
+}
+"""By table."""
+
+
+class Schema:
+    """Verbs on the tables as such."""
+
+    def __init__(self, connector: connectors.Connector) -> None:
+        self._connector = connector
+
+    async def missing(self) -> list[str]:
+        """Return what is needed and not there, ``table`` or ``table.column``; in the order of their names."""
+
+        async def work(tx: connectors.Transaction) -> list[str]:
+            missing: list[str] = []
+            for table, needed in NEEDED.items():
+                columns = await tx.columns(table)
+                missing += [f"{table}.{name}" for name in needed - columns.keys()] if columns else [table]
+            return sorted(missing)
+
+        return await self._connector.read(work)
