@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from aioboinc.errors import (
         AioboincError,
         ArgumentError,
+        BatchAborted,
         BatchFailed,
         BatchLocked,
         CallOutsideBatch,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AioboincError",
     "ArgumentError",
+    "BatchAborted",
     "BatchFailed",
     "BatchLocked",
     "CallOutsideBatch",
