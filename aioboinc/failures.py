@@ -107,17 +107,14 @@ def written(stderr_out: str) -> str:
     return text.strip().encode()[-_STDERR_BYTES:].decode("utf-8", "ignore")
 
 
-def report(job: str, error_mask: int, executions: Iterable[Execution], reason: str = "") -> bytes:
-    """Return the file that is published for the workunit *job*, which has failed.
-
-    *reason* is a cause beside the workunit's *error_mask* and its *executions*.
-    """
+def report(job: str, error_mask: int, executions: Iterable[Execution]) -> bytes:
+    """Return the file that is published for the workunit *job*, which has failed."""
     results = [_result(execution) for execution in executions if _counts(execution)]
     return codec.encode(
         {
             "pyboinc": 1,
             "job": job,
-            "reason": reason or _reason(error_mask, results),
+            "reason": _reason(error_mask, results),
             "error_mask": error_mask,
             "results": results,
         }

@@ -9,6 +9,7 @@ failed.
 from __future__ import annotations
 
 import enum
+import hashlib
 import logging
 import os
 import re
@@ -18,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aioboinc import codec, comparators, credit, envelope, models, pipeline, service, staging
+from aioboinc import codec, comparators, credit, envelope, models, outputs, pipeline, service, staging
 from aioboinc import project as projects
 from aioboinc.store.validations import Decision, Result, Verdict, Workunit
 
@@ -161,6 +162,7 @@ def _output(
     try:
         data = _read(_upload_path(project, name[1].decode()))
         envelope.check(data, identity.job, identity.input_sha256, identity.program_sha256)
+        _check_report(data, outputs.reported(result.xml_doc_out, name[1].decode()))
         return Output(State.GOOD, None if prepare is None else prepare(data))
     except codec.Malformed as error:
         return Output(State.BAD, reason=f"malformed output: {error}")
@@ -170,6 +172,13 @@ def _output(
         return Output(State.UNREADABLE, reason=f"{project.upload_dir}: no such directory")
     except OSError as error:
         return Output(State.UNREADABLE, reason=str(error))
+
+
+def _check_report(data: bytes, expected: outputs.Reported | None) -> None:
+    """Raise codec.Malformed unless *data* are what their host has reported: the assimilator goes by that."""
+    flaw = expected and expected.flaw(len(data), hashlib.md5(data, usedforsecurity=False).hexdigest())
+    if flaw:
+        raise codec.Malformed(f"not what its host has reported: it {flaw}")
 
 
 def _upload_path(project: projects.Project, name: str) -> str:

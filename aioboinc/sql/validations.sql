@@ -14,14 +14,14 @@ ORDER BY id LIMIT :limit
 
 -- successes [mysql]: the successful results of some workunits
 SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, app_version_id, sent_time,
-    received_time, elapsed_time, flops_estimate
+    received_time, elapsed_time, flops_estimate, xml_doc_out
 FROM result FORCE INDEX (res_wuid)
 WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success
 ORDER BY id
 
 -- successes [sqlite]: the successful results of some workunits
 SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, app_version_id, sent_time,
-    received_time, elapsed_time, flops_estimate
+    received_time, elapsed_time, flops_estimate, xml_doc_out
 FROM result INDEXED BY res_wuid
 WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success
 ORDER BY id

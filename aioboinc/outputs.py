@@ -1,0 +1,94 @@
+"""Output files in the upload hierarchy: are they still what the host has sent?
+
+A host reports size and MD5 of each output with the result (``xml_doc_out``). The functions that read files block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+
+from aioboinc import codec, envelope
+from aioboinc import project as projects
+
+__all__ = ["GONE", "Reported", "file_name", "flaw", "path", "reported"]
+
+GONE = "is not there any more"
+_FILE_NAME = re.compile(rb"<file_name>([^<]+)</file_name>")
+_FILE_INFO = re.compile(r"<file_info>(.*?)</file_info>", re.DOTALL)
+_NAME = re.compile(r"<name>\s*([^<\s]+)\s*</name>")
+_NBYTES = re.compile(r"<nbytes>\s*(\d{1,15})(?:\.0*)?\s*</nbytes>", re.ASCII)
+_MD5 = re.compile(r"<md5_cksum>\s*([0-9a-f]{32})\s*</md5_cksum>")
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a host has said of an output file."""
+
+    nbytes: int
+    md5: str
+    """In hexadecimal."""
+
+    def flaw(self, nbytes: int, md5: str) -> str:
+        """Return how a file of this size and MD5 differs; empty if it is the one."""
+        if nbytes != self.nbytes:
+            return f"has {nbytes} of {self.nbytes} bytes"
+        return "" if md5 == self.md5 else f"has MD5 {md5} in place of {self.md5}"
+
+
+def file_name(xml_doc_in: bytes | None) -> str:
+    """Return the name of a result's output file; empty if its document names none."""
+    match = _FILE_NAME.search(xml_doc_in or b"")
+    return match[1].decode("utf-8", "replace") if match else ""
+
+
+def path(project: projects.Project, name: str) -> str:
+    """Return ``project.upload_path(name)``; making that ``Path`` would take longer than linking the file."""
+    return f"{project.upload_dir}/{projects.fanout_directory(name, project.fanout)}/{name}"
+
+
+def reported(xml_doc_out: bytes | None, name: str) -> Reported | None:
+    """Return what the host has said of the file *name*; None if it has not."""
+    for info in _FILE_INFO.findall((xml_doc_out or b"").decode("utf-8", "replace")):
+        named, nbytes, md5 = _NAME.search(info), _NBYTES.search(info), _MD5.search(info)
+        if named and nbytes and md5 and named[1] == name:
+            return Reported(int(nbytes[1]), md5[1])
+    return None
+
+
+def flaw(path: str, expected: Reported | None) -> str:
+    """Return what is wrong with the output file *path*, which was valid once; empty if nothing is.
+
+    Without something *expected* it must be an envelope, from end to end. Raises OSError if it can't be read now.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return GONE
+    try:
+        status = os.fstat(descriptor)
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            return "is no file"
+        if expected is not None:
+            # Of a file that has another size the content does not matter.
+            md5 = _md5(descriptor) if size == expected.nbytes else ""
+            return expected.flaw(size, md5)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            envelope.decode(file.read(), codec.OPAQUE)
+    except codec.Malformed as error:
+        return f"is malformed: {error}"
+    finally:
+        os.close(descriptor)
+    return ""
+
+
+def _md5(descriptor: int) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while block := os.read(descriptor, _BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
