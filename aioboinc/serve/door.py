@@ -25,7 +25,6 @@ _EACH = 2
 """Descriptors for a connection: the socket, and a file that is sent or received by it."""
 
 _log = logging.getLogger(__name__)
-_seldom = seldom.Seldom(_log)
 
 
 def raise_descriptor_limit() -> None:
@@ -47,6 +46,7 @@ class Door:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._seldom = seldom.Seldom(_log)
         self._addresses: dict[Hashable, str] = {}
         self._by_address: dict[str, dict[Hashable, asyncio.Transport]] = {}
 
@@ -74,7 +74,7 @@ class Door:
         most = max(self._by_address, key=lambda address: len(self._by_address[address]))
         if len(self._by_address[most]) == 1:
             most = address  # all have one: the newcomer has to wait
-        _seldom(
+        self._seldom(
             logging.WARNING,
             "more than %d connections at once: the oldest one of %s is closed, which has %d",
             self._limit,

@@ -55,7 +55,6 @@ _DOWN_SECONDS = 300
 _PROJECT_DOWN = -183
 """BOINC's ERR_PROJECT_DOWN."""
 _log = logging.getLogger(__name__)
-_seldom = seldom.Seldom(_log)
 
 
 class Server:
@@ -81,10 +80,11 @@ class Server:
         self._uploads = uploads
         self._accounts = accounts
         self._page = page
+        self._seldom = seldom.Seldom(_log)
 
     def application(self) -> web.Application:
         """Return the aiohttp application, at the path of the project's URL."""
-        application = web.Application(middlewares=[_guard])
+        application = web.Application(middlewares=[self._guard])
         path = urllib.parse.urlsplit(self._project.master_url).path
         application.router.add_routes(
             [
@@ -136,7 +136,7 @@ class Server:
         try:
             return await _in_time(self._scheduler.handle(parsed, request.remote or ""))
         except errors.DatabaseError as error:
-            _tell_down(error)
+            self._tell_down(error)
             self._scheduler.forget_held()
             return scheduler_reply.Reply(
                 messages=[scheduler_reply.Message("Server can't open database")],
@@ -161,13 +161,13 @@ class Server:
         try:
             text = await self._uploaded(request)
         except uploads.BrokenOff as refusal:
-            _seldom(logging.WARNING, "upload from %s broke off: %s", request.remote, refusal)
+            self._seldom(logging.WARNING, "upload from %s broke off: %s", request.remote, refusal)
             text = uploads.reply(refusal)
         except uploads.Refusal as refusal:
             _log.info("upload from %s refused: %s", request.remote, refusal)
             text = uploads.reply(refusal)
         except errors.DatabaseError as error:
-            _tell_down(error)
+            self._tell_down(error)
             text = uploads.reply(uploads.Transient("Server can't open database"))
         return web.Response(text=text, content_type="text/plain")
 
@@ -207,8 +207,49 @@ class Server:
         except accounts.Refusal as refusal:
             return _xml(refusal.render())
         except errors.DatabaseError as error:
-            _tell_down(error)
+            self._tell_down(error)
             return _xml(accounts.Refusal(_PROJECT_DOWN, "Project is temporarily offline").render())
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Say little where a request leads to nothing."""
+        try:
+            if request.headers.get(hdrs.CONTENT_ENCODING):
+                raise web.HTTPUnsupportedMediaType(text="")
+            with connectors.patience(_DATABASE_PATIENCE):
+                response = await handler(request)
+        except web.HTTPException as error:
+            error.text = ""
+            error.headers[hdrs.SERVER] = "aioboinc"
+            raise
+        except asyncio.CancelledError:
+            raise
+        except (ConnectionError, TimeoutError) as error:
+            why = "the connection was lost" if isinstance(error, ConnectionError) else "it took too long"
+            self._seldom(logging.WARNING, "request from %s to %r broke off: %s", request.remote, request.path, why)
+            if isinstance(error, ConnectionError):
+                raise
+            raise web.HTTPRequestTimeout(text="", headers={hdrs.SERVER: "aioboinc"}) from None
+        except errors.DatabaseError as error:
+            self._tell_down(error)
+            raise _unavailable() from None
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+                self._seldom(
+                    logging.ERROR, "requests are refused: %s: raise the limit (ulimit -n)", error.strerror
+                )
+                raise _unavailable() from None
+            _log.exception("%s %r", request.method, request.path)
+            raise web.HTTPInternalServerError(text="") from None
+        if not response.prepared:
+            response.headers[hdrs.SERVER] = "aioboinc"
+        return response
+
+    def _tell_down(self, error: errors.DatabaseError) -> None:
+        """Write down what is wrong with the database; strangers are told that something is."""
+        self._seldom(logging.ERROR, "the project is down: %s", error)
 
 
 @contextlib.asynccontextmanager
@@ -253,42 +294,6 @@ def _http_log() -> logging.Logger:
     return log
 
 
-@web.middleware
-async def _guard(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Say little where a request leads to nothing."""
-    try:
-        if request.headers.get(hdrs.CONTENT_ENCODING):
-            raise web.HTTPUnsupportedMediaType(text="")
-        with connectors.patience(_DATABASE_PATIENCE):
-            response = await handler(request)
-    except web.HTTPException as error:
-        error.text = ""
-        error.headers[hdrs.SERVER] = "aioboinc"
-        raise
-    except asyncio.CancelledError:
-        raise
-    except (ConnectionError, TimeoutError) as error:
-        why = "the connection was lost" if isinstance(error, ConnectionError) else "it took too long"
-        _seldom(logging.WARNING, "request from %s to %r broke off: %s", request.remote, request.path, why)
-        if isinstance(error, ConnectionError):
-            raise
-        raise web.HTTPRequestTimeout(text="", headers={hdrs.SERVER: "aioboinc"}) from None
-    except errors.DatabaseError as error:
-        _tell_down(error)
-        raise _unavailable() from None
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
-            _seldom(logging.ERROR, "requests are refused: %s: raise the limit (ulimit -n)", error.strerror)
-            raise _unavailable() from None
-        _log.exception("%s %r", request.method, request.path)
-        raise web.HTTPInternalServerError(text="") from None
-    if not response.prepared:
-        response.headers[hdrs.SERVER] = "aioboinc"
-    return response
-
-
 async def _pieces(request: web.Request) -> AsyncGenerator[bytes, None]:
     """Yield the body as it comes, as long as it comes fast enough. Raises `uploads.BrokenOff`."""
     loop = asyncio.get_running_loop()
@@ -328,11 +333,6 @@ async def _in_time(answer: Awaitable[T]) -> T:
             return await answer
     except TimeoutError:
         raise errors.DatabaseError(f"the database has not answered for {_DATABASE_SECONDS:g} s") from None
-
-
-def _tell_down(error: errors.DatabaseError) -> None:
-    """Write down what is wrong with the database; strangers are told that something is."""
-    _seldom(logging.ERROR, "the project is down: %s", error)
 
 
 def _unavailable() -> web.HTTPServiceUnavailable:

@@ -48,7 +48,6 @@ _FILE_INFO = re.compile(r"<file_info>(.*?)</file_info>", re.DOTALL)
 _MAX_NBYTES = re.compile(r"<max_nbytes>\s*([0-9.eE+]{1,20})\s*</max_nbytes>")
 
 _log = logging.getLogger(__name__)
-_seldom = seldom.Seldom(_log)
 
 
 class Refusal(Exception):
@@ -144,6 +143,7 @@ class Uploads:
         self._incoming = incoming.Incoming(project.upload_dir)
         self._placing = incoming.Placing(project.upload_dir)
         self._turns: dict[str, _Turn] = {}
+        self._seldom = seldom.Seldom(_log)
 
     async def clear(self) -> int:
         """Remove incomplete files that nobody has gone on with for long; return their number."""
@@ -262,15 +262,17 @@ class Uploads:
 
     def _check_room(self) -> None:
         if shutil.disk_usage(self._project.upload_dir).free < _MIN_FREE:
-            _seldom(logging.ERROR, "uploads are refused: %s has less than 100 MiB left", self._project.upload_dir)
+            self._seldom(
+                logging.ERROR, "uploads are refused: %s has less than 100 MiB left", self._project.upload_dir
+            )
             raise Transient("Server is out of disk space")
 
     def _trouble(self, name: str, error: OSError) -> Transient:
         """Return what the client is told, who can do nothing about it; we are told more."""
         if os.path.isdir(self._project.upload_dir):
-            _seldom(logging.ERROR, "uploads fail: %s: %s", name, error.strerror)
+            self._seldom(logging.ERROR, "uploads fail: %s: %s", name, error.strerror)
             return Transient(f"can't write file {name}: {error.strerror}")
-        _seldom(
+        self._seldom(
             logging.ERROR,
             "uploads are refused: %s is not there: mount it, or make it again; results whose files are lost are "
             "computed again then",
