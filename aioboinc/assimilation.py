@@ -1,21 +1,29 @@
-"""One pass of the assimilator: finished jobs are published in their batch directories, and counted."""
+"""One pass of the assimilator: finished jobs are published in their batch directories, and counted.
+
+An output that was valid may be gone or damaged before it is published: after a power cut where hosts' files are not
+durable at once, by a disk, by a person. Then another valid result stands for the job, or it is computed again.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from aioboinc import documents, failures, pipeline, publishing, service
+from aioboinc import documents, failures, outputs, pipeline, publishing, service
 from aioboinc import project as projects
-from aioboinc.store.assimilations import Execution, Published, Workunit
+from aioboinc.store.assimilations import Execution, Published, ValidResult, Workunit
 
 if TYPE_CHECKING:
     from aioboinc.store import Store
 
 __all__ = ["Held", "one_pass"]
+
+_MAX_TOLD = 10
+"""Workunits that are named in a log line."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,13 +66,15 @@ async def one_pass(
     monotonic: Callable[[], float] = time.monotonic,
     stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Publish all jobs of the application that are finished, *limit* at a time; return their number.
+    """Publish all jobs of the application that are finished, *limit* at a time.
+
+    Returns their number, with those that are not finished after all because their outputs are lost.
 
     Batches whose directories can't be written to, and workunits that are not ours, are *held*, by the clock
     *monotonic*: keep that between passes. Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true,
     what was published is still counted. *stop* is called in another thread too.
     """
-    after = 0
+    after = reopened = 0
     async with pipeline.Behind() as behind:
         while not stop():
             now = monotonic()
@@ -72,15 +82,16 @@ async def one_pass(
                 appid, limit=limit, after=after, held=held.batches(now), share=share
             )
             if workunits:
-                published = await _publish(store, project, held, workunits, now, stop)
+                published, lost = await _publish(store, project, held, workunits, now, stop)
                 if published:
                     await behind.start(store.assimilations.finish(published, now=int(clock())))
+                reopened += await _recover(store, project, lost, now=int(clock()))
             if len(workunits) < limit:
                 break
             after = workunits[-1].id
     if behind.count:
         _log.info("assimilated %d workunits", behind.count)
-    return behind.count
+    return behind.count + reopened
 
 
 async def _publish(
@@ -90,8 +101,11 @@ async def _publish(
     workunits: Sequence[Workunit],
     now: float,
     stop: Callable[[], bool],
-) -> list[Published]:
-    """Publish *workunits* where that can be done now; return those that are published."""
+) -> tuple[list[Published], dict[Workunit, str]]:
+    """Publish *workunits* where that can be done now.
+
+    Return those that are published, and those whose outputs are lost, with what is wrong with these.
+    """
     batches = {workunit.batch for workunit in workunits}
     directories = {
         batch: _absolute(directory, project)
@@ -101,15 +115,18 @@ async def _publish(
         if held.hold(batch, now):
             _log.warning("[BATCH#%d] left alone: its workunits were not submitted by aioboinc", batch)
     ours = [workunit for workunit in workunits if workunit.batch in directories]
-    outputs = [workunit for workunit in ours if _output_name(workunit)]
+    finished = [workunit for workunit in ours if workunit.canonical_resultid]
     outcome = await service.in_thread(
         publishing.publish,
-        [_output(project, workunit, directories[workunit.batch]) for workunit in outputs],
+        [_output(project, workunit, directories[workunit.batch]) for workunit in finished],
         stop,
+        # Ours are durable before they are reported; BOINC's upload handler leaves that to chance.
+        unsynced=None if project.embedded or project.served else project.upload_dir,
     )
-    published = [Published(workunit, False) for workunit in outputs if workunit.id in outcome.published]
-    failed = [workunit for workunit in ours if workunit.id in outcome.missing or not _output_name(workunit)]
+    published = [Published(workunit, False) for workunit in finished if workunit.id in outcome.published]
+    lost = {workunit: outcome.lost[workunit.id] for workunit in finished if workunit.id in outcome.lost}
     errors = dict(outcome.errors)
+    failed = [workunit for workunit in ours if not workunit.canonical_resultid]
     if failed:
         executions = await store.assimilations.executions([workunit.id for workunit in failed])
         outcome = await service.in_thread(
@@ -122,8 +139,53 @@ async def _publish(
         )
         published += [Published(workunit, True) for workunit in failed if workunit.id in outcome.published]
         errors.update(outcome.errors)
+    if lost and not project.upload_dir.is_dir():
+        # Not mounted, perhaps: then nothing of it is lost.
+        absent = FileNotFoundError(f"{project.upload_dir}: no such directory")
+        errors.update({directories[workunit.batch]: absent for workunit in lost})
+        lost = {}
     _hold(held, directories, errors, now)
-    return published
+    return published, lost
+
+
+async def _recover(store: Store, project: projects.Project, lost: Mapping[Workunit, str], *, now: int) -> int:
+    """Let other valid results stand for workunits whose outputs are lost, or have them computed again.
+
+    Returns how many workunits there is something to do for again.
+    """
+    if not lost:
+        return 0
+    valid = await store.assimilations.valid_results([workunit.id for workunit in lost])
+    intact = await service.in_thread(_intact, project, valid)
+    replaced = {workunit: intact[workunit.id] for workunit in lost if workunit.id in intact}
+    count = await store.assimilations.replace(replaced)
+    reopened = set(
+        await store.assimilations.reopen([workunit for workunit in lost if workunit not in replaced], now=now)
+    )
+    _tell("another valid result stands for it", {workunit: lost[workunit] for workunit in replaced})
+    _tell("computed again", {workunit: flaw for workunit, flaw in lost.items() if workunit.id in reopened})
+    return count + len(reopened)
+
+
+def _intact(project: projects.Project, valid: Sequence[ValidResult]) -> dict[int, int]:
+    """Return the first result with an intact output of each workunit that has one; blocks."""
+    found: dict[int, int] = {}
+    for result in valid:
+        if result.workunitid not in found:
+            name = documents.output_name(result.xml_doc_in or b"")
+            expected = outputs.reported(result.xml_doc_out, name)
+            if name and not outputs.flaw(outputs.path(project, name), expected):
+                found[result.workunitid] = result.id
+    return found
+
+
+def _tell(consequence: str, lost: Mapping[Workunit, str]) -> None:
+    """Write a line on workunits whose outputs are lost; of many, on the first ones."""
+    if not lost:
+        return
+    told = [f"[WU#{workunit.id} {workunit.name}] its valid output {flaw}" for workunit, flaw in lost.items()]
+    others = f"; and {len(told) - _MAX_TOLD} others" if len(told) > _MAX_TOLD else ""
+    _log.warning("%s: %s%s", consequence, "; ".join(told[:_MAX_TOLD]), others)
 
 
 def _absolute(directory: str, project: projects.Project) -> str:
@@ -144,26 +206,14 @@ def _hold(held: Held, directories: Mapping[int, str], errors: Mapping[str, OSErr
             _log.info("[BATCH#%d] publishing again in %s", batch, directory)
 
 
-def _output_name(workunit: Workunit) -> str:
-    """Return the name of the canonical output file; empty if there is none."""
-    if not workunit.canonical_resultid or workunit.xml_doc_in is None:
-        return ""
-    return documents.output_name(workunit.xml_doc_in)
-
-
 def _output(project: projects.Project, workunit: Workunit, directory: str) -> publishing.Item:
-    name = _output_name(workunit)
-    # project.upload_path(name), as text: making that Path would take longer than linking the file.
-    path = f"{project.upload_dir}/{projects.fanout_directory(name, project.fanout)}/{name}"
-    return publishing.Item(workunit.id, directory, workunit.name, source=path)
+    name = documents.output_name(workunit.xml_doc_in or b"")
+    flaw = functools.partial(outputs.flaw, expected=outputs.reported(workunit.xml_doc_out, name))
+    return publishing.Item(workunit.id, directory, workunit.name, source=outputs.path(project, name), flaw=flaw)
 
 
 def _failure(
     project: projects.Project, workunit: Workunit, directory: str, executions: Sequence[Execution]
 ) -> publishing.Item:
-    reason = ""
-    if workunit.canonical_resultid:
-        reason = "its output file is not there any more"
-        _log.critical("[WU#%d %s] %s", workunit.id, workunit.name, reason)
-    content = failures.report(project, workunit.name, workunit.error_mask, executions, reason)
+    content = failures.report(project, workunit.name, workunit.error_mask, executions)
     return publishing.Item(workunit.id, directory, f"{workunit.name}.error", content=content)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 import xml.sax.saxutils
 from collections.abc import Iterator
@@ -230,6 +231,7 @@ def _content(text: str, name: str) -> str:
 def _number(text: str, name: str, default: float = 0.0) -> float:
     content = _content(text, name)
     try:
-        return float(content) if _NUMBER.fullmatch(content) else default
+        number = float(content) if _NUMBER.fullmatch(content) else default
     except ValueError:
         return default
+    return number if math.isfinite(number) else default

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aioboinc import access, batch_directory, durable, files
+from aioboinc import access, batch_directory, durable, files, outputs
 
-__all__ = ["Item", "Outcome", "SourceMissing", "publish"]
+__all__ = ["Item", "Outcome", "SourceLost", "publish"]
 
 _numbers = itertools.count()
 
@@ -35,10 +35,12 @@ class Item:
     name: str
     source: str = ""
     content: bytes = b""
+    flaw: Callable[[str], str] = lambda path: ""
+    """Returns what is wrong with the file at a path, empty if it may be published."""
 
 
-class SourceMissing(FileNotFoundError):
-    """A file that was to be published is not there any more."""
+class SourceLost(Exception):
+    """A file that was to be published is gone or damaged; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +49,30 @@ class Outcome:
 
     published: set[int] = field(default_factory=set)
     """Keys of those that are published."""
-    missing: set[int] = field(default_factory=set)
-    """Keys of those whose sources are not there any more."""
+    lost: dict[int, str] = field(default_factory=dict)
+    """What is wrong with the sources of those that are gone or damaged, by key."""
     errors: dict[str, OSError] = field(default_factory=dict)
     """What went wrong, by batch directory; not all files for these are published."""
 
 
-def publish(items: Iterable[Item], stop: Callable[[], bool] = lambda: False) -> Outcome:
+def publish(
+    items: Iterable[Item], stop: Callable[[], bool] = lambda: False, *, unsynced: Path | None = None
+) -> Outcome:
     """Publish files until *stop* returns true. All of them are made durable together.
 
-    What fails in one batch directory does not concern the others.
+    A master may take a file as soon as it is there: what is linked must be durable before. Sources are, except for
+    those on the file system of *unsynced*. What fails in one batch directory does not concern the others.
     """
     by_directory: defaultdict[str, list[Item]] = defaultdict(list)
     for item in items:
         by_directory[item.directory].append(item)
     outcome = Outcome()
+    if by_directory and unsynced is not None:
+        try:
+            durable.sync(unsynced)
+        except OSError as failure:
+            outcome.errors.update(dict.fromkeys(by_directory, failure))
+            return outcome
     failures: dict[int, OSError | None] = {}
     for directory, its in by_directory.items():
         published = _publish(Path(directory), its, outcome, stop)
@@ -94,8 +105,8 @@ def _publish(directory: Path, items: Iterable[Item], outcome: Outcome, stop: Cal
                 else:
                     place.copy(item)
                     copied.add(item.key)
-            except SourceMissing:
-                outcome.missing.add(item.key)
+            except SourceLost as lost:
+                outcome.lost[item.key] = str(lost)
             except files.Obstacle as error:
                 outcome.errors[str(directory)] = error
         place.rename_copies()
@@ -123,7 +134,7 @@ class _Place:
     def link(self, item: Item) -> bool:
         """Publish *item* by a hard link, if it is not there already; return False if it takes a copy.
 
-        Raises `SourceMissing`, or another OSError if nothing can be published here.
+        Raises `SourceLost`, or OSError if nothing can be published here.
         """
         target = f"{self._new}/{item.name}"
         # A master may have handled it before it was counted. A second link to the file could not be moved there.
@@ -131,23 +142,34 @@ class _Place:
             return True
         if not item.source:
             return _holds(target, item.content)
+        flaw = item.flaw(item.source)
+        return self._keep(item, target, flaw) if flaw else self._link(item.source, target)
+
+    def _link(self, source: str, target: str) -> bool:
         try:
             if self._is_foreign:
-                self._check_readable(item.source)
-            os.link(item.source, target)
+                self._check_readable(source)
+            os.link(source, target)
         except FileExistsError:
             if what := files.kind(os.lstat(target)):
                 raise files.Obstacle(target, what) from None
-            return os.path.samefile(item.source, target) or filecmp.cmp(item.source, target, shallow=False)
+            return os.path.samefile(source, target) or filecmp.cmp(source, target, shallow=False)
         except FileNotFoundError:
-            if os.path.exists(item.source) or not os.path.exists(os.path.dirname(item.source)):
-                raise
-            if os.path.exists(target):
-                return True
-            raise SourceMissing(item.source) from None
+            if not os.path.exists(source):
+                raise SourceLost(outputs.GONE) from None
+            raise
         except OSError:
             return False  # another file system, or one without links: copying will tell
         return True
+
+    @staticmethod
+    def _keep(item: Item, target: str, flaw: str) -> bool:
+        """Take what was published before for it, or else raise `SourceLost`: with it went what was linked to it."""
+        if os.path.exists(target) and not item.flaw(target):
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(target)
+        raise SourceLost(flaw)
 
     def copy(self, item: Item) -> None:
         """Write a copy of *item*, to be published by `rename_copies`."""

@@ -9,6 +9,7 @@ failed.
 from __future__ import annotations
 
 import enum
+import hashlib
 import logging
 import os
 import stat
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aioboinc import codec, comparators, credit, documents, envelope, models, pipeline, service
+from aioboinc import codec, comparators, credit, documents, envelope, models, outputs, pipeline, seldom, service
 from aioboinc import project as projects
 from aioboinc.store.validations import Decision, Result, Verdict, Workunit
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Credit", "Output", "Policy", "State", "decide", "examine", "fault", "needed", "one_pass"]
 
 _log = logging.getLogger(__name__)
+_seldom = seldom.Seldom(_log)
 
 
 class Credit(enum.Enum):
@@ -98,9 +100,11 @@ async def one_pass(
     async with pipeline.Behind() as behind:
         while not stop():
             workunits = await store.validations.pending(appid, limit=limit, after=after, share=share)
-            if not workunits:
+            if not workunits or not _can_look(project):
                 break
             decisions = await service.in_thread(examine, project, workunits, policy, stop)
+            if any(decision.postponed for decision in decisions) and not _can_look(project):
+                break
             now = int(clock())
             later = now + policy.retry
             await behind.start(
@@ -114,6 +118,14 @@ async def one_pass(
     if behind.count:
         _log.info("validated %d workunits", behind.count)
     return behind.count
+
+
+def _can_look(project: projects.Project) -> bool:
+    """Tell whether the upload hierarchy is there; if not, all wait for that, and no longer."""
+    if project.upload_dir.is_dir():
+        return True
+    _seldom(logging.ERROR, "nothing can be validated: %s is not there", project.upload_dir)
+    return False
 
 
 def examine(
@@ -146,13 +158,15 @@ def _examine(project: projects.Project, workunit: Workunit, policy: Policy) -> D
         return Decision(workunit, postponed=True)
     results = needed(workunit)
     prepare = policy.comparator.prepare if len(results) > 1 else None
-    outputs = {result.id: _output(project, result.xml_doc_in, identity, prepare) for result in results}
+    found = {
+        result.id: _output(project, result.xml_doc_in, result.xml_doc_out, identity, prepare) for result in results
+    }
     for result in results:
-        if outputs[result.id].state is not State.GOOD:
-            _log.warning("[RESULT#%d %s] %s", result.id, result.name, outputs[result.id].reason)
-        if outputs[result.id].state is State.BAD:
-            policy.on_bad(result, outputs[result.id].reason)
-    return decide(workunit, outputs, policy)
+        if found[result.id].state is not State.GOOD:
+            _log.warning("[RESULT#%d %s] %s", result.id, result.name, found[result.id].reason)
+        if found[result.id].state is State.BAD:
+            policy.on_bad(result, found[result.id].reason)
+    return decide(workunit, found, policy)
 
 
 def fault(project: projects.Project, job: str, xml_doc: bytes, xml_doc_in: bytes) -> str:
@@ -164,13 +178,14 @@ def fault(project: projects.Project, job: str, xml_doc: bytes, xml_doc_in: bytes
         identity = documents.identity(job, xml_doc.decode())
     except ValueError:
         return ""
-    output = _output(project, xml_doc_in, identity, None)
+    output = _output(project, xml_doc_in, None, identity, None)
     return output.reason if output.state is State.BAD else ""
 
 
 def _output(
     project: projects.Project,
     xml_doc_in: bytes,
+    xml_doc_out: bytes | None,
     identity: documents.Identity,
     prepare: Callable[[bytes], Any] | None,
 ) -> Output:
@@ -179,8 +194,9 @@ def _output(
     if not name:
         return Output(State.BAD, reason="its document names no output file")
     try:
-        data = _read(_upload_path(project, name))
+        data = _read(outputs.path(project, name))
         envelope.check(data, identity.job, identity.input_sha256, identity.program_sha256)
+        _check_report(data, outputs.reported(xml_doc_out, name))
         return Output(State.GOOD, None if prepare is None else prepare(data))
     except codec.Malformed as error:
         return Output(State.BAD, reason=f"malformed output: {error}")
@@ -192,9 +208,11 @@ def _output(
         return Output(State.UNREADABLE, reason=str(error))
 
 
-def _upload_path(project: projects.Project, name: str) -> str:
-    """Return ``project.upload_path(name)``; making that ``Path`` would take as long as reading the file."""
-    return f"{project.upload_dir}/{projects.fanout_directory(name, project.fanout)}/{name}"
+def _check_report(data: bytes, expected: outputs.Reported | None) -> None:
+    """Raise codec.Malformed unless *data* are what their host has reported: the assimilator goes by that."""
+    flaw = expected and expected.flaw(len(data), hashlib.md5(data, usedforsecurity=False).hexdigest())
+    if flaw:
+        raise codec.Malformed(f"not what its host has reported: it {flaw}")
 
 
 def _read(path: str) -> bytes:

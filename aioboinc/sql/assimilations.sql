@@ -1,12 +1,12 @@
 -- ready [mysql]: workunits to publish, in the order of their IDs, with the documents of their canonical results
-SELECT w.id, w.name, w.batch, w.canonical_resultid, w.error_mask, r.xml_doc_in
+SELECT w.id, w.name, w.batch, w.canonical_resultid, w.error_mask, r.xml_doc_in, r.xml_doc_out
 FROM workunit w FORCE INDEX (wu_assim) LEFT JOIN result r ON r.id = w.canonical_resultid
 WHERE w.appid = :appid AND w.assimilate_state = :ready AND w.id > :after AND w.id % :modulus = :remainder
     AND w.batch NOT IN (:held)
 ORDER BY w.id LIMIT :limit
 
 -- ready [sqlite]: workunits to publish, in the order of their IDs, with the documents of their canonical results
-SELECT w.id, w.name, w.batch, w.canonical_resultid, w.error_mask, r.xml_doc_in
+SELECT w.id, w.name, w.batch, w.canonical_resultid, w.error_mask, r.xml_doc_in, r.xml_doc_out
 FROM workunit w INDEXED BY wu_assim LEFT JOIN result r ON r.id = w.canonical_resultid
 WHERE w.appid = :appid AND w.assimilate_state = :ready AND w.id > :after AND w.id % :modulus = :remainder
     AND w.batch NOT IN (:held)
@@ -28,6 +28,40 @@ SELECT r.workunitid, r.name, r.server_state, r.outcome, r.client_state, r.valida
     CASE WHEN r.outcome = :validate_error THEN w.xml_doc END AS xml_doc
 FROM result r INDEXED BY res_wuid JOIN workunit w ON w.id = r.workunitid
 WHERE r.workunitid IN (:workunits) ORDER BY r.id
+
+-- valid_results [mysql]: the valid results of some workunits, with what names their output files, and what the hosts have said of them
+SELECT id, workunitid, xml_doc_in, xml_doc_out FROM result FORCE INDEX (res_wuid)
+WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success AND validate_state = :valid
+ORDER BY id
+
+-- valid_results [sqlite]: the valid results of some workunits, with what names their output files, and what the hosts have said of them
+SELECT id, workunitid, xml_doc_in, xml_doc_out FROM result INDEXED BY res_wuid
+WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success AND validate_state = :valid
+ORDER BY id
+
+-- replace: another valid result stands for its workunit, which is not published yet
+UPDATE workunit SET canonical_resultid = :new
+WHERE id = :id AND canonical_resultid = :old AND assimilate_state = :ready
+
+-- lose_results [mysql]: valid results of some workunits, of which the outputs are lost
+UPDATE result FORCE INDEX (res_wuid) SET outcome = :validate_error, validate_state = :invalid
+WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success AND validate_state = :valid
+
+-- lose_results [sqlite]: valid results of some workunits, of which the outputs are lost
+UPDATE result INDEXED BY res_wuid SET outcome = :validate_error, validate_state = :invalid
+WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success AND validate_state = :valid
+
+-- recheck_results [mysql]: results that there was nothing to compare with
+UPDATE result FORCE INDEX (res_wuid) SET validate_state = :init
+WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success AND validate_state = :too_late
+
+-- recheck_results [sqlite]: results that there was nothing to compare with
+UPDATE result INDEXED BY res_wuid SET validate_state = :init
+WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success AND validate_state = :too_late
+
+-- reopen: workunits that have no canonical result any more; the transitioner gets to see them
+UPDATE workunit SET canonical_resultid = 0, need_validate = 0, assimilate_state = :init, transition_time = :now
+WHERE id IN (:ids)
 
 -- claim [mysql]: those of some workunits that are still to be published, locked until the end of the transaction
 SELECT id, canonical_resultid FROM workunit WHERE id IN (:ids) AND assimilate_state = :ready ORDER BY id FOR UPDATE

@@ -13,7 +13,7 @@ WHERE appid = :appid AND need_validate = 1 AND id > :after AND id % :modulus = :
 ORDER BY id LIMIT :limit
 
 -- successes [mysql]: the successful results of some workunits
-SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, sent_time, received_time,
+SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, sent_time, received_time, xml_doc_out,
     [result.app_version_id? app_version_id | 0 AS app_version_id],
     [result.elapsed_time? elapsed_time | cpu_time AS elapsed_time],
     [result.flops_estimate? flops_estimate | 0 AS flops_estimate]
@@ -22,7 +22,7 @@ WHERE workunitid IN (:workunits) AND server_state = :over AND outcome = :success
 ORDER BY id
 
 -- successes [sqlite]: the successful results of some workunits
-SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, sent_time, received_time,
+SELECT id, workunitid, name, validate_state, file_delete_state, xml_doc_in, hostid, sent_time, received_time, xml_doc_out,
     [result.app_version_id? app_version_id | 0 AS app_version_id],
     [result.elapsed_time? elapsed_time | cpu_time AS elapsed_time],
     [result.flops_estimate? flops_estimate | 0 AS flops_estimate]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import connectors, models, sql
 
-__all__ = ["Assimilations", "Execution", "Published", "Workunit"]
+__all__ = ["Assimilations", "Execution", "Published", "ValidResult", "Workunit"]
 
 _STDERR_TAIL = 8192
 """Bytes of a result's stderr that are read: some of them are the client's, not the slave's."""
@@ -26,6 +26,18 @@ class Workunit:
     error_mask: int
     xml_doc_in: bytes | None
     """The document that names the canonical result's output files; None if there is no such result."""
+    xml_doc_out: bytes | None
+    """What its host has said of these files."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidResult:
+    """A valid result of a workunit whose canonical result has lost its output."""
+
+    id: int
+    workunitid: int
+    xml_doc_in: bytes
+    xml_doc_out: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,66 @@ class Assimilations:
 
         return await self._connector.read(work, brief=True)
 
+    async def valid_results(self, workunits: Collection[int]) -> list[ValidResult]:
+        """Return the valid results of *workunits*, in the order of their IDs."""
+
+        async def work(tx: connectors.Transaction) -> list[ValidResult]:
+            rows = await tx.fetch_all(self._sql["valid_results"], {"workunits": list(workunits), **_VALID})
+            return [ValidResult(**row) for row in rows]
+
+        return await self._connector.read(work, brief=True)
+
+    async def replace(self, canonical: Mapping[Workunit, int]) -> int:
+        """Let another valid result be the canonical one of each workunit; return how many have it now."""
+
+        async def work(tx: connectors.Transaction) -> int:
+            return sum(
+                [
+                    await tx.execute(
+                        self._sql["replace"],
+                        {
+                            "id": workunit.id,
+                            "old": workunit.canonical_resultid,
+                            "new": resultid,
+                            "ready": models.AssimilateState.READY,
+                        },
+                    )
+                    for workunit, resultid in canonical.items()
+                ]
+            )
+
+        return await self._connector.run(work, brief=True) if canonical else 0
+
+    async def reopen(self, workunits: Sequence[Workunit], *, now: int) -> list[int]:
+        """Take their canonical results from workunits whose valid outputs are lost; return the IDs of those done.
+
+        The valid results count as errors from now on, so that the transitioner makes others, as far as the
+        workunits' limits let it; what came too late to be compared gets another chance.
+        """
+
+        async def work(tx: connectors.Transaction) -> list[int]:
+            rows = await tx.fetch_all(
+                self._sql["claim"],
+                {"ids": [workunit.id for workunit in workunits], "ready": models.AssimilateState.READY},
+            )
+            claimed = {row["id"]: row["canonical_resultid"] for row in rows}
+            ids = [item.id for item in workunits if claimed.get(item.id) == item.canonical_resultid]
+            if ids:
+                states = {
+                    "invalid": models.ValidateState.INVALID,
+                    "validate_error": models.Outcome.VALIDATE_ERROR,
+                    "init": models.ValidateState.INIT,
+                    "too_late": models.ValidateState.TOO_LATE,
+                }
+                await tx.execute(self._sql["lose_results"], {"workunits": ids, **_VALID, **states})
+                await tx.execute(self._sql["recheck_results"], {"workunits": ids, **_VALID, **states})
+                await tx.execute(
+                    self._sql["reopen"], {"ids": ids, "init": models.AssimilateState.INIT, "now": now}
+                )
+            return ids
+
+        return await self._connector.run(work, brief=True)
+
     async def finish(self, published: Sequence[Published], *, now: int) -> int:
         """Record that workunits have been published, in one transaction.
 
@@ -172,3 +244,10 @@ class Assimilations:
                 "submitted": models.SubmissionState.SUBMITTED,
             },
         )
+
+
+_VALID = {
+    "over": models.ServerState.OVER,
+    "success": models.Outcome.SUCCESS,
+    "valid": models.ValidateState.VALID,
+}

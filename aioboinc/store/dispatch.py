@@ -19,8 +19,8 @@ _PROOF = 4
 """How many more it may have for each that was found valid since the last one that failed."""
 _RETRY_AFTER = 900
 """Seconds after which a host may get a job again that failed on it, though there are others that could take it."""
-_COUNTED = (models.Outcome.SUCCESS, models.Outcome.VALIDATE_ERROR)
-"""Outcomes after which a host gets no other result of the same workunit: its output was, or will be, looked at."""
+_COUNTED = (models.Outcome.SUCCESS,)
+"""Outcomes after which a host gets no other result of the same workunit: its output counts, or has counted."""
 
 
 @dataclass(frozen=True, slots=True)

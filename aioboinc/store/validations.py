@@ -30,6 +30,8 @@ class Result:
     """Seconds that the execution took."""
     flops_estimate: float
     """Speed of the host: floating-point operations a second."""
+    xml_doc_out: bytes | None = None
+    """What the host has said of its output files."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from aioboinc import (
 )
 from aioboinc.store import batches, submissions
 
-__all__ = ["APPID", "NOW", "OUTPUT_TEMPLATE", "PROGRAM", "World", "document", "input_sha256", "output"]
+__all__ = ["APPID", "NOW", "OUTPUT_TEMPLATE", "PROGRAM", "World", "document", "input_sha256", "output", "uploaded"]
 
 NOW = 1_800_000_000
 APPID = 1
@@ -175,8 +175,9 @@ class World:
         await self.send(name, host=host)
         path = await self.output_path(name)
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(value if isinstance(value, bytes) else output(name.rpartition("_")[0], value))
-        await self.report(name, seconds=seconds)
+        data = value if isinstance(value, bytes) else output(name.rpartition("_")[0], value)
+        path.write_bytes(data)
+        await self.report(name, seconds=seconds, xml_doc_out=uploaded(path.name, data))
 
     async def fail(self, name: str, *, exit_status: int = 1, stderr: str = "") -> None:
         """Let a host fail on the result *name*."""
@@ -259,6 +260,16 @@ def input_sha256(job: str) -> bytes:
 def output(job: str, value: Any) -> bytes:
     """Return the output file of an honest host."""
     return envelope.encode_output(job, input_sha256(job), PROGRAM, value, None)
+
+
+def uploaded(name: str, data: bytes) -> bytes:
+    """Return the ``xml_doc_out`` of a host that has sent the file *name*."""
+    return (
+        f"<file_info><name>{name}</name>\n    <nbytes>{len(data)}.000000</nbytes>\n"
+        "    <max_nbytes>5000000.000000</max_nbytes>\n"
+        f"    <md5_cksum>{hashlib.md5(data).hexdigest()}</md5_cksum>\n"
+        "    <upload_url>http://127.0.0.1/test_cgi/file_upload_handler</upload_url></file_info>\n"
+    ).encode()
 
 
 def document(job: str) -> str:

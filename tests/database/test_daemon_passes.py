@@ -638,20 +638,6 @@ async def test_a_project_of_some_years_ago(world, batch, directory, connector, m
     await cancellation.abandon(world.store, "0" * 32)
 
 
-async def test_an_output_that_has_vanished_fails_the_job(world, batch, directory):
-    jobs = await world.submit(batch, 2)
-    for job in jobs:
-        await world.compute(f"{job}_0", 1)
-    await world.transition()
-    await world.validate()
-    (await world.output_path(f"{jobs[0]}_0")).unlink()
-    assert await world.assimilate() == 2
-    assert published(directory).keys() == {f"{jobs[0]}.error", jobs[1]}
-    report = codec.decode(published(directory)[f"{jobs[0]}.error"], None)
-    assert report["reason"] == "its output file is not there any more"
-    assert await world.counts(batch) == (2, 1)
-
-
 async def test_without_hard_links_outputs_are_copied(world, batch, directory, monkeypatch):
     def no_link(source, target):
         raise OSError(18, "Invalid cross-device link")

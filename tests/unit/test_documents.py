@@ -65,7 +65,7 @@ def test_what_the_file_deleter_leaves(flag: str) -> None:
     assert not file.no_delete
 
 
-@pytest.mark.parametrize("number", ["", "-1", "nan", "inf", "1" * 30, "1e", "0x10", "1_0"])
+@pytest.mark.parametrize("number", ["", "-1", "nan", "inf", "1" * 30, "1e", "0x10", "1_0", "1e999"])
 def test_a_number_that_is_none_is_as_if_it_was_not_there(number: str) -> None:
     (file,) = documents.files(f"<file_info><name>a</name><max_nbytes>{number}</max_nbytes></file_info>")
     assert file.max_nbytes == float("inf")
