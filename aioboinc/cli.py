@@ -130,7 +130,8 @@ def _positive(text: str) -> int:
 
 
 def _complain(error: errors.UsageError) -> int:
-    where = _where(error) if error.at_call else ""
+    # One that is about a program's file names that.
+    where = _where(error) if error.at_call and not isinstance(error, errors.ProgramError) else ""
     with contextlib.suppress(OSError):
         print(f"aioboinc: {printable.line(f'{where}{error}')}", file=sys.stderr)
         for note in getattr(error, "__notes__", ()):

@@ -352,10 +352,7 @@ class _Collector:
         if path in {MANIFEST, SIGNATURE}:
             raise errors.ProgramError(f"{where}: a program has a file of that name already: rename it")
         if not path.isprintable() or any(character in path for character in '\\:*?"<>|'):
-            raise errors.ProgramError(
-                f"{where!r}: hosts take no names with characters that can't be printed, or one of \\ : * ? \" < > |: "
-                "rename it"
-            )
+            raise errors.ProgramError(f"{where!r}: some hosts can't have a file of that name: rename it")
         other = self._spellings.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
         if other != path:
             raise errors.ProgramError(

@@ -194,7 +194,8 @@ def test_errors_of_a_handler_stop_the_master(program):
     )
     text = (program.folder / "app_master.py").read_text()
     (program.folder / "app_master.py").write_text(text.replace('raise RuntimeError("handler")', "print(output)"))
-    assert program.run("--quiet").stdout == "1\n" * 5
+    finished = program.run("--quiet")
+    assert (finished.stderr, finished.stdout) == ("", "1\n" * 5)
 
 
 def test_a_slave_that_disagrees_with_itself_finds_no_quorum(program):

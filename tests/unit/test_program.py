@@ -335,7 +335,7 @@ def test_missing_slave(fails):
 
 
 def test_slave_that_is_a_folder(fails):
-    assert fails({"slave.py/x": ""}) == "slave.py: not a file"
+    assert fails({"slave.py/x": ""}) == "slave.py is a folder: a slave is a Python file"
 
 
 @pytest.mark.parametrize(
