@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -133,11 +134,9 @@ def test_the_database_is_emptied(squares):
 
 def test_the_database_is_another_one(squares):
     squares.run()
-    database = squares.folder / ".pyboinc" / "project.sqlite"
-    for suffix in ("-wal", "-shm"):
-        database.with_name(database.name + suffix).unlink(missing_ok=True)
-    squares.query("DELETE FROM pyboinc_batch")
-    subprocess.run(["sqlite3", database, "VACUUM"], check=False) if shutil.which("sqlite3") else None
+    path = squares.folder / ".pyboinc" / "project.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM pyboinc_batch")
     finished = squares.run("--quiet")
     assert finished.returncode == 2
     assert "does not know the batch 1 any more" in finished.stderr
