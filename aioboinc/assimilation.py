@@ -113,6 +113,8 @@ async def _publish(
     published = [Published(workunit, False) for workunit in outputs if workunit.id in outcome.published]
     failed = [workunit for workunit in ours if workunit.id in outcome.missing or not _output_name(workunit)]
     errors = dict(outcome.errors)
+    if project.embedded and any(isinstance(error, FileNotFoundError) for error in errors.values()):
+        await service.in_thread(_make_directories, project, outputs)
     if failed:
         executions = await store.assimilations.executions([workunit.id for workunit in failed])
         outcome = await service.in_thread(
@@ -127,6 +129,15 @@ async def _publish(
         errors.update(outcome.errors)
     _hold(held, directories, errors, now)
     return published
+
+
+def _make_directories(project: projects.Project, workunits: Sequence[Workunit]) -> None:
+    """Make the directories of outputs: on this machine they are not on a disk that will come back, but removed.
+
+    The next attempt sees that what was in them is gone.
+    """
+    for workunit in workunits:
+        os.makedirs(project.upload_path(_output_name(workunit)).parent, exist_ok=True)
 
 
 def _absolute(directory: str, project: projects.Project) -> str:
