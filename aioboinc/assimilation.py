@@ -139,7 +139,7 @@ async def _publish(
         )
         published += [Published(workunit, True) for workunit in failed if workunit.id in outcome.published]
         errors.update(outcome.errors)
-    if lost and not project.upload_dir.is_dir():
+    if lost and not project.embedded and not project.upload_dir.is_dir():
         # Not mounted, perhaps: then nothing of it is lost.
         absent = FileNotFoundError(f"{project.upload_dir}: no such directory")
         errors.update({directories[workunit.batch]: absent for workunit in lost})
