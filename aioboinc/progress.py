@@ -48,13 +48,13 @@ class _Bar:
             self._bar.set_description_str("abandoning the old batch", refresh=False)
             self._bar.total = progress.to_cancel
             self._bar.update(progress.cancelled - self._bar.n)
-            if progress.cancelled == progress.to_cancel:
+            if _is_over(progress):
                 self._close()
             return
         self._bar.total = progress.submitted
         self._bar.set_postfix_str(_remarks(progress), refresh=False)
         self._bar.update(progress.handled - self._bar.n)
-        if progress.complete and progress.handled == progress.submitted:
+        if _is_over(progress):
             self._close()
 
     def _close(self) -> None:
@@ -70,11 +70,18 @@ class _Lines:
         self._due = 0.0
 
     def __call__(self, progress: master.Progress) -> None:
-        finished = progress.complete and progress.handled == progress.submitted
+        finished = _is_over(progress)
         now = self._clock()
         if finished or now >= self._due:
             self._due = now + _INTERVAL
             print(_line(progress), file=self._stream, flush=True)
+
+
+def _is_over(progress: master.Progress) -> bool:
+    """Tell whether nothing more will be done of what is being done."""
+    if progress.to_cancel:
+        return progress.cancelled == progress.to_cancel
+    return progress.complete and progress.handled == progress.submitted
 
 
 def _line(progress: master.Progress) -> str:

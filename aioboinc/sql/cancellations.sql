@@ -1,5 +1,8 @@
 -- find: a batch by its token
-SELECT id, appid, njobs, nassimilated FROM pyboinc_batch WHERE token = :token
+SELECT id FROM pyboinc_batch WHERE token = :token
+
+-- count: how many workunits of a batch are to be cancelled
+SELECT COUNT(*) AS n FROM workunit WHERE batch = :batch AND assimilate_state <> :done
 
 -- abort: BOINC's row of a batch that nobody wants any more
 UPDATE batch SET state = :aborted, completion_time = :now WHERE id = :batch AND state IN (:open)

@@ -17,9 +17,8 @@ class Batch:
     """A batch that is to be cancelled."""
 
     id: int
-    appid: int
     unfinished: int
-    """How many of its jobs are not published."""
+    """How many of its jobs are not published, nor cancelled yet."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,10 @@ class Cancellations:
                     "open": [models.BatchState.INIT, models.BatchState.IN_PROGRESS],
                 },
             )
-            return Batch(row["id"], row["appid"], row["njobs"] - row["nassimilated"])
+            done = {"batch": row["id"], "done": models.AssimilateState.DONE}
+            count = await tx.fetch_one(self._sql["count"], done)
+            assert count is not None
+            return Batch(row["id"], count["n"])
 
         return await self._connector.run(work)
 

@@ -47,10 +47,10 @@ class Program:
         )
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[subprocess.Popen[str]]:
+    def running(self, *options: str) -> Iterator[subprocess.Popen[str]]:
         """Run the program meanwhile."""
         with subprocess.Popen(
-            self.command,
+            [*self.command[:4], *options, *self.command[4:]],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
