@@ -8,18 +8,18 @@ failed.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import logging
-import os
 import re
-import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aioboinc import codec, comparators, credit, envelope, models, pipeline, service, staging
+from aioboinc import comparators, credit, models, output_process, outputs, pipeline, service, staging
 from aioboinc import project as projects
+from aioboinc.outputs import State
 from aioboinc.store.validations import Decision, Result, Verdict, Workunit
 
 if TYPE_CHECKING:
@@ -56,16 +56,6 @@ class Policy:
     """Seconds until outputs are looked at again that could not be read."""
 
 
-class State(enum.Enum):
-    """What can be said of an output file."""
-
-    GOOD = enum.auto()
-    BAD = enum.auto()
-    """Missing or malformed."""
-    UNREADABLE = enum.auto()
-    """Not readable now."""
-
-
 @dataclass(frozen=True, slots=True)
 class Output:
     """A result's output file."""
@@ -87,11 +77,13 @@ async def one_pass(
     share: tuple[int, int] = (1, 0),
     clock: Callable[[], float] = time.time,
     stop: Callable[[], bool] = lambda: False,
+    process: output_process.OutputProcess | None = None,
 ) -> int:
     """Validate all workunits of the application that wait for it, *limit* at a time; return their number.
 
     Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true, what was looked at is still
-    written down. *stop* is called in another thread too.
+    written down. *stop* is called in another thread too. Outputs are read in *process*, which compares them as
+    *policy* says; without one in a thread of this process: for outputs of hosts that are to be trusted.
     """
     after = 0
     async with pipeline.Behind() as behind:
@@ -99,7 +91,7 @@ async def one_pass(
             workunits = await store.validations.pending(appid, limit=limit, after=after, share=share)
             if not workunits:
                 break
-            decisions = await service.in_thread(examine, project, workunits, policy, stop)
+            decisions = await service.in_thread(examine, project, workunits, policy, stop, process)
             now = int(clock())
             later = now + policy.retry
             await behind.start(store.validations.record(decisions, now=now, later=later, hosts=policy.hosts))
@@ -116,79 +108,83 @@ def examine(
     workunits: Sequence[Workunit],
     policy: Policy,
     stop: Callable[[], bool] = lambda: False,
+    process: output_process.OutputProcess | None = None,
 ) -> list[Decision]:
     """Read the outputs of *workunits* and decide, until *stop* returns true. Blocks.
 
     Whatever goes wrong with a workunit, unforeseen errors included, postpones that one.
     """
     decisions = []
+    asked: list[tuple[Workunit, list[Result], outputs.Request]] = []
     for workunit in workunits:
-        if stop():
-            break
         try:
-            decisions.append(_examine(project, workunit, policy))
+            results = needed(workunit)
+            asked.append((workunit, results, _request(project, workunit, results)))
+        except Exception as error:
+            is_known = isinstance(error, ValueError)
+            _log.critical("[WU#%d %s] left alone: %s", workunit.id, workunit.name, error, exc_info=not is_known)
+            decisions.append(Decision(workunit, postponed=True))
+    for (workunit, results, _), reading in zip(asked, _read(asked, policy, stop, process), strict=False):
+        try:
+            decisions.append(_decide(workunit, results, reading, policy))
         except Exception:
             _log.critical("[WU#%d %s] postponed:", workunit.id, workunit.name, exc_info=True)
             decisions.append(Decision(workunit, postponed=True))
     return decisions
 
 
-def _examine(project: projects.Project, workunit: Workunit, policy: Policy) -> Decision:
-    try:
-        identity = staging.identity(workunit.name, workunit.xml_doc.decode())
-    except ValueError as error:
-        _log.critical("[WU#%d %s] left alone: %s", workunit.id, workunit.name, error)
-        return Decision(workunit, postponed=True)
-    results = needed(workunit)
-    prepare = policy.comparator.prepare if len(results) > 1 else None
-    outputs = {result.id: _output(project, result, identity, prepare) for result in results}
-    for result in results:
-        if outputs[result.id].state is not State.GOOD:
-            _log.warning("[RESULT#%d %s] %s", result.id, result.name, outputs[result.id].reason)
-    return decide(workunit, outputs, policy)
+def _request(project: projects.Project, workunit: Workunit, results: Sequence[Result]) -> outputs.Request:
+    """Return what is to be read of *workunit*. Raises ValueError."""
+    identity = staging.identity(workunit.name, workunit.xml_doc.decode())
+    names = (_FILE_NAME.search(result.xml_doc_in) for result in results)
+    paths = tuple("" if name is None else _upload_path(project, name[1].decode()) for name in names)
+    return outputs.Request(
+        identity.job, identity.input_sha256, identity.program_sha256, str(project.upload_dir), paths
+    )
 
 
-def _output(
-    project: projects.Project,
-    result: Result,
-    identity: staging.Identity,
-    prepare: Callable[[bytes], Any] | None,
-) -> Output:
-    """Read and check the output file of *result*."""
-    name = _FILE_NAME.search(result.xml_doc_in)
-    if name is None:
-        return Output(State.BAD, reason="its document names no output file")
-    try:
-        data = _read(_upload_path(project, name[1].decode()))
-        envelope.check(data, identity.job, identity.input_sha256, identity.program_sha256)
-        return Output(State.GOOD, None if prepare is None else prepare(data))
-    except codec.Malformed as error:
-        return Output(State.BAD, reason=f"malformed output: {error}")
-    except FileNotFoundError:
-        if project.upload_dir.is_dir():
-            return Output(State.BAD, reason="no output file")
-        return Output(State.UNREADABLE, reason=f"{project.upload_dir}: no such directory")
-    except OSError as error:
-        return Output(State.UNREADABLE, reason=str(error))
+def _read(
+    asked: Sequence[tuple[Workunit, list[Result], outputs.Request]],
+    policy: Policy,
+    stop: Callable[[], bool],
+    process: output_process.OutputProcess | None,
+) -> Iterator[outputs.Reading]:
+    if process is not None:
+        yield from process.read([request for _, _, request in asked], stop)
+        return
+    for _, _, request in asked:
+        if stop():
+            return
+        yield outputs.read(request, policy.comparator)
+
+
+def _decide(workunit: Workunit, results: Sequence[Result], reading: outputs.Reading, policy: Policy) -> Decision:
+    found = {}
+    for number, (result, one) in enumerate(zip(results, reading.found, strict=True)):
+        if one.state is not State.GOOD:
+            _log.warning("[RESULT#%d %s] %s", result.id, result.name, one.reason)
+        found[result.id] = Output(one.state, number, one.reason)
+    for complaint in reading.complaints:
+        _log.critical("[WU#%d %s] comparator failed: %s", workunit.id, workunit.name, complaint)
+    return decide(workunit, found, dataclasses.replace(policy, comparator=_Compared(reading.agreeing)))
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A comparator of the numbers of outputs that have been compared."""
+
+    agreeing: frozenset[tuple[int, int]]
+
+    def prepare(self, data: bytes) -> int:
+        raise NotImplementedError
+
+    def agree(self, one: int, other: int) -> bool:
+        return (min(one, other), max(one, other)) in self.agreeing
 
 
 def _upload_path(project: projects.Project, name: str) -> str:
     """Return ``project.upload_path(name)``; making that ``Path`` would take as long as reading the file."""
     return f"{project.upload_dir}/{projects.fanout_directory(name, project.fanout)}/{name}"
-
-
-def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > codec.LIMITS.size:
-            raise codec.Malformed("not a file, or too large")
-        data = os.read(descriptor, status.st_size)
-        while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):
-            data += more
-        return data
-    finally:
-        os.close(descriptor)
 
 
 _UNCHECKED = (models.ValidateState.INIT, models.ValidateState.INCONCLUSIVE)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
-from aioboinc import assimilation, deletion, project, service, transition, validation
+from aioboinc import assimilation, deletion, output_process, project, service, transition, validation
 from aioboinc.store import Store
 
 __all__ = ["POLL", "Daemons"]
@@ -50,6 +50,7 @@ class Daemons:
         """
         held = assimilation.Held()
         stopped = self._stop.is_set
+        process = output_process.OutputProcess(policy.comparator)
 
         async def transition_pass() -> int:
             # What is due in this second is due now: BOINC's transitioner would leave it for the next one.
@@ -57,7 +58,9 @@ class Daemons:
             return _woken(count, self._validations, self._assimilations, self._deletions, *on_transition)
 
         async def validation_pass() -> int:
-            count = await validation.one_pass(store, project, appid=appid, policy=policy, stop=stopped)
+            count = await validation.one_pass(
+                store, project, appid=appid, policy=policy, stop=stopped, process=process
+            )
             return _woken(count, self._assimilations, self.transitions)
 
         async def assimilation_pass() -> int:
@@ -67,16 +70,24 @@ class Daemons:
         async def deletion_pass() -> int:
             return await deletion.one_pass(store, project, appid=appid, stop=stopped)
 
-        for one_pass, wake, poll in (
-            (transition_pass, self.transitions, POLL),
-            (validation_pass, self._validations, _POLL_WOKEN),
-            (assimilation_pass, self._assimilations, _POLL_WOKEN),
-            (deletion_pass, self._deletions, _POLL_WOKEN),
-        ):
-            backoff = service.Backoff(*poll)
-            self._tasks.append(
-                tasks.create_task(service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff, pace=pace))
-            )
+        async def run(
+            one_pass: Callable[[], Awaitable[int]], wake: asyncio.Event, poll: tuple[float, float]
+        ) -> None:
+            await service.run(one_pass, stop=self._stop, wake=wake, backoff=service.Backoff(*poll), pace=pace)
+
+        async def validate() -> None:
+            try:
+                await service.in_thread(process.start)
+                await run(validation_pass, self._validations, _POLL_WOKEN)
+            finally:
+                process.close()
+
+        self._tasks += [
+            tasks.create_task(run(transition_pass, self.transitions, POLL)),
+            tasks.create_task(validate()),
+            tasks.create_task(run(assimilation_pass, self._assimilations, _POLL_WOKEN)),
+            tasks.create_task(run(deletion_pass, self._deletions, _POLL_WOKEN)),
+        ]
 
     async def end(self) -> None:
         """Stop all, at a point where nothing is half done."""
