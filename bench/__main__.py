@@ -10,7 +10,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from aioboinc import errors
-from bench import end_to_end, environment, handling, idle, measuring, passes, report, scale, serve, submission
+from bench import (
+    decoding,
+    end_to_end,
+    environment,
+    handling,
+    idle,
+    measuring,
+    passes,
+    report,
+    scale,
+    serve,
+    submission,
+)
 
 __all__ = ["main"]
 
@@ -24,6 +36,7 @@ _STAGES: dict[str, Callable[[environment.Environment], Awaitable[measuring.Stage
     "idle": idle.run,
     "serve": serve.run,
     "scale": scale.run,
+    "decoding": decoding.run,
 }
 
 
