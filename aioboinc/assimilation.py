@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from aioboinc import documents, failures, outputs, pipeline, publishing, service
+from aioboinc import documents, failures, output_process, pipeline, publishing, service, uploaded, validation
 from aioboinc import project as projects
 from aioboinc.store.assimilations import Execution, Published, ValidResult, Workunit
 
@@ -65,6 +65,7 @@ async def one_pass(
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
     stop: Callable[[], bool] = lambda: False,
+    process: output_process.OutputProcess | None = None,
 ) -> int:
     """Publish all jobs of the application that are finished, *limit* at a time.
 
@@ -72,9 +73,11 @@ async def one_pass(
 
     Batches whose directories can't be written to, and workunits that are not ours, are *held*, by the clock
     *monotonic*: keep that between passes. Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true,
-    what was published is still counted. *stop* is called in another thread too.
+    what was published is still counted. *stop* is called in another thread too. Outputs that were refused are looked
+    at once more, for the reason, in *process*; without one in a thread of this process.
     """
     after = reopened = 0
+    fault = functools.partial(validation.fault, project, process)
     async with pipeline.Behind() as behind:
         while not stop():
             now = monotonic()
@@ -82,7 +85,7 @@ async def one_pass(
                 appid, limit=limit, after=after, held=held.batches(now), share=share
             )
             if workunits:
-                published, lost = await _publish(store, project, held, workunits, now, stop)
+                published, lost = await _publish(store, project, held, workunits, fault, now, stop)
                 if published:
                     await behind.start(store.assimilations.finish(published, now=int(clock())))
                 reopened += await _recover(store, project, lost, now=int(clock()))
@@ -99,6 +102,7 @@ async def _publish(
     project: projects.Project,
     held: Held,
     workunits: Sequence[Workunit],
+    fault: failures.Fault,
     now: float,
     stop: Callable[[], bool],
 ) -> tuple[list[Published], dict[Workunit, str]]:
@@ -132,7 +136,7 @@ async def _publish(
         outcome = await service.in_thread(
             publishing.publish,
             (  # in the thread, for it reads files
-                _failure(project, workunit, directories[workunit.batch], executions.get(workunit.id, []))
+                _failure(workunit, directories[workunit.batch], executions.get(workunit.id, []), fault)
                 for workunit in failed
             ),
             stop,
@@ -173,8 +177,8 @@ def _intact(project: projects.Project, valid: Sequence[ValidResult]) -> dict[int
     for result in valid:
         if result.workunitid not in found:
             name = documents.output_name(result.xml_doc_in or b"")
-            expected = outputs.reported(result.xml_doc_out, name)
-            if name and not outputs.flaw(outputs.path(project, name), expected):
+            expected = uploaded.reported(result.xml_doc_out, name)
+            if name and not uploaded.flaw(uploaded.path(project, name), expected):
                 found[result.workunitid] = result.id
     return found
 
@@ -208,12 +212,12 @@ def _hold(held: Held, directories: Mapping[int, str], errors: Mapping[str, OSErr
 
 def _output(project: projects.Project, workunit: Workunit, directory: str) -> publishing.Item:
     name = documents.output_name(workunit.xml_doc_in or b"")
-    flaw = functools.partial(outputs.flaw, expected=outputs.reported(workunit.xml_doc_out, name))
-    return publishing.Item(workunit.id, directory, workunit.name, source=outputs.path(project, name), flaw=flaw)
+    flaw = functools.partial(uploaded.flaw, expected=uploaded.reported(workunit.xml_doc_out, name))
+    return publishing.Item(workunit.id, directory, workunit.name, source=uploaded.path(project, name), flaw=flaw)
 
 
 def _failure(
-    project: projects.Project, workunit: Workunit, directory: str, executions: Sequence[Execution]
+    workunit: Workunit, directory: str, executions: Sequence[Execution], fault: failures.Fault
 ) -> publishing.Item:
-    content = failures.report(project, workunit.name, workunit.error_mask, executions)
+    content = failures.report(workunit.name, workunit.error_mask, executions, fault=fault)
     return publishing.Item(workunit.id, directory, f"{workunit.name}.error", content=content)

@@ -14,6 +14,7 @@ EMPTY_TUPLE NEWOBJ state BUILD``, named tuples as ``GLOBAL tuple NEWOBJ``, membe
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -67,6 +68,7 @@ class Limits:
 LIMITS = Limits()
 
 _NO_CLASSES = Registry()
+_AS_IT_IS = contextlib.nullcontext()
 _HEADER = b"\x80\x04"
 # What may be read above the limits: values that codec_forms writes are up to four deep in each other, and an
 # envelope goes around the largest value.
@@ -122,14 +124,15 @@ def decode_part(
     if len(data) > limits.size + _MORE_SIZE:
         raise Malformed(f"has {len(data)} bytes, more than a file may have ({limits.size})")
     try:
-        return codec_reader.read(
-            data,
-            position,
-            closing,
-            _NO_CLASSES if registry is None else registry,
-            depth=limits.depth + _MORE_DEPTH,
-            nodes=limits.nodes + _MORE_NODES,
-        )
+        with codec_reader.uncollected() if len(data) >= codec_reader.LARGE else _AS_IT_IS:
+            return codec_reader.read(
+                data,
+                position,
+                closing,
+                _NO_CLASSES if registry is None else registry,
+                depth=limits.depth + _MORE_DEPTH,
+                nodes=limits.nodes + _MORE_NODES,
+            )
     except ValueError as error:
         problem = str(error)
     raise Malformed(problem)

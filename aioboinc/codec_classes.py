@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import functools
 import importlib
+import os
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aioboinc import codec_forms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ["OPAQUE", "Constant", "Instance", "Layout", "Member", "Members", "Registry"]
 
@@ -101,13 +102,16 @@ def _check_names(names: list[Any]) -> None:
 class _Attributes(Layout):
     """Objects with ``__dict__``, ``__slots__`` or both; with slots, all attributes go the way of slots."""
 
-    __slots__ = ("_cls", "_has_dict", "_slots")
+    __slots__ = ("_cls", "_has_dict", "_hidden", "_slots")
 
-    def __init__(self, cls: type, slots: dict[str, Any], *, has_dict: bool) -> None:
+    def __init__(
+        self, cls: type, slots: dict[str, Any], *, has_dict: bool, hidden: Sequence[tuple[str, Any]] = ()
+    ) -> None:
         around = _SLOTS if slots or not has_dict else _DICT
         super().__init__(cls.__module__, cls.__qualname__, around, named=True)
         self._cls = cls
         self._slots = slots
+        self._hidden = hidden
         self._has_dict = has_dict
 
     def take(self, value: Any) -> list[tuple[str, Any]]:
@@ -115,17 +119,23 @@ class _Attributes(Layout):
         if self._slots:
             attributes = dict(attributes)
             for name, slot in self._slots.items():
-                try:  # noqa: SIM105 (suppress() takes longer than all the rest)
-                    attributes[name] = slot.__get__(value)
+                try:
+                    found = slot.__get__(value)
                 except AttributeError:
-                    pass  # not set
+                    continue  # not set
+                if name in attributes:
+                    raise codec_forms.Refused(f"has the attribute {name} twice: in its __dict__ and in a slot")
+                attributes[name] = found
+            for name, slot in self._hidden:
+                if _is_set(slot, value):
+                    raise codec_forms.Refused(
+                        f"has the attribute {name} in slots of two of its classes: rename one"
+                    )
         try:
             names = sorted(attributes)
             _check_names(names)
         except (TypeError, ValueError):
-            raise codec_forms.Refused(
-                "names of attributes must be plain strings, without two underscores at both ends"
-            ) from None
+            raise codec_forms.Refused(_wrong_name(attributes)) from None
         return [(name, attributes[name]) for name in names]
 
     def make(self, parts: list[Any]) -> Any:
@@ -143,6 +153,29 @@ class _Attributes(Layout):
         return made
 
 
+def _is_set(slot: Any, value: Any) -> bool:
+    try:
+        slot.__get__(value)
+    except AttributeError:
+        return False
+    return True
+
+
+def _wrong_name(attributes: Iterable[Any]) -> str:
+    """Say what is wrong with the names of *attributes*, one of which can't be sent."""
+    for name in attributes:
+        if type(name) is not str or not name:
+            return f"has an attribute whose name is no plain string: a {type(name).__name__}"
+        if name == "__orig_class__":
+            return (
+                "remembers the types in brackets that it was made with, as Box[int](1) does, in the attribute "
+                "__orig_class__, and types are not data: make it without them, as Box(1), or delete that attribute"
+            )
+        if name[:2] == "__" == name[-2:]:
+            return f"has the attribute {name}: names with two underscores at both ends are Python's own; rename it"
+    return "has attributes whose names can't be sent"
+
+
 class _Fields(Layout):
     """Frozen dataclasses with ``slots=True``: their ``__setstate__``, from dataclasses, takes a list."""
 
@@ -156,7 +189,9 @@ class _Fields(Layout):
     def take(self, value: Any) -> list[tuple[str, Any]]:
         attributes = dict(self._attributes.take(value))
         if set(attributes) != set(self._names):
-            raise codec_forms.Refused("a frozen dataclass has all of its fields, and no more attributes")
+            raise codec_forms.Refused(
+                "is a frozen dataclass with slots, and must have all of its fields, and no other attributes"
+            )
         return [(name, attributes[name]) for name in self._names]
 
     def make(self, parts: list[Any]) -> Any:
@@ -176,7 +211,9 @@ class _NamedTuple(Layout):
 
     def take(self, value: Any) -> list[tuple[str, Any]]:
         if len(value) != len(self._names) or getattr(value, "__dict__", None):
-            raise codec_forms.Refused("a named tuple has all of its fields, and no attributes besides")
+            raise codec_forms.Refused(
+                "is a named tuple, and must have all of its fields, and no attributes besides: add fields for them"
+            )
         return list(zip(self._names, tuple.__iter__(value)))  # noqa: B905
 
     def make(self, parts: list[Any]) -> Any:
@@ -232,7 +269,9 @@ def layout_of(cls: type) -> Layout | Members:
     if issubclass(cls, enum.Enum):
         return Members(cls)
     if any("__del__" in base.__dict__ for base in cls.__mro__):
-        raise codec_forms.Refused(f"class {cls.__qualname__} has __del__: its objects are more than data")
+        raise codec_forms.Refused(
+            f"class {cls.__qualname__} has __del__: its objects are more than data; send what is in them"
+        )
     if issubclass(cls, tuple):
         names = getattr(cls, "_fields", None)
         if type(names) is tuple:
@@ -240,19 +279,24 @@ def layout_of(cls: type) -> Layout | Members:
     try:
         object.__new__(cls)
     except TypeError as error:
-        reason = f"objects of class {cls.__qualname__} are more than their attributes: {error}"
+        reason = (
+            f"objects of class {cls.__qualname__} are more than their attributes ({error}): send what is in them"
+        )
         raise codec_forms.Refused(reason) from None
     slots: dict[str, Any] = {}
+    hidden: list[tuple[str, Any]] = []
     has_dict = False
     for base in reversed(cls.__mro__):
         for name, attribute in base.__dict__.items():
             if isinstance(attribute, types.MemberDescriptorType):
+                if name in slots:
+                    hidden.append((name, slots[name]))
                 slots[name] = attribute
         if "__dict__" in base.__dict__:
             has_dict = True
             if not isinstance(base.__dict__["__dict__"], types.GetSetDescriptorType):
                 raise codec_forms.Refused(f"class {cls.__qualname__} has a __dict__ of its own making")
-    attributes = _Attributes(cls, slots, has_dict=has_dict)
+    attributes = _Attributes(cls, slots, has_dict=has_dict, hidden=hidden)
     set_state = getattr(cls, "__setstate__", None)
     if set_state is not None and set_state is getattr(dataclasses, "_dataclass_setstate", None):
         return _Fields(cls, attributes)
@@ -288,12 +332,22 @@ class Registry:
         """Return the class *name* of *module*. Raises LookupError."""
         entry: Any = self._classes.get((module, name))
         if entry is None and module in self._modules:
-            entry = vars(_imported(module)).get(name)
+            found = _imported(module)
+            entry = vars(found).get(name)
+            if entry is None and _is_of_python(found):
+                raise LookupError(
+                    f"class {name!r} is in a file of the program that is named like Python's own module {module!r}, "
+                    "and here that one is imported: give the file another name"
+                )
         elif entry is not None and not isinstance(entry, type):
             entry = entry()
         if not isinstance(entry, type) or (entry.__module__, entry.__qualname__) != (module, name):
             raise LookupError(f"class {name!r} of module {module!r} is not one of the program's")
         return entry
+
+    def has_module(self, module: str) -> bool:
+        """Return whether classes of *module* may cross."""
+        return module in self._modules or any(module == known for known, _ in self._classes)
 
     def knows(self, cls: type) -> bool:
         """Return whether objects of *cls* may cross."""
@@ -384,6 +438,16 @@ def _may_have_hash(value: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _is_of_python(module: types.ModuleType) -> bool:
+    """Return whether *module* is of the standard library, as far as can be told."""
+    if module.__name__.partition(".")[0] in sys.builtin_module_names:
+        return True
+    file = getattr(module, "__file__", None) or ""
+    library = os.path.join(os.path.dirname(os.path.realpath(os.__file__)), "")
+    inside = os.path.realpath(file)
+    return inside.startswith(library) and "site-packages" not in inside[len(library) :]
 
 
 def _imported(module: str) -> types.ModuleType:

@@ -5,17 +5,22 @@ Standard library only, Python 3.8 syntax: hosts get this file too.
 
 from __future__ import annotations
 
+import _thread
+import array
+import contextlib
 import functools
+import gc
 import itertools
+import math
 import struct
 from typing import TYPE_CHECKING, Any
 
-from aioboinc import codec_classes, codec_writer
+from aioboinc import codec_classes, codec_hashes, codec_writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["read"]
+__all__ = ["LARGE", "read", "uncollected"]
 
 _MARK = 0x28  # (
 _GLOBAL = 0x63  # c
@@ -24,6 +29,7 @@ _TUPLE0 = 0x84  # TUPLE1, TUPLE2 and TUPLE3 follow
 _LIST, _DICT, _SET = b"]}\x8f"
 _APPENDS, _SETITEMS, _ADDITEMS, _TUPLE, _FROZENSET = b"eu\x90t\x91"
 _OPENING = frozenset((_MARK, _GLOBAL, _LIST, _DICT, _SET))
+_WITH_STARTS = (_SET, _MARK)
 _OPENED_BY = {_APPENDS: _LIST, _SETITEMS: _DICT, _ADDITEMS: _SET, _TUPLE: _MARK, _FROZENSET: _MARK}
 _KINDS: dict[int, Any] = {_SETITEMS: dict, _ADDITEMS: set, _FROZENSET: frozenset}
 _CLOSING = frozenset((*_OPENED_BY, 0x85, 0x86, 0x87))
@@ -31,6 +37,9 @@ _LONGEST_NAME = 2000
 _BLOCK = 1024  # floats at once
 _MANY = 35  # bytes from a float to the opcode of the fourth after it: from there on all at once is faster
 _WRONG = "not how a value is written"
+_NAN = struct.pack(">d", math.nan)
+LARGE = 1 << 16
+"""Bytes of a file from which on the garbage collector would take most of the time."""
 
 _float_at = struct.Struct(">d").unpack_from
 _int_at = struct.Struct("<i").unpack_from
@@ -51,11 +60,17 @@ def read(  # noqa: PLR0912, PLR0915
     # goes over the end is noticed at the next opcode at the latest, because there is none.
     readers = registry.readers
     values: list[Any] = []
-    frames: list[tuple[list[Any], Any]] = []  # the values around a container, and what opened it
+    # The values around a container, what opened it, and whether these values are in a set.
+    frames: list[tuple[list[Any], Any, bool]] = []
     containers = nodes // codec_writer.CONTAINER
+    starts = array.array("I")  # where the values begin that are in a set, or in what may become a frozenset
+    in_set = False
+    has_wide = False
     steps = iter(range(nodes))
     try:
         for _ in steps:
+            if in_set:
+                starts.append(position)
             opcode = data[position]
             position += 1
             if opcode == 0x8C:  # SHORT_BINUNICODE
@@ -69,15 +84,22 @@ def read(  # noqa: PLR0912, PLR0915
                 if data[position + _MANY : position + _MANY + 1] == b"G":
                     floats = _floats(data, position - 1)
                     values += floats
+                    if in_set:
+                        starts.extend(range(position + 8, position + 9 * len(floats) - 1, 9))
                     position += 9 * len(floats) - 1
                     next(itertools.islice(steps, len(floats) - 1, None), None)
                 else:
-                    values.append(_float_at(data, position)[0])
+                    number = _float_at(data, position)[0]
+                    if number != number and data[position : position + 8] != _NAN:  # noqa: PLR0124
+                        raise ValueError(_WRONG)
+                    values.append(number)
                     position += 8
             elif opcode in _OPENING:
                 containers -= 1
-                if containers < 0 or len(frames) >= depth:
-                    raise ValueError("too many containers, or too many in each other")
+                if containers < 0:
+                    raise ValueError("too many containers")
+                if len(frames) >= depth:
+                    raise ValueError("too many containers in each other")
                 opener: Any = opcode
                 if opcode == _GLOBAL:
                     start = position
@@ -95,20 +117,26 @@ def read(  # noqa: PLR0912, PLR0915
                     if data[position] != _MARK:
                         raise ValueError(_WRONG)
                     position += 1
-                frames.append((values, opener))
+                frames.append((values, opener, in_set))
                 values = []
+                in_set = opener in _WITH_STARTS
             elif opcode in _CLOSING and frames:
                 items = values
-                values, opener = frames.pop()
+                values, opener, in_set = frames.pop()
                 if type(opener) is int:
                     if _OPENED_BY.get(opcode) != opener:
                         raise ValueError(_WRONG)
+                    first = len(starts) - len(items) - 1  # the last one is where this opcode is
                     if opcode == _APPENDS:
                         values.append(items)
                     elif opcode == _TUPLE:
                         values.append(tuple(items))
+                        del starts[first:]
                     else:
-                        values.append(_hashed(opcode, items, registry))
+                        if opcode != _SETITEMS:
+                            _check_order(data, starts[first:])
+                            del starts[first:]
+                        values.append(_hashed(opcode, items, registry, has_wide))
                 elif isinstance(opener, codec_classes.Layout):
                     if not data.startswith(opener.closing, position - 1) or (opener.named and len(items) % 2):
                         raise ValueError(_WRONG)
@@ -154,6 +182,7 @@ def read(  # noqa: PLR0912, PLR0915
             elif opcode == 0x8B:  # LONG4
                 start, position = _long(data, position)
                 values.append(_integer(data[start:position]))
+                has_wide = True
             elif data.startswith(closing, position - 1) and not frames:
                 if len(values) != 1 or position - 1 + len(closing) != len(data):
                     raise ValueError(_WRONG)
@@ -171,7 +200,12 @@ def read(  # noqa: PLR0912, PLR0915
 def _floats(data: bytes, position: int) -> tuple[float, ...]:
     """Return the floats that follow each other from *position* on; a block of them at the most."""
     opcodes = data[position : position + 9 * _BLOCK : 9]
-    return _unpacker(len(opcodes) - len(opcodes.lstrip(b"G")))(data, position)
+    floats = _unpacker(len(opcodes) - len(opcodes.lstrip(b"G")))(data, position)
+    if math.isnan(sum(floats)):  # one of them is, or there are infinities of both signs
+        for start, number in zip(range(position + 1, len(data), 9), floats):  # noqa: B905
+            if number != number and data[start : start + 8] != _NAN:  # noqa: PLR0124
+                raise ValueError(_WRONG)
+    return floats
 
 
 @functools.lru_cache(maxsize=64)
@@ -203,20 +237,58 @@ def _opened(layouts: tuple[codec_classes.Layout, ...], data: bytes, position: in
     raise ValueError(_WRONG)
 
 
-def _hashed(opcode: int, items: list[Any], registry: codec_classes.Registry) -> Any:
+def _check_order(data: bytes, starts: array.array[int]) -> None:
+    """Raise ValueError unless the members of a set, each from one of *starts* to the next, are in their order."""
+    previous = b""
+    start = starts[0]
+    for end in starts[1:]:
+        member = data[start:end]
+        if member < previous:
+            raise ValueError("members of a set that are not in their order")
+        previous, start = member, end
+
+
+def _hashed(opcode: int, items: list[Any], registry: codec_classes.Registry, has_wide: bool) -> Any:
     """Return the dict, set or frozenset that *opcode* makes of *items*."""
     kind = _KINDS[opcode]
-    keys = items[0::2] if kind is dict else items
+    if kind is dict and len(items) % 2:
+        raise ValueError("a key without a value")
     try:
-        if len(keys) > codec_writer.ALIKE and codec_writer.too_many_alike(keys):
-            raise ValueError("too many keys or members with the same hash")
-        found = dict(zip(keys, items[1::2])) if kind is dict else kind(items)  # noqa: B905
+        keys = items[0::2] if kind is dict else codec_hashes.in_order(items)
+        if codec_hashes.are_dear(keys, kind) or (has_wide and codec_hashes.is_equality_dear(keys)):
+            raise ValueError(codec_hashes.DEAR)
+        found = dict(zip(keys, items[1::2])) if kind is dict else kind(keys)  # noqa: B905
     except TypeError:
-        found = registry.unhashable(kind, items)
-    else:
-        if len(found) != len(keys) or (kind is dict and len(items) % 2):
-            raise ValueError("a key or member that is there twice, or a key without a value")
+        return registry.unhashable(kind, items)
+    if len(found) != len(keys):
+        raise ValueError("a key or member that is there twice")
     return found
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector off while a file is read: it would look at all values again and again.
+
+    It is the whole process's; other threads that read are allowed for.
+    """
+    global _readers, _was_enabled
+    with _lock:
+        if not _readers:
+            _was_enabled = gc.isenabled()
+            gc.disable()
+        _readers += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers -= 1
+            if not _readers and _was_enabled:
+                gc.enable()
+
+
+_lock = _thread.allocate_lock()
+_readers = 0
+_was_enabled = True
 
 
 def _reason(error: Exception) -> str:

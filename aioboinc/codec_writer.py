@@ -5,7 +5,6 @@ Standard library only, Python 3.8 syntax: hosts get this file too.
 
 from __future__ import annotations
 
-import collections
 import datetime
 import decimal
 import enum
@@ -16,20 +15,17 @@ import struct
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from aioboinc import codec_classes, codec_forms
+from aioboinc import codec_classes, codec_forms, codec_hashes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     Handler = Callable[["Encoder", Any], None]
 
-__all__ = ["ALIKE", "CONTAINER", "HANDLERS", "Encoder", "too_many_alike"]
+__all__ = ["CONTAINER", "HANDLERS", "Encoder"]
 
 CONTAINER = 16
 """How many values a container or object counts as: an empty one is few bytes of file and much memory."""
-ALIKE = 100
-"""How many keys may have the same hash: more make the building of a dict slow enough to be an attack."""
-
 _MANY = 8  # floats: from here on all at once is faster
 _BLOCK = 1024  # floats at once
 _NAN = float("nan")
@@ -55,7 +51,6 @@ _BUILT_IN = (
     decimal.Decimal,
     fractions.Fraction,
     uuid.UUID,
-    BaseException,
 )
 _float_bytes = struct.Struct(">d").pack
 _size_bytes = struct.Struct("<I").pack
@@ -108,7 +103,7 @@ class Encoder:
         """Account for *size* bytes, before they are copied."""
         self.room -= size
         if self.room < 0:
-            raise codec_forms.Refused("too large for a file")
+            raise codec_forms.Refused("too large for a file: put it into several jobs")
 
 
 def _none(encoder: Encoder, value: None) -> None:
@@ -208,7 +203,7 @@ def _packer(count: int) -> Callable[..., bytes]:
 
 def _dict(encoder: Encoder, value: dict[Any, Any]) -> None:
     encoder.enter(value, 2 * len(value))
-    _check_hashes(value)
+    _check_hashes(list(value), dict)
     encoder.put(b"}(")
     key: Any = None
     in_key = True
@@ -235,22 +230,24 @@ def _frozenset(encoder: Encoder, value: frozenset[Any]) -> None:
 
 def _members(encoder: Encoder, value: set[Any] | frozenset[Any], opening: bytes, closing: bytes) -> None:
     encoder.enter(value, len(value))
-    _check_hashes(value)
     put = encoder.put
-    written: list[bytes] = []
+    written: list[tuple[bytes, int]] = []
     member: Any = None
     try:
         for member in value:
             pieces: list[bytes] = []
             encoder.put = pieces.append
             HANDLERS[type(member)](encoder, member)
-            written.append(b"".join(pieces))
+            written.append((b"".join(pieces), len(written)))
     except codec_forms.Refused as refused:
         refused.steps.append(f"{{{_shown(member)}}}")
         raise
     encoder.put = put
+    written.sort()
+    members = list(value)
+    _check_hashes(codec_hashes.in_order([members[number] for _, number in written]), type(value))
     put(opening)
-    for raw in sorted(written):
+    for raw, _ in written:
         put(raw)
     put(closing)
     encoder.active.discard(id(value))
@@ -334,22 +331,35 @@ def _known(registry: codec_classes.Registry, value: Any) -> codec_classes.Layout
     name = cls.__qualname__
     if isinstance(value, type):
         raise codec_forms.Refused(f"class {value.__qualname__} is not data, only its objects may be")
+    if isinstance(value, datetime.tzinfo):
+        raise codec_forms.Refused(f"time zone {name} is not data: use datetime.timezone, as astimezone() does")
+    if isinstance(value, BaseException):
+        raise codec_forms.Refused(f"{name} is an exception, which is not data: raise it, or send its text")
     if not isinstance(value, enum.Enum):
         for base in _BUILT_IN:
             if isinstance(value, base) and not (base is tuple and hasattr(cls, "_fields")):
-                raise codec_forms.Refused(f"{name} is a subclass of {base.__name__}, which is not data")
+                plain = base.__name__
+                raise codec_forms.Refused(
+                    f"{name} is a subclass of {plain}, which is not data: send a plain {plain}"
+                )
     try:
         return registry.layout(cls)
     except LookupError:
         pass
-    if cls.__module__ == "builtins":
+    module = cls.__module__
+    if module == "builtins":
         reason = f"{name} is not data"
-    elif cls.__module__ == "__main__":
+    elif module == "__main__":
         reason = f"class {name} is in __main__, which is another file on the other side: move it to a module"
     elif "." in name:
-        reason = f"class {name} of module {cls.__module__} is not data: it is not at the module's top level"
+        reason = f"class {name} of module {module} is not data: it is not at the module's top level; move it there"
+    elif registry.has_module(module):
+        reason = f"class {name} is not data: by that name module {module} has something else now"
     else:
-        reason = f"class {name} is not data: its module {cls.__module__} is not one of the program's own"
+        reason = (
+            f"class {name} is not data: its module {module} is not one that the slave imports from its own folder; "
+            "import it there if it is yours, or else send what is in the object"
+        )
     raise codec_forms.Refused(reason)
 
 
@@ -361,11 +371,6 @@ def _shown(key: Any) -> str:
     return type(key).__name__
 
 
-def too_many_alike(keys: Collection[Any]) -> bool:
-    """Return whether more than `ALIKE` of *keys* have the same hash."""
-    return len(keys) > ALIKE and max(collections.Counter(map(hash, keys)).values()) > ALIKE
-
-
-def _check_hashes(keys: Collection[Any]) -> None:
-    if too_many_alike(keys):
-        raise codec_forms.Refused(f"more than {ALIKE} keys or members have the same hash")
+def _check_hashes(keys: list[Any], kind: type) -> None:
+    if codec_hashes.are_dear(keys, kind):
+        raise codec_forms.Refused(f"{codec_hashes.DEAR}: the other side would take too long; send a list of pairs")

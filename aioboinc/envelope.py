@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aioboinc import codec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 __all__ = ["Envelope", "check", "decode", "encode_error", "encode_output", "format_traceback", "header"]
@@ -41,6 +42,9 @@ _MAX_MESSAGE = 4000
 _MAX_LINE = 200
 _MAX_FRAMES = 50
 _MAX_CAUSES = 10
+_MAX_NAME = 1000
+_MAX_DECODED_NAME = 20_000  # paths and names of classes and functions were not cut in 0.1.0
+_MAX_NUMBER = 1 << 31
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _INLINED = ("<listcomp>", "<dictcomp>", "<setcomp>")  # no functions of their own since Python 3.12
 
@@ -116,7 +120,7 @@ def decode(data: bytes, registry: codec.Registry | None, *, limits: codec.Limits
     _, job, input_sha256, program_sha256, ok = match.groups()
     value = codec.decode_part(data, match.end(), _END, registry, limits=limits)
     if not ok and not _is_error(value):
-        raise codec.Malformed("has an error that is not one")
+        raise codec.Malformed("has an error that is not one, or one with too much in it")
     return Envelope(job.decode("ascii"), input_sha256, program_sha256, "ok" if ok else "error", value)
 
 
@@ -147,14 +151,31 @@ def _line(type_name: str, message: str) -> str:
 
 
 def _is_error(value: Any) -> bool:
+    """Return whether *value* is an error as `encode_error` makes one, of no more than that has room for."""
     return (
         type(value) is dict
         and list(value) == _ERROR_KEYS
-        and _is_row([value["type"], value["message"]], str, str)
-        and type(value["traceback"]) is list
-        and all(_is_row(frame, str, int, str, str) for frame in value["traceback"])
-        and type(value["causes"]) is list
-        and all(_is_row(cause, str, str) for cause in value["causes"])
+        and _is_exception([value["type"], value["message"]])
+        and _is_list(value["traceback"], _MAX_FRAMES, _is_frame)
+        and _is_list(value["causes"], _MAX_CAUSES, _is_exception)
+    )
+
+
+def _is_list(value: Any, most: int, is_item: Callable[[Any], bool]) -> bool:
+    return type(value) is list and len(value) <= most and all(map(is_item, value))
+
+
+def _is_exception(value: Any) -> bool:
+    return _is_row(value, str, str) and 0 < len(value[0]) <= _MAX_DECODED_NAME and len(value[1]) <= _MAX_MESSAGE
+
+
+def _is_frame(value: Any) -> bool:
+    return (
+        _is_row(value, str, int, str, str)
+        and len(value[0]) <= _MAX_DECODED_NAME
+        and 0 <= value[1] < _MAX_NUMBER
+        and len(value[2]) <= _MAX_DECODED_NAME
+        and len(value[3]) <= _MAX_LINE
     )
 
 
@@ -164,7 +185,8 @@ def _is_row(row: Any, *types: type) -> bool:
 
 def _type_name(exc: BaseException) -> str:
     cls = type(exc)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    return name[:_MAX_NAME]
 
 
 class _Program:
@@ -212,8 +234,8 @@ class _Program:
             code = trace.tb_frame.f_code
             source = self._source(trace)
             if source is not None and code.co_name not in _INLINED:
-                number, line = source.statement(trace.tb_lineno)
-                frames.append([source.file, number, code.co_name, line])
+                number, line = source.statement(trace.tb_lineno or code.co_firstlineno)
+                frames.append([source.file[-_MAX_NAME:], number, code.co_name[:_MAX_NAME], line])
             trace = trace.tb_next
         return frames
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from aioboinc import codec, documents, models, validation
-from aioboinc import project as projects
+from aioboinc import codec, documents, models
 from aioboinc.store.assimilations import Execution
 
-__all__ = ["describe_error", "describe_exit", "report", "written"]
+__all__ = ["Fault", "describe_error", "describe_exit", "report", "written"]
+
+Fault = Callable[[str, bytes, bytes], str]
+"""Returns what is wrong with a refused output, given the job and the documents of its workunit and its result."""
 
 _STDERR_BYTES = 4096
 _OF_SLAVE = "pyboinc: "
@@ -104,15 +106,15 @@ def written(stderr_out: str) -> str:
 
 
 def report(
-    project: projects.Project, job: str, error_mask: int, executions: Iterable[Execution], reason: str = ""
+    job: str, error_mask: int, executions: Iterable[Execution], reason: str = "", *, fault: Fault | None = None
 ) -> bytes:
     """Return the file that is published for the workunit *job*, which has failed. Blocks.
 
     *reason* is a cause beside the workunit's *error_mask* and its *executions*. Why the validator has refused an
-    output is nowhere noted: BOINC's own ones have no place for it. The output's file, which is there until after
-    this, is looked at once more.
+    output is nowhere noted: BOINC's own ones have no place for it. So *fault* looks once more at the output's file,
+    which is there until after this.
     """
-    results = [_result(project, job, execution) for execution in executions if _counts(execution)]
+    results = [_result(job, execution, fault) for execution in executions if _counts(execution)]
     return codec.encode(
         {
             "pyboinc": 1,
@@ -134,14 +136,15 @@ def _reason(error_mask: int, results: Sequence[dict[str, Any]]) -> str:
     return ", ".join(causes) + (f": {'; '.join(reasons)}" if reasons else "")
 
 
-def _result(project: projects.Project, job: str, execution: Execution) -> dict[str, Any]:
+def _result(job: str, execution: Execution, fault: Fault | None) -> dict[str, Any]:
     text = (execution.stderr or b"").decode("utf-8", "replace")
-    fault = ""
-    if execution.outcome == models.Outcome.VALIDATE_ERROR and execution.xml_doc and execution.xml_doc_in:
-        fault = validation.fault(project, job, execution.xml_doc, execution.xml_doc_in)
+    found = ""
+    refused = execution.outcome == models.Outcome.VALIDATE_ERROR
+    if refused and fault is not None and execution.xml_doc and execution.xml_doc_in:
+        found = fault(job, execution.xml_doc, execution.xml_doc_in)
     return {
         "name": execution.name,
-        "reason": fault or _result_reason(execution, text),
+        "reason": found or _result_reason(execution, text),
         "exit_status": execution.exit_status,
         "stderr": written(text),
     }

@@ -32,6 +32,7 @@ _SLICE = 0.005
 """Seconds of handling after which the event loop gets its turn."""
 _KEPT_ERRORS = 1000
 """Errors kept for `errors.BatchFailed`; their number is told in full."""
+_MAX_TEXT = 1000
 _HANDLED, _FAILED = 1, 2
 
 _Name = tuple[str, str, int, bool]
@@ -300,10 +301,15 @@ class Handling:
                 data = _read(name, directory)
             except FileNotFoundError:
                 continue
-            if failed:
-                group.append(_Published(name, call, None, _job_failed(job, call, data)))
-            else:
-                group.append(_output(name, job, call, data, registry))
+            try:
+                if failed:
+                    item = _Published(name, call, None, _job_failed(job, call, data))
+                else:
+                    item = _output(name, job, call, data, registry)
+            except Exception as error:  # of a class of the program, say, or no memory: it is this job's
+                reason = f"its output can't be read here: {_described(error)}"
+                item = _Published(name, call, None, errors.JobFailed(job, call, reason))
+            group.append(item)
             size += len(data)
             if len(group) >= _GROUP or size >= _GROUP_BYTES:
                 return
@@ -322,6 +328,14 @@ def _read(name: str, directory: int) -> bytes:
         return data
     finally:
         os.close(descriptor)
+
+
+def _described(error: Exception) -> str:
+    try:
+        text = str(error)[:_MAX_TEXT]
+    except Exception:
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _output(name: str, job: str, call: int, data: bytes, registry: codec.Registry) -> _Published:

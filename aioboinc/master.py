@@ -398,9 +398,7 @@ class _Batch:
         self._submitted = batch.njobs
         self._empty = not batch.njobs
         self._handling = handling.Handling(self._directory, batch.id, self._handlers, self._calls)
-        self._patrol = patrol.Patrol(
-            self._running.store, self._running.project, self._directory, batch.id, self._handling
-        )
+        self._patrol = patrol.Patrol(self._running.store, self._directory, batch.id, self._handling)
         await self._handling.look_back(batch.njobs, replay=replay)
         async with task_group.TaskGroup() as tasks:
             tasks.create_task(self._submit(batch, inline_inputs))

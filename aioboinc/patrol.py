@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 from aioboinc import batch_directory, failures, models, publishing, service
 
 if TYPE_CHECKING:
-    from aioboinc.project import Project
     from aioboinc.store import Store
     from aioboinc.store.batches import Job
 
@@ -40,7 +39,6 @@ class Patrol:
     def __init__(
         self,
         store: Store,
-        project: Project,
         directory: batch_directory.BatchDirectory,
         batch: int,
         jobs: Jobs,
@@ -48,7 +46,6 @@ class Patrol:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._project = project
         self._directory = directory
         self._batch = batch
         self._jobs = jobs
@@ -96,7 +93,7 @@ class Patrol:
                 number,
                 str(self._directory.path),
                 f"{name}.error",
-                content=failures.report(self._project, name, 0, (), _LOST),
+                content=failures.report(name, 0, (), _LOST),
             )
             for number, name in enumerate(lost)
         ]

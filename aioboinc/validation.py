@@ -8,18 +8,28 @@ failed.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-import hashlib
 import logging
-import os
-import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aioboinc import codec, comparators, credit, documents, envelope, models, outputs, pipeline, seldom, service
+from aioboinc import (
+    comparators,
+    credit,
+    documents,
+    models,
+    output_process,
+    outputs,
+    pipeline,
+    seldom,
+    service,
+    uploaded,
+)
 from aioboinc import project as projects
+from aioboinc.outputs import State
 from aioboinc.store.validations import Decision, Result, Verdict, Workunit
 
 if TYPE_CHECKING:
@@ -59,16 +69,6 @@ class Policy:
     """Seconds until outputs are looked at again that could not be read."""
 
 
-class State(enum.Enum):
-    """What can be said of an output file."""
-
-    GOOD = enum.auto()
-    BAD = enum.auto()
-    """Missing or malformed."""
-    UNREADABLE = enum.auto()
-    """Not readable now."""
-
-
 @dataclass(frozen=True, slots=True)
 class Output:
     """A result's output file."""
@@ -90,11 +90,13 @@ async def one_pass(
     share: tuple[int, int] = (1, 0),
     clock: Callable[[], float] = time.time,
     stop: Callable[[], bool] = lambda: False,
+    process: output_process.OutputProcess | None = None,
 ) -> int:
     """Validate all workunits of the application that wait for it, *limit* at a time; return their number.
 
     Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true, what was looked at is still
-    written down. *stop* is called in another thread too.
+    written down. *stop* is called in another thread too. Outputs are read in *process*, which compares them as
+    *policy* says; without one in a thread of this process: for outputs of hosts that are to be trusted.
     """
     after = 0
     async with pipeline.Behind() as behind:
@@ -102,7 +104,7 @@ async def one_pass(
             workunits = await store.validations.pending(appid, limit=limit, after=after, share=share)
             if not workunits or not _can_look(project):
                 break
-            decisions = await service.in_thread(examine, project, workunits, policy, stop)
+            decisions = await service.in_thread(examine, project, workunits, policy, stop, process)
             if any(decision.postponed for decision in decisions) and not _can_look(project):
                 break
             now = int(clock())
@@ -133,100 +135,116 @@ def examine(
     workunits: Sequence[Workunit],
     policy: Policy,
     stop: Callable[[], bool] = lambda: False,
+    process: output_process.OutputProcess | None = None,
 ) -> list[Decision]:
     """Read the outputs of *workunits* and decide, until *stop* returns true. Blocks.
 
     Whatever goes wrong with a workunit, unforeseen errors included, postpones that one.
     """
     decisions = []
+    asked: list[tuple[Workunit, list[Result], outputs.Request]] = []
     for workunit in workunits:
-        if stop():
-            break
         try:
-            decisions.append(_examine(project, workunit, policy))
+            results = needed(workunit)
+            identity = documents.identity(workunit.name, workunit.xml_doc.decode())
+            xml_docs = [(result.xml_doc_in, result.xml_doc_out) for result in results]
+            asked.append((workunit, results, _request(project, identity, xml_docs)))
+        except Exception as error:
+            is_known = isinstance(error, ValueError)
+            _log.critical("[WU#%d %s] left alone: %s", workunit.id, workunit.name, error, exc_info=not is_known)
+            decisions.append(Decision(workunit, postponed=True))
+    for (workunit, results, _), reading in zip(asked, _read(asked, policy, stop, process), strict=False):
+        try:
+            decisions.append(_decide(workunit, results, reading, policy))
         except Exception:
             _log.critical("[WU#%d %s] postponed:", workunit.id, workunit.name, exc_info=True)
             decisions.append(Decision(workunit, postponed=True))
     return decisions
 
 
-def _examine(project: projects.Project, workunit: Workunit, policy: Policy) -> Decision:
-    try:
-        identity = documents.identity(workunit.name, workunit.xml_doc.decode())
-    except ValueError as error:
-        _log.critical("[WU#%d %s] left alone: %s", workunit.id, workunit.name, error)
-        return Decision(workunit, postponed=True)
-    results = needed(workunit)
-    prepare = policy.comparator.prepare if len(results) > 1 else None
-    found = {
-        result.id: _output(project, result.xml_doc_in, result.xml_doc_out, identity, prepare) for result in results
-    }
-    for result in results:
-        if found[result.id].state is not State.GOOD:
-            _log.warning("[RESULT#%d %s] %s", result.id, result.name, found[result.id].reason)
-        if found[result.id].state is State.BAD:
-            policy.on_bad(result, found[result.id].reason)
-    return decide(workunit, found, policy)
-
-
-def fault(project: projects.Project, job: str, xml_doc: bytes, xml_doc_in: bytes) -> str:
+def fault(
+    project: projects.Project,
+    process: output_process.OutputProcess | None,
+    job: str,
+    xml_doc: bytes,
+    xml_doc_in: bytes,
+) -> str:
     """Return what is wrong with an output file that a validator has refused, as far as the file still tells.
 
-    *xml_doc* is the document of the workunit *job*, *xml_doc_in* the result's. Empty if nothing is found. Blocks.
+    *xml_doc* is the document of the workunit *job*, *xml_doc_in* the result's. Empty if nothing is found. It is read in
+    *process*, or without one in this one. Blocks.
     """
     try:
         identity = documents.identity(job, xml_doc.decode())
     except ValueError:
         return ""
-    output = _output(project, xml_doc_in, None, identity, None)
-    return output.reason if output.state is State.BAD else ""
+    request = _request(project, identity, [(xml_doc_in, None)])
+    if process is None:
+        readings = [outputs.read(request, comparators.BITWISE)]
+    else:
+        readings = process.read([request], lambda: False)
+    return "; ".join(one.reason for reading in readings for one in reading.found if one.state is State.BAD)
 
 
-def _output(
+def _request(
     project: projects.Project,
-    xml_doc_in: bytes,
-    xml_doc_out: bytes | None,
     identity: documents.Identity,
-    prepare: Callable[[bytes], Any] | None,
-) -> Output:
-    """Read and check the output file that a result's document names."""
-    name = documents.output_name(xml_doc_in)
-    if not name:
-        return Output(State.BAD, reason="its document names no output file")
-    try:
-        data = _read(outputs.path(project, name))
-        envelope.check(data, identity.job, identity.input_sha256, identity.program_sha256)
-        _check_report(data, outputs.reported(xml_doc_out, name))
-        return Output(State.GOOD, None if prepare is None else prepare(data))
-    except codec.Malformed as error:
-        return Output(State.BAD, reason=f"malformed output: {error}")
-    except FileNotFoundError:
-        if project.upload_dir.is_dir():
-            return Output(State.BAD, reason="no output file")
-        return Output(State.UNREADABLE, reason=f"{project.upload_dir}: no such directory")
-    except OSError as error:
-        return Output(State.UNREADABLE, reason=str(error))
+    xml_docs: Sequence[tuple[bytes, bytes | None]],
+) -> outputs.Request:
+    """Return what is to be read of a workunit; *xml_docs* are ``xml_doc_in`` and ``xml_doc_out`` of its results."""
+    names = [documents.output_name(xml_doc_in) for xml_doc_in, _ in xml_docs]
+    reported = [
+        uploaded.reported(xml_doc_out, name) for (_, xml_doc_out), name in zip(xml_docs, names, strict=True)
+    ]
+    return outputs.Request(
+        identity.job,
+        identity.input_sha256,
+        identity.program_sha256,
+        str(project.upload_dir),
+        tuple(name and uploaded.path(project, name) for name in names),
+        tuple(None if one is None else (one.nbytes, one.md5) for one in reported),
+    )
 
 
-def _check_report(data: bytes, expected: outputs.Reported | None) -> None:
-    """Raise codec.Malformed unless *data* are what their host has reported: the assimilator goes by that."""
-    flaw = expected and expected.flaw(len(data), hashlib.md5(data, usedforsecurity=False).hexdigest())
-    if flaw:
-        raise codec.Malformed(f"not what its host has reported: it {flaw}")
+def _read(
+    asked: Sequence[tuple[Workunit, list[Result], outputs.Request]],
+    policy: Policy,
+    stop: Callable[[], bool],
+    process: output_process.OutputProcess | None,
+) -> Iterator[outputs.Reading]:
+    if process is not None:
+        yield from process.read([request for _, _, request in asked], stop)
+        return
+    for _, _, request in asked:
+        if stop():
+            return
+        yield outputs.read(request, policy.comparator)
 
 
-def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > codec.LIMITS.size:
-            raise codec.Malformed("not a file, or too large")
-        data = os.read(descriptor, status.st_size)
-        while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):
-            data += more
-        return data
-    finally:
-        os.close(descriptor)
+def _decide(workunit: Workunit, results: Sequence[Result], reading: outputs.Reading, policy: Policy) -> Decision:
+    found = {}
+    for number, (result, one) in enumerate(zip(results, reading.found, strict=True)):
+        if one.state is not State.GOOD:
+            _log.warning("[RESULT#%d %s] %s", result.id, result.name, one.reason)
+        if one.state is State.BAD:
+            policy.on_bad(result, one.reason)
+        found[result.id] = Output(one.state, number, one.reason)
+    for complaint in reading.complaints:
+        _log.critical("[WU#%d %s] comparator failed: %s", workunit.id, workunit.name, complaint)
+    return decide(workunit, found, dataclasses.replace(policy, comparator=_Compared(reading.agreeing)))
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A comparator of the numbers of outputs that have been compared."""
+
+    agreeing: frozenset[tuple[int, int]]
+
+    def prepare(self, data: bytes) -> int:
+        raise NotImplementedError
+
+    def agree(self, one: int, other: int) -> bool:
+        return (min(one, other), max(one, other)) in self.agreeing
 
 
 _UNCHECKED = (models.ValidateState.INIT, models.ValidateState.INCONCLUSIVE)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aioboinc import errors, stopping
 from bench import (
+    decoding,
     end_to_end,
     environment,
     handling,
@@ -36,6 +37,7 @@ _STAGES: dict[str, Callable[[environment.Environment], Awaitable[measuring.Stage
     "idle": idle.run,
     "serve": serve.run,
     "scale": scale.run,
+    "decoding": decoding.run,
 }
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Contender", "Figure", "Kind", "Series", "Stage", "compete", "settle"]
+__all__ = ["Contender", "Curve", "Figure", "Kind", "Point", "Series", "Stage", "compete", "settle"]
 
 
 class Kind(enum.StrEnum):
@@ -76,6 +76,28 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Point:
+    """What a file of one size took."""
+
+    size: int
+    """MiB."""
+    seconds: float
+    """Processor time."""
+    memory: float
+    """MiB, beside the file."""
+    refused: str = ""
+    """Why there is no value, if there is none."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What files of one kind took."""
+
+    name: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
 class Stage:
     """All that was measured of a stage."""
 
@@ -84,6 +106,7 @@ class Stage:
     database: str
     series: Sequence[Series] = ()
     figures: Sequence[Figure] = field(default=())
+    curves: Sequence[Curve] = field(default=())
 
 
 async def compete(contenders: Sequence[Contender], count: int, rounds: int) -> list[Series]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from aioboinc import assimilation, transition, validation
+from aioboinc import assimilation, output_process, transition, validation
 from bench import beside, jobs, measuring, stand_in
 from bench.environment import Environment, Opened, Place
 
@@ -90,7 +90,11 @@ async def transit(place: Place, opened: Opened) -> None:
 async def validate(place: Place, opened: Opened) -> None:
     """Run the validator, as it is by default on such a project."""
     policy = validation.Policy(hosts=not place.project.embedded)
-    await validation.one_pass(opened.store, place.project, appid=opened.app.id, policy=policy)
+    process = output_process.OutputProcess(policy.comparator)
+    try:
+        await validation.one_pass(opened.store, place.project, appid=opened.app.id, policy=policy, process=process)
+    finally:
+        process.close()
 
 
 async def assimilate(place: Place, opened: Opened) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aioboinc import errors
-from bench.measuring import Kind, Series, Stage
+from bench.measuring import Curve, Kind, Series, Stage
 
 __all__ = ["markdown", "plot", "text", "to_json"]
 
@@ -30,7 +30,7 @@ def text(stages: Sequence[Stage], machine: Mapping[str, str]) -> str:
 
 def _table(stage: Stage) -> Iterator[str]:
     rounds = max((len(series.seconds) for series in stage.series), default=1)
-    yield f"{stage.name}: {stage.jobs:,} jobs, {stage.database}, {rounds} rounds"
+    yield f"{stage.name}: {stage.jobs:,} jobs, {stage.database}, {rounds} rounds" if stage.jobs else stage.name
     for one in stage.series:
         if one.kind is Kind.OURS:
             for other in filter(one.is_comparable, stage.series):
@@ -41,6 +41,15 @@ def _table(stage: Stage) -> Iterator[str]:
         yield f"  {series.name:{width}}  {series.rate:10,.0f}/s   ({low:,.0f} to {high:,.0f})"
     for figure in stage.figures:
         yield f"  {figure.name}: {figure.value:,.3g} {figure.unit}"
+    for curve in stage.curves:
+        yield f"  {curve.name}: {_points(curve)}"
+
+
+def _points(curve: Curve) -> str:
+    return ", ".join(
+        f"{point.size} MiB {point.seconds:.2f} s {point.memory:,.0f} MiB{' (refused)' * bool(point.refused)}"
+        for point in curve.points
+    )
 
 
 def markdown(stages: Sequence[Stage], machine: Mapping[str, str]) -> str:
@@ -62,7 +71,10 @@ def markdown(stages: Sequence[Stage], machine: Mapping[str, str]) -> str:
         for figure in stage.figures:
             lines.append(f"| {name} | {figure.name} | {figure.value:,.3g} {figure.unit} | |")
             name = ""
-    sizes = sorted({(stage.jobs, stage.database) for stage in stages})
+        for curve in stage.curves:
+            lines.append(f"| {name} | {curve.name} | {_points(curve)} | |")
+            name = ""
+    sizes = sorted({(stage.jobs, stage.database) for stage in stages if stage.jobs})
     jobs = " and ".join(f"{count:,} jobs, {database}" for count, database in sizes)
     return "\n".join((*lines, "", f"{jobs}.", "", *_machine(machine))) + "\n"
 
@@ -98,6 +110,9 @@ def plot(stages: Sequence[Stage], machine: Mapping[str, str], path: Path) -> Non
     matplotlib.use("agg")
     from matplotlib import patches, pyplot
 
+    if any(stage.curves for stage in stages):
+        _curves([curve for stage in stages for curve in stage.curves], machine, path)
+        return
     drawn = [stage for stage in stages if stage.series]
     heights = [len(stage.series) for stage in drawn]
     figure, axes = pyplot.subplots(
@@ -126,6 +141,28 @@ def plot(stages: Sequence[Stage], machine: Mapping[str, str], path: Path) -> Non
         title=", ".join((machine["processor"], machine["database"], machine["file system"])),
     )
     figure.tight_layout(rect=(0, 0.6 / figure.get_figheight(), 1, 1))
+    figure.savefig(path)
+
+
+def _curves(curves: Sequence[Curve], machine: Mapping[str, str], path: Path) -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 7))
+    for number, curve in enumerate(curves):
+        style = {"color": f"C{number % 10}", "linestyle": ("-", "--")[number // 10], "marker": "o"}
+        sizes = [point.size for point in curve.points]
+        label = curve.name + " (refused)" * all(point.refused for point in curve.points)
+        axes[0].plot(sizes, [point.seconds for point in curve.points], label=label, **style)
+        axes[1].plot(sizes, [point.memory for point in curve.points], **style)
+        for axis, kind in zip(axes, ("seconds", "memory"), strict=True):
+            refused = [(point.size, getattr(point, kind)) for point in curve.points if point.refused]
+            axis.plot([x for x, _ in refused], [y for _, y in refused], "x", color="black", markersize=9)
+    for axis, title in zip(axes, ("processor time (s)", "memory beside the file (MiB)"), strict=True):
+        axis.set_title(f"decoding: {title}", loc="left", fontsize=10, fontweight="bold")
+        axis.set_xlabel("file (MiB); a cross: refused")
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="lower center", ncols=3, frameon=False, fontsize=8, title=machine["processor"])
+    figure.tight_layout(rect=(0, 0.24, 1, 1))
     figure.savefig(path)
 
 

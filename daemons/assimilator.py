@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Sequence
 
-from aioboinc import assimilation
+from aioboinc import assimilation, comparators, output_process
 
 from . import common
 
@@ -22,10 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sleep_interval=5,
     )
     options = parser.parse(arguments)
-    return common.main(options, lambda _: functools.partial(_one_pass, assimilation.Held()))
+    return common.main(options, lambda _: _passes())
 
 
-async def _one_pass(held: assimilation.Held, context: common.Context) -> int:
+def _passes() -> common.Pass:
+    return functools.partial(_one_pass, assimilation.Held(), output_process.OutputProcess(comparators.BITWISE))
+
+
+async def _one_pass(
+    held: assimilation.Held, process: output_process.OutputProcess, context: common.Context
+) -> int:
     return await assimilation.one_pass(
         context.store,
         context.project,
@@ -33,6 +39,7 @@ async def _one_pass(held: assimilation.Held, context: common.Context) -> int:
         appid=context.appid,
         share=context.share,
         stop=context.stop.is_set,
+        process=process,
     )
 
 

@@ -7,7 +7,7 @@ import functools
 import sys
 from collections.abc import Sequence
 
-from aioboinc import comparators, credit, project, validation
+from aioboinc import comparators, credit, output_process, project, validation
 
 from . import common
 
@@ -17,10 +17,16 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the validator; return the exit status."""
     options = _parse(arguments)
-    return common.main(options, lambda project: functools.partial(_one_pass, _policy(options, project)))
+    return common.main(options, lambda project: _passes(_policy(options, project)))
 
 
-async def _one_pass(policy: validation.Policy, context: common.Context) -> int:
+def _passes(policy: validation.Policy) -> common.Pass:
+    return functools.partial(_one_pass, policy, output_process.OutputProcess(policy.comparator))
+
+
+async def _one_pass(
+    policy: validation.Policy, process: output_process.OutputProcess, context: common.Context
+) -> int:
     return await validation.one_pass(
         context.store,
         context.project,
@@ -28,6 +34,7 @@ async def _one_pass(policy: validation.Policy, context: common.Context) -> int:
         policy=policy,
         share=context.share,
         stop=context.stop.is_set,
+        process=process,
     )
 
 

@@ -6,7 +6,17 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
 
-from aioboinc import assimilation, deletion, errors, project, service, transition, validation
+from aioboinc import (
+    assimilation,
+    comparators,
+    deletion,
+    errors,
+    output_process,
+    project,
+    service,
+    transition,
+    validation,
+)
 from aioboinc.store import Store
 
 __all__ = ["POLL", "Daemons"]
@@ -51,6 +61,8 @@ class Daemons:
         """
         held = assimilation.Held()
         stopped = self._stop.is_set
+        process = output_process.OutputProcess(policy.comparator)
+        refused = output_process.OutputProcess(comparators.BITWISE)
 
         async def transition_pass() -> int:
             # What is due in this second is due now: BOINC's transitioner would leave it for the next one.
@@ -59,29 +71,44 @@ class Daemons:
 
         async def validation_pass() -> int:
             count = await validation.one_pass(
-                store, project, appid=appid, policy=policy, clock=clock, stop=stopped
+                store, project, appid=appid, policy=policy, clock=clock, stop=stopped, process=process
             )
             return _woken(count, self._assimilations, self.transitions)
 
         async def assimilation_pass() -> int:
-            count = await assimilation.one_pass(store, project, held, appid=appid, clock=clock, stop=stopped)
+            count = await assimilation.one_pass(
+                store, project, held, appid=appid, clock=clock, stop=stopped, process=refused
+            )
             return _woken(count, self.assimilated, self.transitions)
 
         async def deletion_pass() -> int:
             return await deletion.one_pass(store, project, appid=appid, stop=stopped)
 
-        for one_pass, wake, poll in (
-            (transition_pass, self.transitions, POLL),
-            (validation_pass, self._validations, _POLL_WOKEN),
-            (assimilation_pass, self._assimilations, _POLL_WOKEN),
-            (deletion_pass, self._deletions, _POLL_WOKEN),
-        ):
+        async def run(
+            one_pass: Callable[[], Awaitable[int]], wake: asyncio.Event, poll: tuple[float, float]
+        ) -> None:
             backoff = service.Backoff(*poll)
-            self._tasks.append(
-                tasks.create_task(
-                    _told(project, service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff, pace=pace))
-                )
-            )
+            await _told(project, service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff, pace=pace))
+
+        async def validate() -> None:
+            try:
+                await service.in_thread(process.start)
+                await run(validation_pass, self._validations, _POLL_WOKEN)
+            finally:
+                process.close()
+
+        async def assimilate() -> None:
+            try:
+                await run(assimilation_pass, self._assimilations, _POLL_WOKEN)
+            finally:
+                refused.close()
+
+        self._tasks += [
+            tasks.create_task(run(transition_pass, self.transitions, POLL)),
+            tasks.create_task(validate()),
+            tasks.create_task(assimilate()),
+            tasks.create_task(run(deletion_pass, self._deletions, _POLL_WOKEN)),
+        ]
 
     async def end(self) -> None:
         """Stop all, at a point where nothing is half done."""

@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-from aioboinc import documents, outputs, project, seldom, service
+from aioboinc import documents, project, seldom, service, uploaded
 from aioboinc.serve import incoming
 from aioboinc.store import clients
 
@@ -255,7 +255,7 @@ class Uploads:
             return None
 
     def _path(self, name: str) -> str:
-        return outputs.path(self._project, name)
+        return uploaded.path(self._project, name)
 
     def _check_room(self) -> None:
         if shutil.disk_usage(self._project.upload_dir).free < _MIN_FREE:

@@ -219,7 +219,7 @@ class Unhandled:
 
 def patrolling(world, batch, tmp_path, jobs):
     directory = batch_directory.BatchDirectory(tmp_path / "batch")
-    return patrol.Patrol(world.store, world.project, directory, batch, jobs, clock=lambda: world.now)
+    return patrol.Patrol(world.store, directory, batch, jobs, clock=lambda: world.now)
 
 
 async def test_a_job_that_somebody_has_cancelled_fails_now_and_not_in_ten_days(world, batch, tmp_path):

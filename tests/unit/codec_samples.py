@@ -99,6 +99,24 @@ class SlotsAndDict(Slots):
     __hash__ = None  # type: ignore[assignment]
 
 
+class HiddenSlot(Slots):
+    __slots__ = ("left",)
+
+
+def hidden_slot() -> HiddenSlot:
+    """Return an object with a value where no attribute leads to."""
+    value = HiddenSlot(1)
+    Slots.left.__set__(value, 2)  # type: ignore[attr-defined]
+    return value
+
+
+def slot_and_dict() -> SlotsAndDict:
+    """Return an object with two attributes of one name."""
+    value = SlotsAndDict(1, 2)
+    vars(value)["left"] = 3
+    return value
+
+
 class NoAttributes:
     __slots__ = ()
 

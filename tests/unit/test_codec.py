@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import datetime
 import decimal
+import fractions
 import io
 import json
 import math
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import threading
 import types
+import zoneinfo
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,27 +194,42 @@ NOT_DATA: list[tuple[Any, str]] = [
     (codec_samples.Dict(), "input: Dict is a subclass of dict"),
     (collections.OrderedDict(), "input: OrderedDict is a subclass of dict"),
     (codec_samples.Int(), "input: Int is a subclass of int"),
-    (codec_samples.Error("x"), "input: Error is a subclass of BaseException"),
-    (ValueError("x"), "input: ValueError is a subclass of BaseException"),
-    (collections.deque(), "class deque is not data: its module collections is not one of the program's"),
-    (Path(), "is not one of the program's own"),
+    (codec_samples.Error("x"), "input: Error is an exception, which is not data: raise it, or send its text"),
+    (ValueError("x"), "input: ValueError is an exception"),
+    (
+        collections.deque(),
+        "class deque is not data: its module collections is not one that the slave imports from",
+    ),
+    (Path(), "import it there if it is yours, or else send what is in the object"),
     (codec_samples.Deleted(), "class Deleted has __del__"),
-    (codec_samples.Generic[int](1), "without two underscores"),
-    (codec_samples.Plain(**{"": 1}), "without two underscores"),
+    (codec_samples.Generic[int](1), "make it without them, as Box(1), or delete that attribute"),
+    (codec_samples.Plain(**{"": 1}), "has an attribute whose name is no plain string"),
+    (
+        codec_samples.Plain(**{"__wrapped__": 1}),
+        "has the attribute __wrapped__: names with two underscores at both",
+    ),
+    (codec_samples.hidden_slot(), "has the attribute left in slots of two of its classes"),
+    (codec_samples.slot_and_dict(), "has the attribute left twice: in its __dict__ and in a slot"),
+    (zoneinfo.ZoneInfo("UTC"), "input: time zone ZoneInfo is not data: use datetime.timezone"),
+    (fractions.Fraction(1, 1 << 70_000), "a Fraction with more than 65536 bits"),
+    (decimal.Decimal("1E+999999999"), "can't be read on every machine"),
     (codec_samples.Permission(0), "input: a combination of flags is not data: send its value"),
-    (datetime.datetime(2024, 1, 1, tzinfo=type("Zone", (datetime.tzinfo,), {})()), "class Zone"),
+    (datetime.datetime(2024, 1, 1, tzinfo=type("Zone", (datetime.tzinfo,), {})()), "time zone Zone is not data"),
     (numpy.array([1, None]), "dtype object"),
     (numpy.zeros(1, "f8,i4"), "numpy array of dtype"),
     (numpy.zeros(1, numpy.longdouble), "numpy array of dtype"),
-    (numpy.longdouble(1), "numpy.longdouble is not data"),
+    (numpy.longdouble(1), "numpy.longdouble is not data: it has no form that is the same on every machine"),
     (numpy.void(b"x"), "numpy.void is not data"),
     (numpy.datetime64("NaT"), "without a unit"),
-    (numpy.ma.masked_array([1]), "MaskedArray is not data"),
+    (numpy.ma.masked_array([1]), "numpy's MaskedArray is more than an array: send numpy.array(…) of it"),
+    (numpy.array([1, 2], "u1").view("?"), "neither 0 nor 1"),
+    (numpy.array([2**32 - 1], "u4").view("U1"), "numbers that are no characters"),
+    (numpy.zeros((2**40, 0)), "too large for a file"),
     (numpy.zeros((1,) * 33), "33 dimensions"),
     (numpy.broadcast_to(0.0, (2**20, 2**20)), "too large"),
     (numpy.float64, "class float64 is not data"),
-    (dict.fromkeys(range(0, 101 * (2**61 - 1), 2**61 - 1)), "more than 100 keys or members have the same hash"),
-    (set(range(0, 101 * (2**61 - 1), 2**61 - 1)), "more than 100 keys or members have the same hash"),
+    (dict.fromkeys(range(0, 101 * (2**61 - 1), 2**61 - 1)), "hashes meet in Python's tables"),
+    (set(range(0, 101 * (2**61 - 1), 2**61 - 1)), "hashes meet in Python's tables"),
 ]
 
 
@@ -242,7 +259,7 @@ def test_classes_that_the_other_side_can_not_import() -> None:
     with pytest.raises(codec.NotData, match="class Plain is not data"):
         codec.encode(codec_samples.Plain())
     replaced = type("Plain", (), {"__module__": "codec_samples"})
-    with pytest.raises(codec.NotData, match="class Plain is not data"):
+    with pytest.raises(codec.NotData, match="by that name module codec_samples has something else now"):
         codec.encode(replaced(), REGISTRY)
 
 
@@ -400,6 +417,49 @@ def test_registry_imports_its_modules_only(tmp_path: Path, monkeypatch: pytest.M
             codec.decode(f"\x80\x04c{module}\n{name}\n)\x81}}(ub.".encode("latin-1"), registry)
     assert "other_module" not in sys.modules
     monkeypatch.delitem(sys.modules, "late_module")
+
+
+def test_a_module_named_like_one_of_python(tmp_path: Path) -> None:
+    registry = codec.Registry.of_modules(["types", "sys", "codec_samples"])
+    for module in (b"types", b"sys"):
+        with pytest.raises(codec.Malformed, match=r"named like Python's own module .* give the file another name"):
+            codec.decode(b"\x80\x04c" + module + b"\nOutput\n)\x81}(ub.", registry)
+    with pytest.raises(codec.Malformed, match="is not one of the program's"):
+        codec.decode(b"\x80\x04ccodec_samples\nOutput\n)\x81}(ub.", registry)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        complex(-0.0, -0.0),
+        complex(0.0, -0.0),
+        decimal.Decimal("-sNaN123"),
+        decimal.Decimal("NaN" + "7" * 40),
+        decimal.Decimal("-0E-17"),
+        decimal.Decimal("1" * 60 + "E-99"),
+        decimal.Decimal("1E+425000000"),
+        range(0, 5, 2),
+        range(10**30, -(10**30), -7),
+        datetime.time(1, tzinfo=datetime.timezone(datetime.timedelta(0), "UTC")),
+        datetime.timezone(datetime.timedelta(seconds=-1), ""),
+        "\ud83d\ude00",
+        "\udc00\ud83d",  # noqa: PT014 - surrogates, not one character
+        "a\0",
+        b"a\0",
+        {True: 1, 2: True, 3.0: False},
+        {1.0, 2, False},
+        fractions.Fraction(-(2**10_000), 3**6_000),
+    ],
+    ids=lambda value: repr(value)[:40] if type(value) is not fractions.Fraction else "fraction",
+)
+def test_nothing_is_lost(value: Any) -> None:
+    data = codec.encode(value)
+    back = codec.decode(data)
+    assert type(back) is type(value)
+    assert codec.encode(back) == data
+    assert pickletools.dis(data, out=io.StringIO()) is None
+    if type(value) is not fractions.Fraction:
+        assert repr(back) == repr(value)
 
 
 # numpy

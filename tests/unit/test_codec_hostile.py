@@ -120,6 +120,10 @@ HOSTILE: dict[str, bytes] = {
     "long4 of a short one": b"\x8b\x05\0\0\0\0\0\0\0\1.",
     "binunicode of a short one": b"X\1\0\0\0x.",
     "binbytes of a short one": b"B\1\0\0\0x.",
+    "negative NaN": b"G\xff\xf8\0\0\0\0\0\0.",
+    "NaN with a number": b"G\x7f\xf8\0\0\0\0\0\1.",
+    "NaN among floats": b"](" + (b"G" + bytes(8)) * 9 + b"G\xff\xf8\0\0\0\0\0\0" + (b"G" + bytes(8)) * 9 + b"e.",
+    "NaN in a complex": call(b"builtins\ncomplex", b"G" + bytes(8), b"G\xff\xf8\0\0\0\0\0\0") + b".",
     "text integer": b"I1\n.",
     "text float": b"F1\n.",
     "text string": b"Vx\n.",
@@ -127,6 +131,10 @@ HOSTILE: dict[str, bytes] = {
     # keys
     "key twice": b"}(K\1NK\1Nu.",
     "equal keys": b"}(K\1N\x88Nu.",
+    "set in disorder": b"\x8f(K\2K\1\x90.",
+    "frozenset in disorder": b"(K\2K\1\x91.",
+    "set in disorder in a list in a tuple": b"(](\x8f((tK\2K\1\x90et.",
+    "floats in disorder": b"\x8f(" + b"".join(codec.encode(9.0 - number)[2:-1] for number in range(8)) + b"\x90.",
     "member twice": b"\x8f(K\1K\1\x90.",
     "frozen member twice": b"(K\1K\1\x91.",
     "list as key": b"}(](eNu.",
@@ -177,6 +185,13 @@ HOSTILE: dict[str, bytes] = {
     "decimal beyond": call(b"decimal\nDecimal", b"\x8c\x181E+99999999999999999999999") + b".",
     "fraction of zero": call(b"fractions\nFraction", b"K\1", b"K\0") + b".",
     "fraction not reduced": call(b"fractions\nFraction", b"K\2", b"K\4") + b".",
+    "fraction too long to check": call(
+        b"fractions\nFraction", codec.encode(3**50_000)[2:-1], codec.encode(2**70_000)[2:-1]
+    )
+    + b".",
+    "zero not reduced": call(b"fractions\nFraction", b"K\0", b"K\2") + b".",
+    "decimal beyond 32 bits": call(b"decimal\nDecimal", b"\x8c\x0c1E+999999999") + b".",
+    "decimal of zeros": call(b"decimal\nDecimal", b"\x8c\x0201") + b".",
     "fraction of strings": call(b"fractions\nFraction", b"\x8c\x011", b"\x8c\x012") + b".",
     "short uuid": call(b"uuid\nUUID", b"N", b"C\x01x") + b".",
     "uuid of text": call(b"uuid\nUUID", b"\x8c\x01x", b"N") + b".",
@@ -196,6 +211,13 @@ HOSTILE: dict[str, bytes] = {
     "shape of floats": array(b"G" + bytes(8), b"<f8", b"") + b".",
     "33 dimensions": array(b"K\1" * 33, b"<f8", bytes(8)) + b".",
     "bool that is neither": array(b"K\1", b"|b1", b"\2") + b".",
+    "NaN with a number in an array": array(b"K\2", b"<f8", bytes(8) + b"\1\0\0\0\0\0\xf8\x7f") + b".",
+    "negative NaN in an array": array(b"K\2", b"<f4", bytes(4) + b"\0\0\xc0\xff") + b".",
+    "NaN with a number in an array of halves": array(b"K\2", b"<f2", bytes(2) + b"\1\x7e") + b".",
+    "negative NaN in a complex array": array(b"K\1", b"<c8", bytes(4) + b"\0\0\xc0\xff") + b".",
+    "no code point": array(b"K\1", b"<U1", b"\xff\xff\xff\xff") + b".",
+    "unit with one": array(b"K\0", b"<M8[1s]", b"") + b".",
+    "rows without items": array(b"\x8a\x06\0\0\0\0\0\1K\0", b"<f8", b"") + b".",
     "scalar of the wrong type": call(b"numpy\nfloat64", b"K\1") + b".",
     "scalar too large": call(b"numpy\nint8", b"M\0\1") + b".",
     "scalar not exact": call(b"numpy\nfloat32", b"G\x3f\xb9\x99\x99\x99\x99\x99\x9a") + b".",
@@ -237,7 +259,6 @@ HOSTILE_TO_CLASSES: dict[str, bytes] = {
     "object without hash as key": b"}(ccodec_samples\nSlots\n)\x81N}(u\x86bNu.",
     "object whose hash fails": b"\x8f(ccodec_samples\nFragile\n)\x81}(ub\x90.",
     "objects whose equality fails": b"\x8f(" + b"ccodec_samples\nFragile\n)\x81}(\x8c\x04hashK\1ub" * 2 + b"\x90.",
-    "no code point": array(b"K\1", b"<U1", b"\xff\xff\xff\xff") + b".",
 }
 
 
@@ -357,14 +378,14 @@ def test_depth_of_tuples_is_limited(closing: bytes, registry: codec.Registry) ->
 def test_keys_with_one_hash_are_refused(opening: bytes) -> None:
     def items(count: int) -> bytes:
         separator = b"N" if opening == b"}(%su" else b""
-        multiples = (codec.encode(number * sys.hash_info.modulus)[2:-1] for number in range(count))
+        multiples = sorted(codec.encode(number * sys.hash_info.modulus)[2:-1] for number in range(count))
         return b"\x80\x04" + opening % b"".join(multiple + separator for multiple in multiples) + b"."
 
     assert len(codec.decode(items(100))) == 100
-    with pytest.raises(codec.Malformed):
+    with pytest.raises(codec.Malformed, match="hashes meet"):
         codec.decode(items(101))
     started = time.process_time()
-    with pytest.raises(codec.Malformed):
+    with pytest.raises(codec.Malformed, match="hashes meet"):
         codec.decode(items(20_000))
     assert time.process_time() - started < 5
 
@@ -435,9 +456,8 @@ def decode_anything(data: bytes) -> bool:
         value = codec.decode(data, REGISTRY)
     except codec.Malformed:
         return False
-    again = codec.encode(value, REGISTRY)
-    assert codec.encode(codec.decode(again, REGISTRY), REGISTRY) == again
-    assert len(again) == len(data)
+    assert codec.encode(value, REGISTRY) == data  # there is one way to write a value
+    codec.decode(data, codec.OPAQUE)  # what a master takes, its validator has taken
     return True
 
 

@@ -128,6 +128,18 @@ def bad_error(**changes: Any) -> dict[str, Any]:
         bad_error(traceback=[["file", "1", "function", "source"]]),
         bad_error(traceback=[["file", True, "function", "source"]]),
         bad_error(causes=["ValueError"]),
+        bad_error(traceback=[["file", 10**5000, "function", "source"]]),
+        bad_error(traceback=[["file", 1 << 31, "function", "source"]]),
+        bad_error(traceback=[["file", -1, "function", "source"]]),
+        bad_error(traceback=[["file", 1, "function", "x" * 201]]),
+        bad_error(traceback=[["f" * 20_001, 1, "function", "source"]]),
+        bad_error(traceback=[["file", 1, "f" * 20_001, "source"]]),
+        bad_error(traceback=[["file", 1, "function", "source"]] * 51),
+        bad_error(type=""),
+        bad_error(type="T" * 20_001),
+        bad_error(message="x" * 4001),
+        bad_error(causes=[["ValueError", "x" * 4001]]),
+        bad_error(causes=[["ValueError", ""]] * 11),
         bad_error(causes=[["ValueError", None]]),
     ],
 )
@@ -137,6 +149,15 @@ def test_what_is_no_envelope(content: object) -> None:
         envelope.decode(data, None)
     with pytest.raises(codec.Malformed):
         envelope.check(data, JOB, INPUT, PROGRAM)
+
+
+def test_the_largest_error_of_a_runtime_is_one() -> None:
+    frame = ["folder/" * 580 + "file.py", 2**31 - 1, "f" * 20_000, "x" * 200]
+    content = bad_error(
+        type="T" * 20_000, message="x" * 4000, traceback=[frame] * 50, causes=[["T" * 20_000, "x" * 4000]] * 10
+    )
+    error = envelope.decode(codec.encode(content), None).value
+    assert "line 2147483647" in envelope.format_traceback(error)
 
 
 @pytest.mark.parametrize(

@@ -298,6 +298,43 @@ async def test_a_damaged_report_still_fails_its_job(directory, master, data):
     assert "damaged" in str(master.failures[0])
 
 
+class Fails:
+    """Its objects fail where they are members of a set, in ways that have nothing to do with the file."""
+
+    def __hash__(self):
+        raise MemoryError
+
+    def __eq__(self, other):
+        return self is other
+
+
+@pytest.mark.parametrize("number", [10**5000, -1], ids=["long", "negative"])
+async def test_an_error_with_a_number_that_cannot_be_printed_fails_that_job_only(directory, master, number):
+    name = f"pyboinc_{BATCH}_0"
+    error = {"type": "E", "message": "", "traceback": [["file", number, "f", "x"]], "causes": []}
+    data = envelope.header(name, SHA, SHA) + b"\x8c\x05error\x8c\x05value" + codec.encode(error)[2:-1] + b"u."
+    (directory.new / name).write_bytes(data)
+    publish(directory, 1, "good")
+    await handle(directory, master.handle_result, master.handle_error).drain(nothing)
+    assert master.outputs == ["good"]
+    assert "malformed output" in str(master.failures[0])
+
+
+async def test_whatever_is_raised_fails_that_job_only(directory, master):
+    class Its(Calls):
+        def registry(self):
+            return codec.Registry({(__name__, "Fails"): Fails})
+
+    name = f"pyboinc_{BATCH}_0"
+    value = f"\x8f(c{__name__}\nFails\n)\x81}}(ub\x90u.".encode("latin-1")
+    data = envelope.header(name, SHA, SHA) + b"\x8c\x02ok\x8c\x05value" + value
+    (directory.new / name).write_bytes(data)
+    publish(directory, 1, "good")
+    await handle(directory, master.handle_result, master.handle_error, Its()).drain(nothing)
+    assert master.outputs == ["good"]
+    assert "its output can't be read here: MemoryError" in str(master.failures[0])
+
+
 async def test_the_event_loop_keeps_running(directory):
     """While 2,000 outputs are handled, other tasks get their turn at least every few outputs."""
     for call in range(2000):
