@@ -119,7 +119,7 @@ def report(
         {
             "pyboinc": 1,
             "job": job,
-            "reason": _reason(error_mask, results),
+            "reason": reason or _reason(error_mask, results),
             "error_mask": error_mask,
             "results": results,
         }
