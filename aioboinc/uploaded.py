@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from aioboinc import codec, documents, envelope
 from aioboinc import project as projects
 
-__all__ = ["GONE", "Reported", "flaw", "path", "reported"]
+__all__ = ["Reported", "flaw", "path", "reported"]
 
-GONE = "is not there any more"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _BLOCK = 1 << 20
 
@@ -57,7 +56,7 @@ def flaw(path: str, expected: Reported | None) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        return GONE
+        return "is not there any more"
     try:
         status = os.fstat(descriptor)
         size = status.st_size

@@ -177,7 +177,7 @@ class Uploads:
             raise Permanent("more data than nbytes")
         async with self._turn(header.name) as turn:
             try:
-                await self._receive(header, turn.while_mine(data))
+                await self._receive(header, turn.while_mine(data, length))
             except OSError as error:
                 raise self._trouble(header.name, error) from None
 
@@ -297,9 +297,9 @@ class _Turn:
         if self._ended:
             raise BrokenOff("there is a newer request for the file")
 
-    async def while_mine(self, data: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-        """Yield *data*; raise `BrokenOff` when the turn has been ended."""
-        while True:
+    async def while_mine(self, data: AsyncIterator[bytes], length: int) -> AsyncGenerator[bytes, None]:
+        """Yield *length* bytes of *data*, or what there is; raise `BrokenOff` when the turn has been ended."""
+        while length > 0:
             self.check()
             try:
                 async with asyncio.timeout(None) as self._reading:
@@ -311,6 +311,7 @@ class _Turn:
                 self._reading = None
             if piece is None:
                 return
+            length -= len(piece)
             yield piece
 
 
