@@ -186,7 +186,6 @@ def _run_slave(parent: int, arguments: List[str]) -> int:
     from . import program_file, signature, slave, unpacking
 
     slot_dir = os.getcwd()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what was printed before a kill stays
     init = init_data.read(os.path.join(slot_dir, slot.INIT_DATA)) or init_data.InitData()
     try:
         program = unpacking.unpack(

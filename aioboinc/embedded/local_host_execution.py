@@ -70,7 +70,7 @@ class Execution:
             self._kill()  # what was forked meanwhile
             if now >= self._deadline:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._forker.pid, signal.SIGKILL)  # it hangs itself, importing packages for the job
+                    os.kill(self._forker.pid, signal.SIGKILL)  # it hangs itself
             return LOOK_SECONDS
         if now >= self._deadline:
             self._abort(TIME_LIMIT_EXCEEDED, f"exceeded elapsed time limit {self.job['elapsed_bound']:.2f}")
