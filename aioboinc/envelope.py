@@ -211,8 +211,7 @@ class _Program:
         # At which frame the limit is reached depends on the machine.
         is_first = envelope_exceptions.is_a(exc, RecursionError)
         return [
-            _frame(trace, source)
-            for trace, source in (found[:_MAX_FRAMES] if is_first else found[-_MAX_FRAMES:])
+            _frame(trace, source) for trace, source in (found[:_MAX_FRAMES] if is_first else found[-_MAX_FRAMES:])
         ]
 
     def _direct_causes(self, exc: BaseException) -> list[BaseException]:

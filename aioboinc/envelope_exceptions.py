@@ -22,7 +22,7 @@ def is_a(error: BaseException, *kinds: type) -> bool:
 
 
 def field(error: BaseException, kind: type, name: str) -> Any:
-    """Return what the interpreter itself keeps in *error* as the attribute *name* of *kind*; None if it is no *kind*."""
+    """Return the attribute *name* of *kind* as the interpreter keeps it in *error*; None if that is no *kind*."""
     return vars(kind)[name].__get__(error) if is_a(error, kind) else None
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "ABORTED",
     "CHILD_FAILED",
     "INIT_FAILURE",
+    "LEAVE_SECONDS",
     "NO_OUTPUT",
     "OUT_OF_MEMORY",
     "HostFailure",
@@ -39,6 +40,9 @@ INIT_FAILURE = 206
 """The slave could not be started: a program that is refused, a file that is missing."""
 NO_OUTPUT = 100
 """The slave ended without having returned an output."""
+
+LEAVE_SECONDS = 0.5
+"""What the slave has left running is killed after that: multiprocessing has a process that still tidies up then."""
 
 _HOST_ERRNOS = frozenset(
     getattr(errno, name)

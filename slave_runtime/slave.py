@@ -228,6 +228,7 @@ def _print(error: BaseException) -> None:
         sys.stdout.flush()
     for hook in (sys.excepthook, sys.__excepthook__):
         try:
-            return hook(type(error), error, envelope_exceptions.traceback(error))
+            hook(type(error), error, envelope_exceptions.traceback(error))
         except BaseException:
             continue  # a hook of the slave's may fail in any way; there may be no room to print
+        return

@@ -25,7 +25,10 @@ __all__ = ["Forker", "Over", "Request", "start"]
 
 PROGRAMS_KEPT = 16
 """Programs that are kept compiled, and unpacked."""
-PRELOADED = "bisect cmath collections.abc copy csv heapq json operator random statistics string textwrap typing".split()
+PRELOADED = (
+    *("bisect", "cmath", "collections.abc", "copy", "csv", "heapq", "json", "operator", "random", "statistics"),
+    *("string", "textwrap", "typing"),
+)
 """Modules that jobs find imported, beside those of the runtime. Only such are here whose import gives the same in
 every process, at any time: a test looks at what they do. Of packages nobody knows that, so each job imports its own."""
 
@@ -150,15 +153,15 @@ def _run(
         gc.enable()
         if isinstance(prepared, str):
             failures.say(f"the program can't be started: {prepared}")
-            return failures.INIT_FAILURE
-        status = slave.run(prepared, slot_dir, init, data)
+            return int(failures.INIT_FAILURE)
+        status: int = slave.run(prepared, slot_dir, init, data)
         if before.is_end_unseen(prepared.program.modules) and _flush():
             atexit._run_exitfuncs()
             os._exit(status)
         return status
     except BaseException:
         traceback.print_exc()
-        return failures.CHILD_FAILED
+        return int(failures.CHILD_FAILED)
 
 
 def _flush() -> bool:
