@@ -172,16 +172,18 @@ def _outcome(prepared: Prepared, job: api.Job, main: types.ModuleType, delivery:
         failures.say("slave was interrupted")
         return 130
     except BaseException as error:
-        _print(_without_our_frames(error))
-        return _failed(prepared, job, error) if delivery.is_slave() else 1
+        recursion_limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(recursion_limit, _RECURSION_LIMIT))
+        try:
+            _print(_without_our_frames(error))
+            return _failed(prepared.program, job, error) if delivery.is_slave() else 1
+        finally:
+            sys.setrecursionlimit(recursion_limit)
     return 0
 
 
-def _failed(prepared: Prepared, job: api.Job, error: BaseException) -> int:
+def _failed(program: program_file.Program, job: api.Job, error: BaseException) -> int:
     """Make *error* the job's output and return 0; if the host is to blame return the exit status that says so."""
-    program = prepared.program
-    recursion_limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(recursion_limit, _RECURSION_LIMIT))
     try:
         failure = failures.of_host(error, program)
         if failure is not None:
@@ -198,8 +200,6 @@ def _failed(prepared: Prepared, job: api.Job, error: BaseException) -> int:
     except (MemoryError, OSError) as reason:
         failures.say(f"this host can't do the job: the exception can't be told: {reason!r}")
         return failures.CHILD_FAILED
-    finally:
-        sys.setrecursionlimit(recursion_limit)
     return 0
 
 
