@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from aioboinc import call_queue, errors, jobs, pyboinc_call, pyboinc_master
+from aioboinc import call_queue, calls, errors, jobs, pyboinc_call, pyboinc_master
 
 
 @pytest.fixture(autouse=True)
@@ -24,13 +24,16 @@ def folder(tmp_path, monkeypatch):
 
 async def made(folder, *arguments, **options):
     """Return the call that is made of these arguments."""
-    queue = call_queue.CallQueue(folder)
+    sender, receiver = call_queue.open()
+    called = calls.Calls(folder, sender)
+    idle = asyncio.Event()
+    idle.set()
 
     async def make_calls():
         await pyboinc_call(*arguments, **options)
 
-    await call_queue.make(make_calls, queue)
-    (call,) = await queue.take()
+    await calls.make(make_calls, called)
+    (call,) = await receiver.take(idle)
     return call
 
 
@@ -106,10 +109,10 @@ async def test_priorities_and_times_that_are_refused(folder, name, value):
 
 
 async def test_what_is_equal_to_a_right_value_is_refused_after_it(folder):
-    queue = call_queue.CallQueue(folder)
-    queue.add("app_slave.py", 1, (), quorum=1)
+    called = calls.Calls(folder, call_queue.open()[0])
+    called.add("app_slave.py", 1, (), quorum=1)
     with pytest.raises(errors.ArgumentError, match="quorum=True"):
-        queue.add("app_slave.py", 1, (), quorum=True)
+        called.add("app_slave.py", 1, (), quorum=True)
 
 
 async def test_numbers_of_numpy_and_whole_floats_are_numbers(folder):

@@ -105,7 +105,8 @@ async def test_the_slot_is_the_clients(bench):
     await bench.run(job)
     files = value_of(job)
     assert set(files) == {"init_data.xml", "pyboinc_input", "pyboinc_output", "pyboinc_program", "stderr.txt"}
-    assert files["pyboinc_input"] == f"<soft_link>{job['links']['pyboinc_input']}</soft_link>\n"
+    link = os.path.relpath(job["links"]["pyboinc_input"], bench.slot)
+    assert files["pyboinc_input"] == f"<soft_link>{link}</soft_link>\n"
     assert f"<wu_name>{job['workunit']}</wu_name>" in files["init_data.xml"]
     assert f"<result_name>{job['name']}</result_name>" in files["init_data.xml"]
 

@@ -373,12 +373,17 @@ def test_unreadable_file(collect, fails, tmp_path):
 
 def test_dangling_link(fails, tmp_path):
     (tmp_path / "a.py").symlink_to(tmp_path / "nothing")
-    assert fails({"slave.py": "import a"}) == "a.py: not a file"
+    assert (
+        fails({"slave.py": "import a"}) == "a.py: neither a file nor a folder: it can't go to hosts, leave it out"
+    )
 
 
 def test_pipe_is_not_read(fails, tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    assert fails({"slave.py": ""}, ["pipe"]) == "pipe: not a file"
+    assert (
+        fails({"slave.py": ""}, ["pipe"])
+        == "pipe: neither a file nor a folder: it can't go to hosts, leave it out"
+    )
 
 
 def test_size_limit(collect, fails, tmp_path, monkeypatch):
@@ -485,7 +490,9 @@ def test_links_are_followed(collect, tmp_path):
 def test_links_in_a_circle(fails, tmp_path):
     write(tmp_path, {"data/a.txt": ""})
     (tmp_path / "data" / "loop").symlink_to(tmp_path / "data")
-    assert fails({"slave.py": ""}, ["data"]) == "data/loop: a link to a folder that it lies in"
+    assert (
+        fails({"slave.py": ""}, ["data"]) == "data/loop: a link to a folder that it lies in: include files by name"
+    )
 
 
 @pytest.mark.parametrize("name", ["MANIFEST.json", "SIGNATURE"])
