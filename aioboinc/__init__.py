@@ -4,6 +4,7 @@ from aioboinc._version import __version__
 from aioboinc.call_queue import pyboinc_call
 from aioboinc.errors import (
     AioboincError,
+    BatchAborted,
     BatchFailed,
     BatchLocked,
     CheckpointError,
@@ -23,6 +24,7 @@ from aioboinc.master import Progress, Summary, pyboinc_master
 
 __all__ = [
     "AioboincError",
+    "BatchAborted",
     "BatchFailed",
     "BatchLocked",
     "CheckpointError",
