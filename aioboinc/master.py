@@ -408,8 +408,8 @@ class _Batch:
             await self._watch_directory()
             for task in watching:
                 task.cancel()
-        if self._patrol.lost:
-            await self._running.store.batches.settle(batch.id)
+        if not self._running.project.embedded:
+            await self._running.store.batches.settle(batch.id, self._app.id)
         await self._note("finished")
         handled = self._handling
         if handled.failed and self._handlers.error is None:

@@ -52,8 +52,6 @@ class Patrol:
         self._clock = clock
         self._next = 0
         self._usable = True
-        self.lost = 0
-        """Jobs whose workunits are gone."""
 
     async def one_pass(self, submitted: int) -> int:
         """Look at the next ones of the *submitted* jobs; return in how many something was put right.
@@ -100,7 +98,6 @@ class Patrol:
         outcome = publishing.publish(items)
         for error in outcome.errors.values():
             raise error
-        self.lost += len(lost)
         return len(lost)
 
 

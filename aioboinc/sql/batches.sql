@@ -60,6 +60,14 @@ DELETE FROM pyboinc_batch WHERE id = :id AND njobs = 0
 -- withdraw_batch: BOINC's row of it
 DELETE FROM batch WHERE id = :id
 
+-- ready [mysql]: whether there are published jobs of a batch that are still to be counted
+SELECT id FROM workunit FORCE INDEX (wu_assim)
+WHERE appid = :appid AND assimilate_state = :ready AND batch = :id LIMIT 1
+
+-- ready [sqlite]: whether there are published jobs of a batch that are still to be counted
+SELECT id FROM workunit INDEXED BY wu_assim
+WHERE appid = :appid AND assimilate_state = :ready AND batch = :id LIMIT 1
+
 -- unfinished: whether there is anything of a batch that is still to be counted
 SELECT id FROM workunit WHERE batch = :id AND assimilate_state <> :done LIMIT 1
 

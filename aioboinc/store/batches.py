@@ -225,13 +225,24 @@ class Batches:
 
         return await self._connector.run(work)
 
-    async def settle(self, batch: int) -> None:
-        """Count the jobs of *batch* that nobody can count any more, for their workunits are gone, as failed."""
+    async def settle(self, batch: int, appid: int) -> None:
+        """Count the jobs of *batch* that nobody can count any more, for their workunits are gone, as failed.
+
+        Nothing is changed while there are some that the assimilator may still count.
+        """
 
         async def work(tx: connectors.Transaction) -> None:
-            states = {"submitted": models.SubmissionState.SUBMITTED, "done": models.AssimilateState.DONE}
-            if await tx.fetch_one(self._sql["unfinished"], {"id": batch, **states}):
+            row = await tx.fetch_one(self._sql["progress"], {"id": batch})
+            if row is None or row["nassimilated"] >= row["njobs"]:
                 return
+            states = {
+                "submitted": models.SubmissionState.SUBMITTED,
+                "ready": models.AssimilateState.READY,
+                "done": models.AssimilateState.DONE,
+            }
+            for query in ("ready", "unfinished"):  # the first is quick, and mostly the answer
+                if await tx.fetch_one(self._sql[query], {"id": batch, "appid": appid, **states}):
+                    return
             await tx.execute(self._sql["settle"], {"id": batch, **states})
             await self._complete(tx, batch)
 

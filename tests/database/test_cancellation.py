@@ -256,11 +256,11 @@ async def test_a_job_whose_workunit_was_deleted_fails(world, batch, tmp_path):
     assert report["reason"] == (
         "its workunit is not in the project's database any more: somebody has deleted it before it was done"
     )
-    await world.store.batches.settle(batch)
+    await world.store.batches.settle(batch, APPID)
     assert await world.counts(batch) == (2, 0)  # one may still come
     await world.compute(f"{good}_0", 1)
     await world.settle()
-    await world.store.batches.settle(batch)
+    await world.store.batches.settle(batch, APPID)
     assert await world.counts(batch) == (4, 1)
     (row,) = await world.rows("SELECT state FROM batch")
     assert row["state"] == models.BatchState.COMPLETE
