@@ -177,7 +177,9 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from aioboinc.serve import serving  # a web server takes its time to import
+    from aioboinc.serve import door, serving  # a web server takes its time to import
+
+    door.raise_descriptor_limit()
 
     async def work() -> None:
         async with serving.running(

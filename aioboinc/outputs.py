@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from aioboinc import codec, envelope
 from aioboinc import project as projects
 
-__all__ = ["GONE", "Reported", "file_name", "flaw", "path", "reported"]
+__all__ = ["Reported", "file_name", "flaw", "path", "reported"]
 
-GONE = "is not there any more"
 _FILE_NAME = re.compile(rb"<file_name>([^<]+)</file_name>")
 _FILE_INFO = re.compile(r"<file_info>(.*?)</file_info>", re.DOTALL)
 _NAME = re.compile(r"<name>\s*([^<\s]+)\s*</name>")
@@ -68,7 +67,7 @@ def flaw(path: str, expected: Reported | None) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        return GONE
+        return "is not there any more"
     try:
         status = os.fstat(descriptor)
         size = status.st_size

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aioboinc import access, batch_directory, durable, outputs
+from aioboinc import access, batch_directory, durable
 
 __all__ = ["Item", "Outcome", "SourceLost", "publish"]
 
@@ -152,7 +152,7 @@ class _Place:
             return os.path.samefile(source, target) or filecmp.cmp(source, target, shallow=False)
         except FileNotFoundError:
             if not os.path.exists(source):
-                raise SourceLost(outputs.GONE) from None
+                raise SourceLost("is not there any more") from None
             raise
         except OSError:
             return False  # another file system, or one without links: copying will tell

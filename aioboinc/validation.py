@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aioboinc import codec, comparators, credit, envelope, models, outputs, pipeline, service, staging
+from aioboinc import codec, comparators, credit, envelope, models, outputs, pipeline, seldom, service, staging
 from aioboinc import project as projects
 from aioboinc.store.validations import Decision, Result, Verdict, Workunit
 
@@ -31,6 +31,7 @@ __all__ = ["Credit", "Output", "Policy", "State", "decide", "examine", "needed",
 _FILE_NAME = re.compile(rb"<file_name>([^<]+)</file_name>")
 
 _log = logging.getLogger(__name__)
+_seldom = seldom.Seldom(_log)
 
 
 class Credit(enum.Enum):
@@ -98,9 +99,11 @@ async def one_pass(
     async with pipeline.Behind() as behind:
         while not stop():
             workunits = await store.validations.pending(appid, limit=limit, after=after, share=share)
-            if not workunits:
+            if not workunits or not _can_look(project):
                 break
             decisions = await service.in_thread(examine, project, workunits, policy, stop)
+            if any(decision.postponed for decision in decisions) and not _can_look(project):
+                break
             now = int(clock())
             later = now + policy.retry
             await behind.start(store.validations.record(decisions, now=now, later=later, hosts=policy.hosts))
@@ -110,6 +113,14 @@ async def one_pass(
     if behind.count:
         _log.info("validated %d workunits", behind.count)
     return behind.count
+
+
+def _can_look(project: projects.Project) -> bool:
+    """Tell whether the upload hierarchy is there; if not, all wait for that, and no longer."""
+    if project.upload_dir.is_dir():
+        return True
+    _seldom(logging.ERROR, "nothing can be validated: %s is not there", project.upload_dir)
+    return False
 
 
 def examine(

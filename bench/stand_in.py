@@ -25,10 +25,11 @@ WHERE r.server_state = :unsent AND r.id > :after ORDER BY r.id LIMIT :limit
 _REPORT = """
 UPDATE result SET server_state = :over, outcome = :success, client_state = :uploaded, hostid = 1, userid = 1,
     sent_time = :then, received_time = :then, report_deadline = :then + 604800, app_version_id = 1,
-    app_version_num = 100, elapsed_time = 3.5, cpu_time = 3.25, flops_estimate = 2.5e9, xml_doc_out = :out,
+    app_version_num = 100, elapsed_time = 3.5, cpu_time = 3.25, flops_estimate = 2.5e9,
     stderr_out = :stderr, peak_working_set_size = 12132352, peak_swap_size = 19120128, peak_disk_usage = 7153
 WHERE id IN (:ids)
 """
+_UPLOADED = "UPDATE result SET xml_doc_out = :out WHERE id = :id"
 _DUE = "UPDATE workunit SET transition_time = :then WHERE id IN (:ids)"
 _TO_VALIDATE = "UPDATE workunit SET need_validate = 1, transition_time = :then + 1000000 WHERE batch = :batch"
 _VALID = "UPDATE result SET validate_state = :valid WHERE batch = :batch"
@@ -48,10 +49,10 @@ _CANONICAL = {
 _THEN = 1_795_000_000
 """Some time ago."""
 _OUT = (
-    b"<file_info><name>%s</name>\n<nbytes>300.000000</nbytes>\n<max_nbytes>100000000.000000</max_nbytes>\n"
-    b"<md5_cksum>fb3a832d7b7439c3e95013e86ce93cf3</md5_cksum>\n"
-    b"<upload_url>http://127.0.0.1/bench_cgi/file_upload_handler</upload_url></file_info>\n"
-) % (b"x" * 40)
+    "<file_info><name>{name}</name>\n<nbytes>{nbytes}.000000</nbytes>\n<max_nbytes>100000000.000000</max_nbytes>\n"
+    "<md5_cksum>{md5}</md5_cksum>\n"
+    "<upload_url>http://127.0.0.1/bench_cgi/file_upload_handler</upload_url></file_info>\n"
+)
 _STDERR = b"<core_client_version>7.20.5</core_client_version>\n<![CDATA[\n<stderr_txt>\n\n</stderr_txt>\n]]>\n"
 
 
@@ -62,9 +63,13 @@ async def execute(place: Place, opened: Opened, *, limit: int = sys.maxsize) -> 
         lambda tx: tx.fetch_all(_UNSENT, _page(after, min(limit, _PAGE)))  # noqa: B023
     ):
         limit -= len(rows)
-        _upload(place, rows)
+        uploaded = _upload(place, rows)
 
-        async def report(tx: connectors.Transaction, rows: list[connectors.Row] = rows) -> None:
+        async def report(
+            tx: connectors.Transaction,
+            rows: list[connectors.Row] = rows,
+            uploaded: list[dict[str, int | bytes]] = uploaded,
+        ) -> None:
             await tx.execute(
                 _REPORT,
                 {
@@ -72,11 +77,11 @@ async def execute(place: Place, opened: Opened, *, limit: int = sys.maxsize) -> 
                     "success": models.Outcome.SUCCESS,
                     "uploaded": models.ClientState.FILES_UPLOADED,
                     "then": _THEN,
-                    "out": _OUT,
                     "stderr": _STDERR,
                     "ids": [row["id"] for row in rows],
                 },
             )
+            await tx.execute_many(_UPLOADED, uploaded)
             await tx.execute(_DUE, {"ids": [row["workunit"] for row in rows], "then": _THEN})
 
         await opened.connector.run(report)
@@ -112,7 +117,9 @@ def publish(place: Place, batch: int, numbers: Iterable[int], folder: str = "new
             _write(name, data, descriptor)
 
 
-def _upload(place: Place, rows: Iterable[connectors.Row]) -> None:
+def _upload(place: Place, rows: Iterable[connectors.Row]) -> list[dict[str, int | bytes]]:
+    """Write the output files; return what is reported of them, by the results' IDs."""
+    reported: list[dict[str, int | bytes]] = []
     with contextlib.ExitStack() as stack:
         upload = stack.enter_context(_directory(str(place.project.upload_dir)))
         for row in rows:
@@ -123,6 +130,9 @@ def _upload(place: Place, rows: Iterable[connectors.Row]) -> None:
             assert match is not None
             name = match[1].decode()
             _write(f"{project.fanout_directory(name, place.project.fanout)}/{name}", data, upload)
+            out = _OUT.format(name=name, nbytes=len(data), md5=hashlib.md5(data).hexdigest())
+            reported.append({"id": row["id"], "out": out.encode()})
+    return reported
 
 
 def _output(name: str, number: int, input_sha256: bytes, program_sha256: bytes) -> bytes:

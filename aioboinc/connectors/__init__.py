@@ -13,9 +13,9 @@ from __future__ import annotations
 import urllib.parse
 
 from aioboinc import errors
-from aioboinc.connectors.base import Column, Connector, DuplicateKey, Row, Timing, Transaction
+from aioboinc.connectors.base import Column, Connector, DuplicateKey, Row, Timing, Transaction, patience
 
-__all__ = ["Column", "Connector", "DuplicateKey", "Row", "Timing", "Transaction", "open"]
+__all__ = ["Column", "Connector", "DuplicateKey", "Row", "Timing", "Transaction", "open", "patience"]
 
 
 _REAL_TIME = Timing()

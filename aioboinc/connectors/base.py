@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
+import contextvars
 import functools
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -25,6 +27,7 @@ __all__ = [
     "Transaction",
     "Transient",
     "finish",
+    "patience",
 ]
 
 T = TypeVar("T")
@@ -32,6 +35,10 @@ Row = dict[str, Any]
 """A row, by column name."""
 LISTS = (list, tuple, set, frozenset)
 """Types of parameters that are lists."""
+
+_PROBE = 1.0
+"""Seconds between attempts of the impatient while the server is away."""
+_patience: contextvars.ContextVar[float | None] = contextvars.ContextVar("patience", default=None)
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +70,19 @@ class Timing:
     """Waits for so many seconds."""
     jitter: Callable[[float, float], float] = random.uniform
     """Draws a delay between two."""
+
+
+@contextlib.contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Let transactions of the body, in this task, give up after so many *seconds* of trying, or sooner.
+
+    While the server is known to be away they fail at once, but for one a second that finds out whether it is back.
+    """
+    token = _patience.set(seconds)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
 
 
 class DuplicateKey(errors.DatabaseError):
@@ -182,6 +202,8 @@ class Connector(abc.ABC):
         """What `Transaction.columns` has found out."""
         self._timing = timing
         self._inside: set[asyncio.Task[Any] | None] = set()
+        self._away: tuple[float, str] | None = None
+        """When an attempt has found the server away, the last time, and what to say of that."""
 
     @abc.abstractmethod
     async def __aenter__(self) -> Self:
@@ -251,18 +273,25 @@ class Connector(abc.ABC):
         if task in self._inside:
             # With all connections in the hands of tasks that want one more, none would ever get it.
             raise RuntimeError("run() or read() inside the work of another: pass the transaction on")
+        patience = _patience.get()
+        if patience is not None and self._away and self._timing.clock() - self._away[0] < _PROBE:
+            raise errors.DatabaseError(self._away[1])
         backoff = service.Backoff(0.010, 2.0, jitter=self._timing.jitter)
         since: float | None = None
-        warned = False
+        warned = patience is not None  # the caller says what becomes of it
         self._inside.add(task)
         try:
             while True:
                 try:
-                    return await attempt()
+                    outcome = await attempt()
+                    self._away = None
+                    return outcome
                 except Transient as error:
                     now = self._timing.clock()
                     since = now if since is None else since
-                    if now - since >= error.patience:
+                    if error.lost:
+                        self._away = now, str(error.final)
+                    if now - since >= (error.patience if patience is None else min(patience, error.patience)):
                         raise error.final from error.__cause__
                     if error.warn and not warned:
                         warned = True

@@ -145,6 +145,10 @@ class Scheduler:
         reply.next_rpc_delay = await self._next_rpc_delay(now)
         return reply
 
+    def forget_held(self) -> None:
+        """Read from the database again what hosts have: a request was broken off, and may have changed that."""
+        self._held = None
+
     def _note_reports(self, hostid: int, reported: Sequence[clients.Reported], flops: float, now: int) -> None:
         for result in reported:
             report = result.report

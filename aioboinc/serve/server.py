@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 from aiohttp import hdrs, http_exceptions, web
 
-from aioboinc import errors
+from aioboinc import connectors, errors, seldom
 from aioboinc import project as projects
 from aioboinc.serve import (
     accounts,
+    door,
     downloads,
     scheduler,
     scheduler_reply,
@@ -29,12 +31,18 @@ from aioboinc.serve import (
 
 __all__ = ["Server", "running"]
 
+T = TypeVar("T")
+
 _IDLE_SECONDS = 30.0
 """How long a connection may say nothing, or take for a request's header."""
 _BODY_SECONDS = 60.0
-"""How long a request's body may take, and an upload beside what its size allows it."""
-_LEAST_RATE = 1000
+"""How long a request's body may take, and an upload beside what the bytes that it has brought allow it."""
+_MIN_RATE = 1000
 """Bytes a second that an upload must bring."""
+_DATABASE_SECONDS = 30.0
+"""How long a request waits for the database."""
+_DATABASE_PATIENCE = 3.0
+"""Seconds in which a database that is away may come back before a request is answered without it."""
 _ANONYMOUS_LIMIT = 64 << 10
 """Bytes of a scheduler request from nobody we know."""
 _REQUEST_LIMIT = 32 << 20
@@ -42,6 +50,10 @@ _REQUEST_LIMIT = 32 << 20
 _LINGER_SECONDS = 10.0
 """How long the rest of a refused body is read, so that the client gets to the reply."""
 _SHUTDOWN_SECONDS = 0.5
+_DOWN_SECONDS = 300
+"""Seconds after which clients shall try again when the project is down."""
+_PROJECT_DOWN = -183
+"""BOINC's ERR_PROJECT_DOWN."""
 _log = logging.getLogger(__name__)
 
 
@@ -68,10 +80,11 @@ class Server:
         self._uploads = uploads
         self._accounts = accounts
         self._page = page
+        self._seldom = seldom.Seldom(_log)
 
     def application(self) -> web.Application:
         """Return the aiohttp application, at the path of the project's URL."""
-        application = web.Application(middlewares=[_guard])
+        application = web.Application(middlewares=[self._guard])
         path = urllib.parse.urlsplit(self._project.master_url).path
         application.router.add_routes(
             [
@@ -104,7 +117,7 @@ class Server:
         )
 
     async def _status(self, request: web.Request) -> web.Response:
-        status = await self._page.status(request.query.get("key", ""))
+        status = await _in_time(self._page.status(request.query.get("key", "")))
         return web.json_response(status, headers={hdrs.CACHE_CONTROL: "no-store"})
 
     async def _schedule(self, request: web.Request) -> web.Response:
@@ -121,13 +134,14 @@ class Server:
         except scheduler_request.BadRequest as error:
             return scheduler_reply.Reply(messages=[scheduler_reply.Message(f"Error in request message: {error}")])
         try:
-            return await self._scheduler.handle(parsed, request.remote or "")
+            return await _in_time(self._scheduler.handle(parsed, request.remote or ""))
         except errors.DatabaseError as error:
-            _log.error("%s", error)
+            self._tell_down(error)
+            self._scheduler.forget_held()
             return scheduler_reply.Reply(
                 messages=[scheduler_reply.Message("Server can't open database")],
                 project_is_down=True,
-                request_delay=300,
+                request_delay=_DOWN_SECONDS,
             )
 
     async def _scheduler_body(self, request: web.Request) -> bytes:
@@ -146,26 +160,31 @@ class Server:
     async def _upload(self, request: web.Request) -> web.Response:
         try:
             text = await self._uploaded(request)
-        except uploads.Refusal as refusal:
-            _log.info("upload refused: %s", refusal)
+        except uploads.BrokenOff as refusal:
+            self._seldom(logging.WARNING, "upload from %s broke off: %s", request.remote, refusal)
             text = uploads.reply(refusal)
-        except (TimeoutError, errors.DatabaseError) as error:
-            text = uploads.reply(uploads.Transient(str(error) or "too slow"))
+        except uploads.Refusal as refusal:
+            _log.info("upload from %s refused: %s", request.remote, refusal)
+            text = uploads.reply(refusal)
+        except errors.DatabaseError as error:
+            self._tell_down(error)
+            text = uploads.reply(uploads.Transient("Server can't open database"))
         return web.Response(text=text, content_type="text/plain")
 
     async def _uploaded(self, request: web.Request) -> str:
-        start = bytearray()
-        async with asyncio.timeout(_BODY_SECONDS) as limit:
-            while b"<data>\n" not in start and len(start) < uploads.HEADER_LIMIT:
-                data = await request.content.readany()
-                if not data:
+        if request.content_length is None:
+            raise web.HTTPLengthRequired
+        async with contextlib.aclosing(_pieces(request)) as pieces:
+            start = bytearray()
+            async for piece in pieces:
+                start += piece
+                if b"<data>\n" in start or len(start) >= uploads.HEADER_LIMIT:
                     break
-                start += data
             header = uploads.parse_header(bytes(start[: uploads.HEADER_LIMIT]))
             if header.size_wanted:
                 return uploads.reply_size(await self._uploads.size(header.name))
-            limit.reschedule(asyncio.get_running_loop().time() + _BODY_SECONDS + header.nbytes / _LEAST_RATE)
-            await self._uploads.receive(header, _rest(request, bytes(start[header.length :])))
+            data = _behind(bytes(start[header.length :]), pieces)
+            await self._uploads.receive(header, data, request.content_length - header.length)
         return uploads.reply()
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
@@ -184,9 +203,53 @@ class Server:
 
     async def _account(self, answer: Callable[[Any], Awaitable[str]], request: web.Request) -> web.Response:
         try:
-            return _xml(await answer(request.query))
+            return _xml(await _in_time(answer(request.query)))
         except accounts.Refusal as refusal:
             return _xml(refusal.render())
+        except errors.DatabaseError as error:
+            self._tell_down(error)
+            return _xml(accounts.Refusal(_PROJECT_DOWN, "Project is temporarily offline").render())
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Say little where a request leads to nothing."""
+        try:
+            if request.headers.get(hdrs.CONTENT_ENCODING):
+                raise web.HTTPUnsupportedMediaType(text="")
+            with connectors.patience(_DATABASE_PATIENCE):
+                response = await handler(request)
+        except web.HTTPException as error:
+            error.text = ""
+            error.headers[hdrs.SERVER] = "aioboinc"
+            raise
+        except asyncio.CancelledError:
+            raise
+        except (ConnectionError, TimeoutError) as error:
+            why = "the connection was lost" if isinstance(error, ConnectionError) else "it took too long"
+            self._seldom(logging.WARNING, "request from %s to %r broke off: %s", request.remote, request.path, why)
+            if isinstance(error, ConnectionError):
+                raise
+            raise web.HTTPRequestTimeout(text="", headers={hdrs.SERVER: "aioboinc"}) from None
+        except errors.DatabaseError as error:
+            self._tell_down(error)
+            raise _unavailable() from None
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+                self._seldom(
+                    logging.ERROR, "requests are refused: %s: raise the limit (ulimit -n)", error.strerror
+                )
+                raise _unavailable() from None
+            _log.exception("%s %r", request.method, request.path)
+            raise web.HTTPInternalServerError(text="") from None
+        if not response.prepared:
+            response.headers[hdrs.SERVER] = "aioboinc"
+        return response
+
+    def _tell_down(self, error: errors.DatabaseError) -> None:
+        """Write down what is wrong with the database; strangers are told that something is."""
+        self._seldom(logging.ERROR, "the project is down: %s", error)
 
 
 @contextlib.asynccontextmanager
@@ -206,6 +269,8 @@ async def running(server: Server, host: str, port: int) -> AsyncIterator[int]:
         shutdown_timeout=_SHUTDOWN_SECONDS,
     )
     await runner.setup()
+    assert runner.server is not None
+    door.Door(door.max_connections()).watch(runner.server)
     try:
         site = web.TCPSite(runner, host, port, backlog=512)
         try:
@@ -229,35 +294,51 @@ def _http_log() -> logging.Logger:
     return log
 
 
-@web.middleware
-async def _guard(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Say little where a request leads to nothing."""
-    try:
-        if request.headers.get(hdrs.CONTENT_ENCODING):
-            raise web.HTTPUnsupportedMediaType(text="")
-        response = await handler(request)
-    except web.HTTPException as error:
-        error.text = ""
-        error.headers[hdrs.SERVER] = "aioboinc"
-        raise
-    except (ConnectionError, asyncio.CancelledError, TimeoutError):
-        raise
-    except Exception:
-        _log.exception("%s %s", request.method, request.path)
-        raise web.HTTPInternalServerError(text="") from None
-    if not response.prepared:
-        response.headers[hdrs.SERVER] = "aioboinc"
-    return response
+async def _pieces(request: web.Request) -> AsyncGenerator[bytes, None]:
+    """Yield the body as it comes, as long as it comes fast enough. Raises `uploads.BrokenOff`."""
+    loop = asyncio.get_running_loop()
+    left = _BODY_SECONDS
+    while True:
+        begun = loop.time()
+        try:
+            async with asyncio.timeout(min(left, _IDLE_SECONDS)):
+                data = await request.content.readany()
+        except TimeoutError:
+            why = (
+                f"no data for {_IDLE_SECONDS:g} s"
+                if left >= _IDLE_SECONDS
+                else f"less than {_MIN_RATE} bytes a second"
+            )
+            raise uploads.BrokenOff(why) from None
+        except ConnectionError:
+            raise uploads.BrokenOff("the connection was lost") from None
+        if not data:
+            return
+        left += len(data) / _MIN_RATE - (loop.time() - begun)
+        yield data
 
 
-async def _rest(request: web.Request, start: bytes) -> AsyncIterator[bytes]:
-    """Yield the rest of the body, of which *start* has been read."""
+async def _behind(start: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield *start*, and then the *rest*."""
     if start:
         yield start
-    while data := await request.content.readany():
+    async for data in rest:
         yield data
+
+
+async def _in_time(answer: Awaitable[T]) -> T:
+    """Await an answer that takes the database. Raises `errors.DatabaseError` if that does not react."""
+    try:
+        async with asyncio.timeout(_DATABASE_SECONDS):
+            return await answer
+    except TimeoutError:
+        raise errors.DatabaseError(f"the database has not answered for {_DATABASE_SECONDS:g} s") from None
+
+
+def _unavailable() -> web.HTTPServiceUnavailable:
+    return web.HTTPServiceUnavailable(
+        text="", headers={hdrs.SERVER: "aioboinc", hdrs.RETRY_AFTER: str(_DOWN_SECONDS)}
+    )
 
 
 def _xml(text: str) -> web.Response:

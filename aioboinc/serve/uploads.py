@@ -1,27 +1,29 @@
 """The upload handler: output files of results in progress, whole or in parts.
 
-A file is written beside its place and moved there when it is complete; from then on it does not change. So nothing
-that was validated can be replaced, and what a host reports is what it has uploaded.
+A file that is complete does not change any more. So nothing that was validated can be replaced, and what a host
+reports is what it has uploaded. A request that is refused has changed nothing. A newer request for a file ends an
+older one: a client that tries again has given up the connection before, whatever the server has heard of that.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import functools
-import hashlib
 import logging
 import os
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-from aioboinc import project, service
+from aioboinc import outputs, project, seldom, service
+from aioboinc.serve import incoming
 from aioboinc.store import clients
 
 __all__ = [
     "HEADER_LIMIT",
+    "BrokenOff",
     "Header",
     "Permanent",
     "Refusal",
@@ -34,10 +36,8 @@ __all__ = [
 
 HEADER_LIMIT = 8192
 """Bytes before the data."""
-_PARTIAL = "partial"
-"""Directory of incomplete files in the upload hierarchy; the names of its other directories are hexadecimal."""
 _PARTIAL_DAYS = 14
-_LEAST_FREE = 100 << 20
+_MIN_FREE = 100 << 20
 """Bytes of disk below which no upload begins."""
 _BLOCK = 1 << 18
 _FRESH = 1.0
@@ -60,6 +60,10 @@ class Permanent(Refusal):
 
 class Transient(Refusal):
     """The client shall try again later."""
+
+
+class BrokenOff(Transient):
+    """The data have ended too early; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +98,18 @@ def parse_header(start: bytes) -> Header:
         raise Permanent("Missing name")
     if not marker:
         raise Permanent("Missing <data> tag")
-    nbytes, offset = _whole(text, "nbytes"), _whole(text, "offset")
+    nbytes = _whole(text, "nbytes")
     if nbytes is None:
         raise Permanent("nbytes missing or negative")
+    offset = _whole(text, "offset") if "<offset>" in text else 0
+    if offset is None or offset > nbytes:
+        raise Permanent("offset is none within the file")
     md5 = _element(text, "md5_cksum") or ""
     return Header(
         _checked(name),
         False,
         nbytes,
-        offset or 0,
+        offset,
         md5 if re.fullmatch("[0-9a-f]{32}", md5) else "",
         len(head) + len(marker),
     )
@@ -133,45 +140,72 @@ class Uploads:
         self._project = project
         self._clients = clients
         self._thread = thread
-        self._partial = project.upload_dir / _PARTIAL
-        self._busy: set[str] = set()
+        self._incoming = incoming.Incoming(project.upload_dir)
+        self._placing = incoming.Placing(project.upload_dir)
+        self._turns: dict[str, _Turn] = {}
+        self._seldom = seldom.Seldom(_log)
 
     async def clear(self) -> int:
         """Remove incomplete files that nobody has gone on with for long; return their number."""
-        return await service.in_thread(self._clear, time.time() - _PARTIAL_DAYS * 86400)
+        return await service.in_thread(self._incoming.clear, time.time() - _PARTIAL_DAYS * 86400)
 
     async def size(self, name: str) -> int:
-        """Return how many bytes of a file are there. Raises `Refusal`."""
-        await self._limit(name)
-        await service.in_thread(self._check_room)
-        if name in self._busy:
-            raise Transient(f"{name} is being uploaded")
-        return await service.in_thread(self._size, name)
+        """Return how many bytes of a file are there. Raises `Refusal`.
 
-    async def receive(self, header: Header, data: AsyncIterator[bytes]) -> None:
-        """Take in the data of a file. What has come before they end early is kept. Raises `Refusal`."""
-        name = header.name
-        limit = await self._limit(name)
+        A client that hears of all of them takes the file for uploaded: of an incomplete one the last byte is not
+        counted, for it may be complete but for its place.
+        """
+        await self._limit(name)
+        async with self._turn(name):
+            try:
+                await service.in_thread(self._check_room)
+                size = await service.in_thread(self._placed_size, name)
+                if size is not None:
+                    await self._placing.settle()
+                    return size
+                return max(0, await service.in_thread(self._incoming.size, name) - 1)
+            except OSError as error:
+                raise self._trouble(name, error) from None
+
+    async def receive(self, header: Header, data: AsyncIterator[bytes], length: int) -> None:
+        """Take in the data of a file, *length* bytes. What has come before they break off is kept.
+
+        On return the file is durable. *data* may raise `BrokenOff`. Raises `Refusal`.
+        """
+        limit = await self._limit(header.name)
         if header.nbytes > limit:
             raise Permanent(f"file size ({header.nbytes} bytes) exceeds limit ({limit} bytes)")
-        if header.offset > header.nbytes:
-            raise Permanent("offset is beyond the end")
-        with self._alone(name):
-            position = header.offset
-            checked = time.monotonic()
+        if length > header.nbytes - header.offset:
+            raise Permanent("more data than nbytes")
+        async with self._turn(header.name) as turn:
+            try:
+                await self._receive(header, turn.while_mine(data, length))
+            except OSError as error:
+                raise self._trouble(header.name, error) from None
+
+    async def _receive(self, header: Header, data: AsyncGenerator[bytes, None]) -> None:
+        name = header.name
+        position = header.offset
+        checked = time.monotonic()
+        try:
             async for block in _blocks(data):
                 end = position + len(block)
-                if end > header.nbytes:
-                    raise Permanent("more data than nbytes")
+                if not block and end < header.nbytes:
+                    break  # what is there stays
                 if end == header.nbytes and time.monotonic() - checked > _FRESH:
                     await self._limit(name)  # the result may be over by now
                 # Large files take their time, and get a thread of their own.
                 in_thread = self._thread.run if len(block) == header.nbytes else service.in_thread
                 if not await in_thread(self._append, header, position, block):
-                    return  # complete: the client has not heard of it
+                    # It was complete, and the client has not heard of it.
+                    await self._placing.settle()
+                    return
                 position = end
-            if position < header.nbytes:
-                raise Transient(f"incomplete: {position} of {header.nbytes} bytes")
+        except BrokenOff as error:
+            raise BrokenOff(f"incomplete: {position} of {header.nbytes} bytes: {error}") from None
+        if position < header.nbytes:
+            raise BrokenOff(f"incomplete: {position} of {header.nbytes} bytes: the data have ended")
+        await self._placing.place(self._incoming.path(name), self._path(name))
         _log.debug("%s: %d bytes", name, header.nbytes)
 
     async def _limit(self, name: str) -> int:
@@ -184,113 +218,125 @@ class Uploads:
                 return int(float(limit[1])) if limit else 0
         raise Permanent(f"{name} is not expected")
 
-    @contextlib.contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
-        if name in self._busy:
-            raise Transient(f"{name} is being uploaded")
-        self._busy.add(name)
+    @contextlib.asynccontextmanager
+    async def _turn(self, name: str) -> AsyncIterator[_Turn]:
+        """Be the only one at work on a file; who was before ends, with what has come. Raises `BrokenOff`."""
+        before = self._turns.get(name)
+        turn = self._turns[name] = _Turn()
         try:
-            yield
+            if before is not None:
+                before.end()
+                await before.over.wait()
+            turn.check()
+            yield turn
         finally:
-            self._busy.discard(name)
-
-    def _check_room(self) -> None:
-        if shutil.disk_usage(self._project.upload_dir).free < _LEAST_FREE:
-            raise Transient("Server is out of disk space")
-
-    def _size(self, name: str) -> int:
-        for path in (self._project.upload_path(name), self._partial / name):
-            with contextlib.suppress(FileNotFoundError):
-                return path.stat().st_size
-        return 0
+            if before is not None:
+                await before.over.wait()
+            turn.over.set()
+            if self._turns[name] is turn:
+                del self._turns[name]
 
     def _append(self, header: Header, position: int, block: bytes) -> bool:
-        """Write a part of a file; with its last one the file takes its place. Return False if it was complete."""
-        path = str(self._project.upload_path(header.name))
-        partial = f"{self._partial}/{header.name}"
-        if os.path.exists(path):
+        """Write a part of a file; check a whole one. Return False if it was complete. Blocks."""
+        if os.path.exists(self._path(header.name)):
             return False
         self._check_room()
         try:
-            size = _write(partial, position, block)
-            if size == header.nbytes:
-                if header.md5 and header.md5 != (_md5_of_file(partial) if position else _md5(block).hexdigest()):
-                    os.unlink(partial)
-                    raise Transient(f"{header.name} has arrived damaged")
-                _rename(partial, path)
-        except OSError as error:
-            raise Transient(f"can't write file {header.name}: {error.strerror}") from None
+            self._incoming.write(header.name, position, block)
+            if header.md5 and position + len(block) == header.nbytes:
+                self._incoming.check(header.name, header.md5, None if position else block)
+        except incoming.Gap as gap:
+            raise Transient(f"length of file {header.name} {gap.size} bytes < offset {position} bytes") from None
+        except incoming.Damaged:
+            raise Transient(f"{header.name} has arrived damaged") from None
         return True
 
-    def _clear(self, before: float) -> int:
-        count = 0
-        with contextlib.suppress(FileNotFoundError), os.scandir(self._partial) as entries:
-            for entry in entries:
-                if entry.stat(follow_symlinks=False).st_mtime < before:
-                    os.unlink(entry)
-                    count += 1
-        return count
+    def _placed_size(self, name: str) -> int | None:
+        try:
+            return os.stat(self._path(name)).st_size
+        except FileNotFoundError:
+            return None
+
+    def _path(self, name: str) -> str:
+        return outputs.path(self._project, name)
+
+    def _check_room(self) -> None:
+        if shutil.disk_usage(self._project.upload_dir).free < _MIN_FREE:
+            self._seldom(
+                logging.ERROR, "uploads are refused: %s has less than 100 MiB left", self._project.upload_dir
+            )
+            raise Transient("Server is out of disk space")
+
+    def _trouble(self, name: str, error: OSError) -> Transient:
+        """Return what the client is told, who can do nothing about it; we are told more."""
+        if os.path.isdir(self._project.upload_dir):
+            self._seldom(logging.ERROR, "uploads fail: %s: %s", name, error.strerror)
+            return Transient(f"can't write file {name}: {error.strerror}")
+        self._seldom(
+            logging.ERROR,
+            "uploads are refused: %s is not there: mount it, or make it again; results whose files are lost are "
+            "computed again then",
+            self._project.upload_dir,
+        )
+        return Transient("Server can't take files now")
 
 
-async def _blocks(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Put small pieces together; yield one block at least."""
+class _Turn:
+    """Somebody's turn at a file."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+        self._ended = False
+        self._reading: asyncio.Timeout | None = None
+
+    def end(self) -> None:
+        """Let a newer one have its turn, as soon as nothing is half done."""
+        if not self._ended and self._reading is not None:
+            self._reading.reschedule(0)
+        self._ended = True
+
+    def check(self) -> None:
+        """Raise `BrokenOff` if the turn has been ended."""
+        if self._ended:
+            raise BrokenOff("there is a newer request for the file")
+
+    async def while_mine(self, data: AsyncIterator[bytes], length: int) -> AsyncGenerator[bytes, None]:
+        """Yield *length* bytes of *data*, or what there is; raise `BrokenOff` when the turn has been ended."""
+        while length > 0:
+            self.check()
+            try:
+                async with asyncio.timeout(None) as self._reading:
+                    piece = await anext(data, None)
+            except TimeoutError:
+                self.check()
+                raise
+            finally:
+                self._reading = None
+            if piece is None:
+                return
+            length -= len(piece)
+            yield piece
+
+
+async def _blocks(data: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Put small pieces together. If *data* break off, what has come is yielded before; of no data, one empty block."""
     pieces: list[bytes] = []
-    size = 0
-    async for piece in data:
-        pieces.append(piece)
-        size += len(piece)
-        if size >= _BLOCK:
-            yield b"".join(pieces)
-            pieces, size = [], 0
-    yield b"".join(pieces)
-
-
-def _write(path: str, position: int, block: bytes) -> int:
-    """Write *block* as the end of a file; return its size then. Raises `Transient` if something is missing before."""
-    descriptor = _open(path, 0 if position else os.O_TRUNC)
+    size = total = 0
+    broken: BrokenOff | None = None
     try:
-        if position and (size := os.fstat(descriptor).st_size) != position:
-            if size < position:
-                name = os.path.basename(path)
-                raise Transient(f"length of file {name} {size} bytes < offset {position} bytes")
-            os.truncate(descriptor, position)
-        written = 0
-        while written < len(block):
-            written += os.pwrite(descriptor, memoryview(block)[written:], position + written)
-    finally:
-        os.close(descriptor)
-    return position + len(block)
-
-
-def _open(path: str, flags: int) -> int:
-    flags |= os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o640)
-    except FileNotFoundError:
-        _make_parent(path)
-        return os.open(path, flags, 0o640)
-
-
-def _rename(source: str, target: str) -> None:
-    try:
-        os.rename(source, target)
-    except FileNotFoundError:
-        _make_parent(target)
-        os.rename(source, target)
-
-
-def _make_parent(path: str) -> None:
-    """Make the directory of a file; not the upload hierarchy, which is made with its mode or not at all."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(os.path.dirname(path))
-
-
-def _md5_of_file(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, _md5).hexdigest()
-
-
-_md5 = functools.partial(hashlib.md5, usedforsecurity=False)
+        async for piece in data:
+            pieces.append(piece)
+            size += len(piece)
+            total += len(piece)
+            if size >= _BLOCK:
+                yield b"".join(pieces)
+                pieces, size = [], 0
+    except BrokenOff as error:
+        broken = error
+    if size or not (total or broken):
+        yield b"".join(pieces)
+    if broken is not None:
+        raise broken
 
 
 def _element(text: str, name: str) -> str | None:

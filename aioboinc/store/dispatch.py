@@ -13,8 +13,8 @@ _PAGE = 500
 """Unsent results looked at in one go."""
 _PORTION = 4
 """Candidates that are read first: most requests are for a few. As many again as have been read so far follow."""
-_COUNTED = (models.Outcome.SUCCESS, models.Outcome.VALIDATE_ERROR)
-"""Outcomes after which a host gets no other result of the same workunit: its output was, or will be, looked at."""
+_COUNTED = (models.Outcome.SUCCESS,)
+"""Outcomes after which a host gets no other result of the same workunit: its output counts, or has counted."""
 
 
 @dataclass(frozen=True, slots=True)
