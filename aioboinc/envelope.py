@@ -15,7 +15,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aioboinc import codec
+from aioboinc import codec, envelope_exceptions
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -88,20 +88,19 @@ def encode_error(
     program_sha256: bytes,
     exc: BaseException,
     program_root: str | os.PathLike[str],
+    *,
+    note: str = "",
 ) -> bytes:
     """Return the envelope of the exception *exc* that ended the slave, whose files are in *program_root*.
 
     It depends on the program and its input only, not on the machine or the version of Python, as far as the
-    message of the exception doesn't. Reads the program's source lines.
+    message of the exception doesn't. *note* is added to that. Reads the program's source lines.
     """
     program = _Program(program_root)
-    frames = program.frames(exc.__traceback__)
-    if isinstance(exc, RecursionError):
-        frames = frames[:_MAX_FRAMES]  # at which frame the limit is reached depends on the machine
     error = {
         "type": _type_name(exc),
-        "message": program.message(exc),
-        "traceback": frames[-_MAX_FRAMES:],
+        "message": program.message(exc) + (f"\n{note}" if note else ""),
+        "traceback": program.frames(exc),
         "causes": program.causes(exc),
     }
     body = codec.encode(error, root="error")
@@ -163,8 +162,7 @@ def _is_row(row: Any, *types: type) -> bool:
 
 
 def _type_name(exc: BaseException) -> str:
-    cls = type(exc)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    return envelope_exceptions.type_name(exc)[:_MAX_LINE]
 
 
 class _Program:
@@ -177,45 +175,49 @@ class _Program:
 
     def message(self, exc: BaseException) -> str:
         """Return the text of *exc* without what differs from machine to machine."""
-        if isinstance(exc, RecursionError):
+        if envelope_exceptions.is_a(exc, RecursionError):
             return "maximum recursion depth exceeded"  # and where, which depends on the machine
-        try:
-            message = "".join((str(exc),))  # str() may return a subclass of str
-        except Exception as error:
-            return f"<its text can't be had: {type(error).__name__}>"
-        message = message[: 2 * _MAX_MESSAGE]
+        message = envelope_exceptions.text(exc)[: 2 * _MAX_MESSAGE]
         for prefix in self._prefixes:
             message = message.replace(prefix, "")
         return _ADDRESS.sub("at 0x...", message)[:_MAX_MESSAGE]
 
     def causes(self, exc: BaseException) -> list[list[str]]:
-        """Return type and message of the exceptions that led to *exc*, the latest first.
+        """Return type and message of the exceptions that led to *exc*: of a group its members, then the latest first.
 
         Those behind an exception that the program did not raise itself are left out: they come from inside of
-        the standard library or a package, and differ between versions.
+        the standard library or a package, and differ between versions. The members of a group are the program's.
         """
         causes: list[list[str]] = []
         seen = {id(exc)}
-        while len(causes) < _MAX_CAUSES and self._raised(exc.__traceback__):
-            cause = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
-            if cause is None or id(cause) in seen:
-                break
-            seen.add(id(cause))
-            causes.append([_type_name(cause), self.message(cause)])
-            exc = cause
+        waiting = self._direct_causes(exc)
+        while waiting and len(causes) < _MAX_CAUSES:
+            cause = waiting.pop(0)
+            if id(cause) not in seen:
+                seen.add(id(cause))
+                causes.append([_type_name(cause), self.message(cause)])
+                waiting = self._direct_causes(cause) + waiting
         return causes
 
-    def frames(self, trace: TracebackType | None) -> list[list[Any]]:
-        """Return [file, line, function, source line] of the frames in *trace* that are the program's."""
-        frames = []
+    def frames(self, exc: BaseException) -> list[list[Any]]:
+        """Return [file, line, function, source line] of the frames of *exc* that are the program's."""
+        found = []
+        trace = envelope_exceptions.traceback(exc)
         while trace is not None:
-            code = trace.tb_frame.f_code
             source = self._source(trace)
-            if source is not None and code.co_name not in _INLINED:
-                number, line = source.statement(trace.tb_lineno)
-                frames.append([source.file, number, code.co_name, line])
+            if source is not None and trace.tb_frame.f_code.co_name not in _INLINED:
+                found.append((trace, source))
             trace = trace.tb_next
-        return frames
+        # At which frame the limit is reached depends on the machine.
+        is_first = envelope_exceptions.is_a(exc, RecursionError)
+        return [
+            _frame(trace, source) for trace, source in (found[:_MAX_FRAMES] if is_first else found[-_MAX_FRAMES:])
+        ]
+
+    def _direct_causes(self, exc: BaseException) -> list[BaseException]:
+        if self._raised(envelope_exceptions.traceback(exc)):
+            return envelope_exceptions.causes(exc)
+        return envelope_exceptions.members(exc)
 
     def _raised(self, trace: TracebackType | None) -> bool:
         while trace is not None and trace.tb_next is not None:
@@ -244,6 +246,11 @@ class _Program:
             return None
         path = path.replace(os.sep, "/")
         return None if path == ".." or path.startswith("../") else path
+
+
+def _frame(trace: TracebackType, source: _Source) -> list[Any]:
+    number, line = source.statement(trace.tb_lineno or 0)  # code that was made by hand may have no line
+    return [source.file, number, trace.tb_frame.f_code.co_name[:_MAX_LINE], line]
 
 
 class _Source:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -72,7 +74,7 @@ def _supervise(
     heartbeat_seconds: float,
 ) -> int:
     caught = processes.catch_signals()
-    variables = environment.clean(os.environ, init.ncpus)
+    variables = environment.clean(os.environ, init.ncpus, slot.temporary(slot_dir))
     variables[environment.MARKER] = slot_dir
     command = [sys.executable, "-s", os.path.abspath(sys.argv[0]), _SLAVE, str(os.getpid()), *arguments]
     progress_path = os.path.join(slot_dir, slot.PROGRESS)
@@ -162,6 +164,10 @@ def _clear(slot_dir: str) -> None:
     for name in (slot.FINISH, slot.TEMPORARY_EXIT, slot.PROGRESS):
         slot.remove(os.path.join(slot_dir, name))
     slot.remove(slot.resolve(slot_dir, slot.OUTPUT))
+    temporary = os.path.join(slot_dir, slot.TEMPORARY)
+    shutil.rmtree(temporary, ignore_errors=True)
+    with contextlib.suppress(OSError):  # the slave's own affair: it may do without temporary files
+        os.mkdir(temporary)
 
 
 def _try_later(slot_dir: str, reason: str) -> int:
@@ -186,7 +192,6 @@ def _run_slave(parent: int, arguments: List[str]) -> int:
     from . import program_file, signature, slave, unpacking
 
     slot_dir = os.getcwd()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what was printed before a kill stays
     init = init_data.read(os.path.join(slot_dir, slot.INIT_DATA)) or init_data.InitData()
     try:
         program = unpacking.unpack(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Mapping
+from typing import Dict, Mapping, Optional
 
 __all__ = ["MARKER", "clean"]
 
@@ -18,8 +18,8 @@ _KEPT = (
 _THREADS = "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS VECLIB_MAXIMUM_THREADS"
 
 
-def clean(inherited: Mapping[str, str], cpus: float = 1.0) -> Dict[str, str]:
-    """Return a clean environment for a slave that may use *cpus* CPUs.
+def clean(inherited: Mapping[str, str], cpus: float = 1.0, temporary: Optional[str] = None) -> Dict[str, str]:
+    """Return a clean environment for a slave that may use *cpus* CPUs. Its temporary files go to *temporary*.
 
     Nothing in it makes Python import other modules, order sets differently or use another encoding than elsewhere.
     """
@@ -28,6 +28,8 @@ def clean(inherited: Mapping[str, str], cpus: float = 1.0) -> Dict[str, str]:
         paths = [path for path in variables.pop(name, "").split(os.pathsep) if os.path.isabs(path)]
         if paths:
             variables[name] = os.pathsep.join(paths)
+    if temporary is not None:
+        variables.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), temporary))
     variables.update(dict.fromkeys(_THREADS.split(), str(max(1, int(cpus)))))
     variables.update(
         PYTHONDONTWRITEBYTECODE="1",

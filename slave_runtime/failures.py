@@ -10,16 +10,21 @@ import contextlib
 import errno
 import os
 import sys
-import types
-from typing import Iterable, Optional
+from typing import Optional, Set
+
+from aioboinc import envelope_exceptions
+
+from . import importing, program_file
 
 __all__ = [
     "ABORTED",
     "CHILD_FAILED",
     "INIT_FAILURE",
+    "LEAVE_SECONDS",
     "NO_OUTPUT",
     "OUT_OF_MEMORY",
     "HostFailure",
+    "advice",
     "of_host",
     "say",
 ]
@@ -35,6 +40,9 @@ INIT_FAILURE = 206
 """The slave could not be started: a program that is refused, a file that is missing."""
 NO_OUTPUT = 100
 """The slave ended without having returned an output."""
+
+LEAVE_SECONDS = 0.5
+"""What the slave has left running is killed after that: multiprocessing has a process that still tidies up then."""
 
 _HOST_ERRNOS = frozenset(
     getattr(errno, name)
@@ -61,24 +69,35 @@ class HostFailure(Exception):
         self.status = status
 
 
-def of_host(error: BaseException, root: str, modules: Iterable[str]) -> Optional[HostFailure]:
-    """Return the failure of the host that *error* shows, None if it is an outcome of the job.
-
-    *root* is the directory of the program, *modules* are the names of its modules.
-    """
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError):
-        return HostFailure("not enough memory" + (f": {error}" if str(error) else ""), OUT_OF_MEMORY)
-    if isinstance(error, OSError) and error.errno in _HOST_ERRNOS:
+def of_host(error: BaseException, program: program_file.Program) -> Optional[HostFailure]:
+    """Return the failure of the host that *error*, raised by *program*, shows; None if it is an outcome of the job."""
+    said = envelope_exceptions.text(error)
+    text = f"{envelope_exceptions.type_name(error)}: {said}"
+    if envelope_exceptions.is_a(error, MemoryError):
+        return HostFailure("not enough memory" + (f": {said}" if said else ""), OUT_OF_MEMORY)
+    if envelope_exceptions.field(error, OSError, "errno") in _HOST_ERRNOS:
         return HostFailure(text)
-    if isinstance(error, RuntimeError) and str(error) == _OUT_OF_THREADS:
+    if envelope_exceptions.is_a(error, RuntimeError) and said == _OUT_OF_THREADS:
         return HostFailure(text)
-    if isinstance(error, ImportError) and not _imported_from_program(error, root, modules):
-        return HostFailure(f"a package is missing or too old: {error}")
-    if isinstance(error, SyntaxError) and error.filename and _is_inside(error.filename, root):
+    if envelope_exceptions.is_a(error, ImportError):
+        return None if _is_of_program(error, program) else HostFailure(f"a package is missing or too old: {said}")
+    filename = envelope_exceptions.field(error, SyntaxError, "filename")
+    if type(filename) is str and _is_inside(filename, program.root):
         # The master's Python has compiled it.
         return HostFailure(f"Python {sys.version.split()[0]} is too old for the program: {text}")
     return None
+
+
+def advice(error: BaseException, program: program_file.Program) -> str:
+    """Return what the master should be told besides *error*, which is an outcome of the job; mostly nothing."""
+    name = _missing(error)
+    if not name or name in _own(program):
+        return ""
+    return (
+        f"{name} did not come with the program, and no import statement in it names {name}. If it lies beside the "
+        f'slave, send it along: include=["{name}.py"]. If it is an installed package, import it by its name: then '
+        "the job is tried on other hosts where one lacks it."
+    )
 
 
 def say(line: str) -> None:
@@ -90,19 +109,29 @@ def say(line: str) -> None:
         print(f"pyboinc: {' '.join(line.split())}", file=sys.stderr, flush=True)
 
 
-def _imported_from_program(error: ImportError, root: str, modules: Iterable[str]) -> bool:
-    if error.name:
-        top = error.name.partition(".")[0]
-        return any(module.partition(".")[0] == top for module in modules)
-    return _is_inside(_innermost_file(error.__traceback__), root)
+def _is_of_program(error: BaseException, program: program_file.Program) -> bool:
+    """Say whether *error*, an ImportError, would be the same on every host.
+
+    It is if a module of the program lacks something, and if the program itself computes the name of a module that
+    did not come with it: a host can't know whether it should have.
+    """
+    name = _missing(error)
+    if name in _own(program):
+        return True
+    is_importer = _is_inside(importing.importer(envelope_exceptions.traceback(error)), program.root)
+    if not name:
+        return is_importer
+    return is_importer and name not in importing.named(program.root, program.slave, program.modules)
 
 
-def _innermost_file(traceback: Optional[types.TracebackType]) -> str:
-    file = ""
-    while traceback is not None:
-        file = traceback.tb_frame.f_code.co_filename
-        traceback = traceback.tb_next
-    return file
+def _missing(error: BaseException) -> str:
+    """Return the first part of the module's name that *error* has if it is an ImportError, else nothing."""
+    name = envelope_exceptions.field(error, ImportError, "name")
+    return name.partition(".")[0] if type(name) is str else ""
+
+
+def _own(program: program_file.Program) -> Set[str]:
+    return {module.partition(".")[0] for module in program.modules}
 
 
 def _is_inside(file: str, root: str) -> bool:

@@ -8,9 +8,11 @@ import importlib.machinery
 import importlib.util
 import os
 import types
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Mapping, Optional, Sequence, Set
 
-__all__ = ["Finder", "compile_file", "installed_imports"]
+__all__ = ["Finder", "compile_file", "importer", "named"]
+
+_MACHINERY = ("importlib", "pkgutil", "runpy")
 
 
 def compile_file(path: str) -> types.CodeType:
@@ -19,22 +21,46 @@ def compile_file(path: str) -> types.CodeType:
         return compile(file.read(), path, "exec", dont_inherit=True)
 
 
-def installed_imports(root: str, slave: str, modules: Mapping[str, str]) -> List[Tuple[str, List[str]]]:
-    """Return what a program's files import that is not the program's: modules, and the names taken from each."""
-    own = {name.split(".")[0] for name in modules} | {"pyboinc"}
-    found: List[Tuple[str, List[str]]] = []
-    for relative in sorted({slave, *modules.values()}):
+def named(root: str, slave: str, modules: Mapping[str, str]) -> Set[str]:
+    """Return the first parts of the modules' names that a program's files import by name, own and installed ones."""
+    found: Set[str] = set()
+    for relative in {slave, *modules.values()}:
         try:
             with open(os.path.join(root, *relative.split("/")), "rb") as file:
                 tree = ast.parse(file.read())
-        except (SyntaxError, ValueError, RecursionError):
+        except (OSError, SyntaxError, ValueError, RecursionError):
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                found += [(alias.name, []) for alias in node.names]
+                found.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                found.append((node.module, [alias.name for alias in node.names if alias.name != "*"]))
-    return [(module, names) for module, names in found if module.split(".")[0] not in own]
+                found.add(node.module)
+            elif isinstance(node, ast.Call) and _function(node) in ("import_module", "__import__"):
+                found.update(
+                    argument.value
+                    for argument in [*node.args[:1], *(keyword.value for keyword in node.keywords)]
+                    if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+                )
+    return {name.partition(".")[0] for name in found}
+
+
+def importer(trace: Optional[types.TracebackType]) -> str:
+    """Return the file of the innermost frame of *trace* that is not of Python's own import machinery."""
+    file = ""
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__")
+        if not (isinstance(name, str) and name.partition(".")[0] in _MACHINERY):
+            file = trace.tb_frame.f_code.co_filename
+        trace = trace.tb_next
+    return file
+
+
+def _function(call: ast.Call) -> str:
+    """Return the last part of the name of the function that is called."""
+    function = call.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
 
 
 class Finder:

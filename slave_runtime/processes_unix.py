@@ -203,14 +203,19 @@ class ProcessTree:
         """Let all processes go on."""
         self._send(signal.SIGCONT, self._processes())
 
-    def kill(self) -> None:
-        """Kill all processes and wait until they have ended, 5 seconds at most."""
-        deadline = time.monotonic() + _KILL_SECONDS
+    def kill(self, leave_seconds: float = 0.0) -> None:
+        """Kill all processes, after *leave_seconds* to end by themselves, and wait until they have ended.
+
+        That takes 5 seconds more at most.
+        """
+        start = time.monotonic()
         while True:
             processes = self._processes()
-            self._send(signal.SIGKILL, processes)
+            elapsed = time.monotonic() - start
+            if elapsed >= leave_seconds:
+                self._send(signal.SIGKILL, processes)
             self._reap(processes)
-            if all(process.state in "ZX" for process in processes) or time.monotonic() > deadline:
+            if all(process.state in "ZX" for process in processes) or elapsed > leave_seconds + _KILL_SECONDS:
                 return
             time.sleep(0.001)
 

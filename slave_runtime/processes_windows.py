@@ -154,13 +154,14 @@ if sys.platform == "win32":
                 _with_process(pid, _PROCESS_SUSPEND_RESUME, _ntdll.NtResumeProcess)
             self._suspended.clear()
 
-        def kill(self) -> None:
-            deadline = time.monotonic() + _KILL_SECONDS
+        def kill(self, leave_seconds: float = 0.0) -> None:
+            start = time.monotonic()
             while True:
                 pids = self._pids()
-                if not pids or time.monotonic() > deadline:
+                elapsed = time.monotonic() - start
+                if not pids or elapsed > leave_seconds + _KILL_SECONDS:
                     return
-                for pid in pids:
+                for pid in pids if elapsed >= leave_seconds else ():
                     _with_process(pid, _PROCESS_TERMINATE, lambda handle: _kernel32.TerminateProcess(handle, 1))
                 time.sleep(0.01)
 

@@ -1,26 +1,32 @@
 """Running a program: checked and unpacked once, then once for every job in a fresh ``__main__``.
 
 Under a BOINC client a process does both. Where jobs are short a process prepares, and forks a child for each job
-that calls `run`: nothing is imported or compiled then, and a few files are opened.
+that calls `run`: nothing of ours is imported or compiled then, and a few files are opened.
+
+The end of a slave is the end of its Python: `run` returns up to the top of the process, and the interpreter joins
+threads, calls what ``atexit`` has, and takes its modules apart, as after ``python slave.py``.
 """
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import contextlib
 import dataclasses
 import os
 import site
 import sys
-import traceback
 import types
 from typing import List, Optional
 
-from aioboinc import codec, envelope
+from aioboinc import codec, envelope, envelope_exceptions
 
 from . import api, failures, importing, init_data, program_file, slot
 
-__all__ = ["Prepared", "preload", "prepare", "run"]
+__all__ = ["Prepared", "prepare", "run"]
+
+_RECURSION_LIMIT = 1000
+"""Python's own: what we do about an exception needs it, whatever the slave has set."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,30 +62,14 @@ def prepare(program: program_file.Program) -> Prepared:
     )
 
 
-def preload(prepared: Prepared) -> None:
-    """Import the packages of the host that the program's files import, so that forked children find them imported.
-
-    What fails to import is left to fail in the program. Packages run code here; the program's modules do not.
-    """
-    program = prepared.program
-    path = sys.path[:]
-    sys.path[:] = prepared.path[1:]
-    try:
-        for module, names in importing.installed_imports(program.root, program.slave, program.modules):
-            with contextlib.suppress(Exception):
-                __import__(module, fromlist=names)
-    finally:
-        sys.path[:] = path
-
-
 def run(prepared: Prepared, slot_dir: str, init: init_data.InitData, input_bytes: Optional[bytes] = None) -> int:
-    """Run one job in *slot_dir* and return the exit status for the process; the caller exits with it at once.
+    """Run one job in *slot_dir* and return the exit status for the process; the caller exits with it by `sys.exit`.
 
     The process becomes the slave: working directory, ``sys.argv``, ``sys.path``, ``__main__``. The input is
-    *input_bytes* or else the file pyboinc_input. With status 0 the output, or the exception that ended the slave,
-    is in the file that pyboinc_output stands for. With any other status the last line on stderr says why.
+    *input_bytes* or else the file pyboinc_input. If the process ends with status 0, the output, or the exception that
+    ended the slave, is in the file that pyboinc_output stands for. With any other status that file does not count,
+    and the last line on stderr says why if it was not the slave that wanted it so.
     """
-    main_process = os.getpid()
     try:
         os.chdir(slot_dir)
         if input_bytes is None:
@@ -89,16 +79,57 @@ def run(prepared: Prepared, slot_dir: str, init: init_data.InitData, input_bytes
         failures.say(f"the job can't be started: {error}")
         return failures.INIT_FAILURE
     job = api.Job(init.wu_name, slot_dir, input_bytes, prepared.program.sha256, prepared.registry)
+    delivery = _Delivery(job, slot_dir)
+    atexit.register(delivery.at_exit)  # first of all, so that it is called last
     main = _become(prepared, job)
-    status = _outcome(prepared, job, main)
-    if status == 0 and os.getpid() == main_process:
-        status = _deliver(job, slot_dir)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    if os.getpid() != main_process:
-        os._exit(status)  # a process that the slave has forked and let run on to its end
-    return status
+    return delivery.after_main(_outcome(prepared, job, main, delivery))
+
+
+class _Delivery:
+    """Sees to it that the output of *job* is in its file when the process ends.
+
+    It is written as soon as the slave's main thread is through, for the end of the process may be an ``os._exit``. A
+    thread or an ``atexit`` function may return it later, though.
+    """
+
+    def __init__(self, job: api.Job, slot_dir: str) -> None:
+        self._job = job
+        self._slot_dir = slot_dir
+        self._process = os.getpid()
+        self._is_due = True
+
+    def is_slave(self) -> bool:
+        """Say whether this is the slave's process, not one that it has forked and let run on."""
+        return os.getpid() == self._process
+
+    def after_main(self, status: int) -> int:
+        """Write the output if it is there and *status* is 0; return the exit status for the process."""
+        if self.is_slave() and (status or self._job.output is not None):
+            self._is_due = False
+            status = status or self._deliver(self._job.output or b"")
+        return status
+
+    def at_exit(self) -> None:
+        """Write the output that was not there before, or end the process with a status that says what is wrong."""
+        if not (self._is_due and self.is_slave()):
+            return
+        if self._job.output is None:
+            failures.say("slave returned no output: it ended without calling pyboinc_return_output")
+            status = failures.NO_OUTPUT
+        else:
+            status = self._deliver(self._job.output)
+        if status:
+            os._exit(status)
+
+    def _deliver(self, output: bytes) -> int:
+        try:
+            # On the way it has a name in the slot: what a crash leaves in the project's directory stays there.
+            temporary = os.path.join(self._slot_dir, slot.OUTPUT + ".tmp")
+            slot.write(slot.resolve(self._slot_dir, slot.OUTPUT), output, temporary=temporary)
+        except OSError as error:
+            failures.say(f"the output can't be written: {error}")
+            return failures.CHILD_FAILED
+        return 0
 
 
 def _installed_path() -> List[str]:
@@ -124,86 +155,80 @@ def _become(prepared: Prepared, job: api.Job) -> types.ModuleType:
     sys.meta_path.insert(0, prepared.finder)
     sys.path[:] = prepared.path
     sys.argv[:] = [program.slave]
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()  # imported before the fork, it would give the same numbers in every job
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what was printed before a kill stays
     return main
 
 
-def _outcome(prepared: Prepared, job: api.Job, main: types.ModuleType) -> int:
-    """Run the slave to its end and return the exit status; with 0 the job has its output."""
-    program = prepared.program
+def _outcome(prepared: Prepared, job: api.Job, main: types.ModuleType, delivery: _Delivery) -> int:
+    """Run the slave's main thread to its end and return the exit status; an exception becomes the job's output."""
     try:
-        try:
-            exec(prepared.code, main.__dict__)
-        finally:
-            _join_threads()
+        exec(prepared.code, main.__dict__)
     except SystemExit as exit:
         status = _exit_status(exit)
-        if status:
+        if status and delivery.is_slave():
             failures.say(f"slave exited with status {status}")
-            return status
+        return status
     except KeyboardInterrupt:
         failures.say("slave was interrupted")
         return 130
     except BaseException as error:
-        error = _without_our_frames(error)
-        _print(error)
-        failure = failures.of_host(error, program.root, program.modules)
-        if failure is not None:
-            failures.say(f"this host can't do the job: {failure}")
-            return failure.status
-        try:
-            job.output = envelope.encode_error(job.name, job.input_sha256, job.program_sha256, error, program.root)
-        except (MemoryError, OSError) as reason:
-            failures.say(f"this host can't do the job: the exception can't be told: {reason!r}")
-            return failures.CHILD_FAILED
-    if job.output is None:
-        failures.say("slave returned no output: it ended without calling pyboinc_return_output")
-        return failures.NO_OUTPUT
+        _print(_without_our_frames(error))
+        return _failed(prepared, job, error) if delivery.is_slave() else 1
     return 0
 
 
-def _join_threads() -> None:
-    """Wait for the slave's threads, as Python does at its end; daemon threads die with the process."""
-    threading = sys.modules.get("threading")
-    if threading is None:  # every fork is dearer after its import
-        return
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+def _failed(prepared: Prepared, job: api.Job, error: BaseException) -> int:
+    """Make *error* the job's output and return 0; if the host is to blame return the exit status that says so."""
+    program = prepared.program
+    recursion_limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(recursion_limit, _RECURSION_LIMIT))
+    try:
+        failure = failures.of_host(error, program)
+        if failure is not None:
+            failures.say(f"this host can't do the job: {failure}")
+            return failure.status
+        job.output = envelope.encode_error(
+            job.name,
+            job.input_sha256,
+            job.program_sha256,
+            error,
+            program.root,
+            note=failures.advice(error, program),
+        )
+    except (MemoryError, OSError) as reason:
+        failures.say(f"this host can't do the job: the exception can't be told: {reason!r}")
+        return failures.CHILD_FAILED
+    finally:
+        sys.setrecursionlimit(recursion_limit)
+    return 0
 
 
 def _exit_status(exit: SystemExit) -> int:
-    if exit.code is None:
+    code = envelope_exceptions.field(exit, SystemExit, "code")
+    if code is None:
         return 0
-    if isinstance(exit.code, int):
-        return exit.code & 0xFF or (1 if exit.code else 0)
-    failures.say(str(exit.code))
+    if issubclass(type(code), int):
+        number = int.__index__(code)
+        return number & 0xFF or (1 if number else 0)
+    failures.say(envelope_exceptions.text(code))
     return 1
 
 
 def _without_our_frames(error: BaseException) -> BaseException:
     ours = _outcome.__code__.co_filename
-    trace = error.__traceback__
+    trace = envelope_exceptions.traceback(error)
     while trace is not None and trace.tb_frame.f_code.co_filename == ours:
         trace = trace.tb_next
-    return error.with_traceback(trace)
+    return BaseException.with_traceback(error, trace)
 
 
 def _print(error: BaseException) -> None:
-    with contextlib.suppress(Exception):  # its text can't be had, or there is no room for it
+    """Print *error* as Python does at the end of a program."""
+    with contextlib.suppress(Exception):
         sys.stdout.flush()
-        traceback.print_exception(type(error), error, error.__traceback__)
-
-
-def _deliver(job: api.Job, slot_dir: str) -> int:
-    assert job.output is not None
-    try:
-        # On the way it has a name in the slot: what a crash leaves in the project's directory stays there.
-        temporary = slot.OUTPUT + ".tmp"
-        slot.write(slot.resolve(slot_dir, slot.OUTPUT), job.output, temporary=os.path.join(slot_dir, temporary))
-    except OSError as error:
-        failures.say(f"the output can't be written: {error}")
-        return failures.CHILD_FAILED
-    return 0
+    for hook in (sys.excepthook, sys.__excepthook__):
+        try:
+            hook(type(error), error, envelope_exceptions.traceback(error))
+        except BaseException:
+            continue  # a hook of the slave's may fail in any way; there may be no room to print
+        return

@@ -23,11 +23,13 @@ __all__ = [
     "PROGRESS",
     "RUNTIME",
     "STDERR",
+    "TEMPORARY",
     "TEMPORARY_EXIT",
     "Lock",
     "finish",
     "remove",
     "resolve",
+    "temporary",
     "temporary_exit",
     "write",
 ]
@@ -50,6 +52,9 @@ CHECKPOINT = "pyboinc_slave_checkpoint"
 PROGRESS = "pyboinc_progress"
 """What the slave tells the supervisor (see progress.py)."""
 
+TEMPORARY = "tmp"
+"""Directory of the slave's temporary files."""
+
 INIT_DATA = "init_data.xml"
 CHANNELS = "boinc_mmap_file"
 LOCK = "boinc_lockfile"
@@ -60,6 +65,8 @@ STDERR = "stderr.txt"
 _LINK_START = b"<soft_link>"
 _LINK_END = b"</soft_link>"
 _REPLACE_SECONDS = 5.0
+_MAX_TEMPORARY = 72
+"""Bytes of a path below which a socket can have the name that multiprocessing gives it: macOS takes 103 in all."""
 
 
 def resolve(slot_dir: str, name: str) -> str:
@@ -80,6 +87,15 @@ def resolve(slot_dir: str, name: str) -> str:
         target = os.fsdecode(line[len(_LINK_START) : -len(_LINK_END)].strip())
         return os.path.normpath(os.path.join(slot_dir, target))
     return path
+
+
+def temporary(slot_dir: str) -> Optional[str]:
+    """Return the directory for temporary files; None if its path is too long for the sockets that may be in it.
+
+    Then the system's own has to do.
+    """
+    path = os.path.join(slot_dir, TEMPORARY)
+    return path if os.name == "nt" or len(os.fsencode(path)) <= _MAX_TEMPORARY else None
 
 
 def write(path: str, data: bytes, *, durable: bool = False, temporary: Optional[str] = None) -> None:

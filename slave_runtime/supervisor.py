@@ -10,7 +10,7 @@ import signal
 import time
 from typing import Callable, Collection, Mapping, NamedTuple, Optional, Protocol, Sequence
 
-from . import channels, init_data, progress
+from . import channels, failures, init_data, progress
 
 __all__ = ["Ending", "Kind", "Supervisor", "Tree"]
 
@@ -42,8 +42,8 @@ class Tree(Protocol):
     def resume(self) -> None:
         """Let all processes go on."""
 
-    def kill(self) -> None:
-        """Kill all processes."""
+    def kill(self, leave_seconds: float = 0.0) -> None:
+        """Kill all processes, after *leave_seconds* in which they may end by themselves."""
 
     def cpu_time(self) -> float:
         """Return the CPU seconds of all processes so far."""
@@ -111,7 +111,7 @@ class Supervisor:
             ending = self.step()
         if ending.kind is Kind.EXITED and -ending.status in _EXTERNAL_SIGNALS:
             ending = self._interrupted() or ending
-        self._tree.kill()
+        self._tree.kill(failures.LEAVE_SECONDS if ending.kind is Kind.EXITED else 0.0)
         if ending.kind is Kind.EXITED:
             self._say_last_word(ending.status == 0)
         elif self._client is not None:

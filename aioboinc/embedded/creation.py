@@ -43,7 +43,7 @@ _CONFIG = """\
 </boinc>
 """
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_HOST_MODULES = ("client", "execution", "forker", "messages", "process", "programs", "rehearsal", "slot")
+_HOST_MODULES = ("client", "ending", "execution", "forker", "messages", "process", "programs", "slot")
 
 
 def create(root: Path) -> projects.Project:

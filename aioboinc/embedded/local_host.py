@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from aioboinc import _version, errors, keys, models, service
 from aioboinc import project as projects
 from aioboinc.embedded.local_host_messages import Configuration, Job, Report, stderr_out
-from aioboinc.slave_runtime import environment
+from aioboinc.slave_runtime import environment, slot
 
 __all__ = ["LocalHost", "Owner", "failure"]
 
@@ -119,8 +119,9 @@ class LocalHost:
         return closed
 
     def _launch(self, connection: socket.socket) -> None:
-        variables = environment.clean(os.environ)
-        variables[environment.MARKER] = self._configuration["slot"]
+        slot_dir = self._configuration["slot"]
+        variables = environment.clean(os.environ, temporary=slot.temporary(slot_dir))
+        variables[environment.MARKER] = slot_dir
         configuration = {**self._configuration, "socket": connection.fileno()}
         try:
             self._log.parent.mkdir(exist_ok=True)

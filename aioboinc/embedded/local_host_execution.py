@@ -70,7 +70,7 @@ class Execution:
             self._kill()  # what was forked meanwhile
             if now >= self._deadline:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._forker.pid, signal.SIGKILL)  # it hangs itself, importing packages for the job
+                    os.kill(self._forker.pid, signal.SIGKILL)  # it hangs itself
             return LOOK_SECONDS
         if now >= self._deadline:
             self._abort(TIME_LIMIT_EXCEEDED, f"exceeded elapsed time limit {self.job['elapsed_bound']:.2f}")
@@ -85,7 +85,7 @@ class Execution:
         """Return what became of the job."""
         elapsed = self.elapsed()
         if over.strays:
-            self._kill()
+            self._kill(failures.LEAVE_SECONDS)
         client_state, exit_status, message, xml_doc_out = self._outcome(over.status, configuration)
         self._slot.end()
         stderr = self._slot.stderr_end()
@@ -105,6 +105,8 @@ class Execution:
 
     def _outcome(self, status: int, configuration: Configuration) -> tuple[int, int, str, str]:
         """Return the client state, the exit status, the client's message and the document of the output."""
+        if self._aborted is not None or status:
+            slot.remove(self.job["output"])  # the slave may have got as far as that
         if self._aborted is not None:
             return ABORTED, *self._aborted, ""
         if os.WIFSIGNALED(status):
@@ -130,14 +132,15 @@ class Execution:
         self._deadline = time.monotonic() + KILL_SECONDS
         self._kill()
 
-    def _kill(self) -> None:
-        """Kill all processes of the job, those too that are forked meanwhile."""
-        deadline = time.monotonic() + KILL_SECONDS
+    def _kill(self, leave_seconds: float = 0.0) -> None:
+        """Kill all processes of the job, those too that it forks meanwhile, after *leave_seconds* to end."""
+        start = time.monotonic()
         while running := [process for process in self._processes() if process.state not in "ZX"]:
-            for process in running:
+            elapsed = time.monotonic() - start
+            for process in running if elapsed >= leave_seconds else ():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(process.pid, signal.SIGKILL)
-            if time.monotonic() > deadline:
+            if elapsed > leave_seconds + KILL_SECONDS:
                 break
             time.sleep(0.001)
 

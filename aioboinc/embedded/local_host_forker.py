@@ -6,23 +6,31 @@ After a fork each page of memory that either side touches costs a fault. So this
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import dataclasses
 import gc
+import importlib
 import marshal
 import os
 import signal
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import Any
 
-from aioboinc.embedded import local_host_rehearsal
+from aioboinc.embedded import local_host_ending
 from aioboinc.slave_runtime import failures, init_data, program_file, slave, slot
 
 __all__ = ["Forker", "Over", "Request", "start"]
 
 PROGRAMS_KEPT = 16
 """Programs that are kept compiled, and unpacked."""
+PRELOADED = (
+    *("bisect", "cmath", "collections.abc", "copy", "csv", "heapq", "json", "operator", "random", "statistics"),
+    *("string", "textwrap", "typing"),
+)
+"""Modules that jobs find imported, beside those of the runtime. Only such are here whose import gives the same in
+every process, at any time: a test looks at what they do. Of packages nobody knows that, so each job imports its own."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -76,8 +84,11 @@ class Forker:
         return Over(*_receive(self.answers))
 
 
-def start(slot_dir: str, project_dir: str, programs_dir: str, close: int) -> Forker:
-    """Start the process, for jobs in *slot_dir* of programs below *programs_dir*. *close* is no descriptor for it."""
+def start(slot_dir: str, project_dir: str, close: int) -> Forker:
+    """Start the process, for jobs in *slot_dir*. *close* is no descriptor for it.
+
+    In that process, and in those of the jobs, it raises SystemExit instead: each is to end as Python ends.
+    """
     requests, answers = os.pipe(), os.pipe()
     host = os.getpid()
     pid = os.fork()
@@ -85,56 +96,53 @@ def start(slot_dir: str, project_dir: str, programs_dir: str, close: int) -> For
         os.close(requests[0])
         os.close(answers[1])
         return Forker(pid, requests[1], answers[0])
-    try:
-        os.setpgid(0, 0)
-        for descriptor in (requests[1], answers[0], close):
-            os.close(descriptor)
-        _die_with(host)
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans among a job's processes become children of this one
-        _serve(requests[0], answers[1], slot_dir, project_dir, _Programs(programs_dir))
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(1)
+    os.setpgid(0, 0)
+    for descriptor in (requests[1], answers[0], close):
+        os.close(descriptor)
+    _die_with(host)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans among a job's processes become children of this one
+    sys.exit(_serve(requests[0], answers[1], slot_dir, project_dir))
 
 
-def _serve(requests: int, answers: int, slot_dir: str, project_dir: str, programs: _Programs) -> None:
-    """Do jobs until nobody asks for any more."""
+def _serve(requests: int, answers: int, slot_dir: str, project_dir: str) -> int:
+    """Do jobs until nobody asks for any more; return the exit status, in the process of a job that job's."""
     stderr = os.path.join(slot_dir, slot.STDERR)
     host = os.getpid()
+    programs = _Programs()
+    for name in PRELOADED:
+        importlib.import_module(name)
+    before = local_host_ending.Before()
     gc.disable()
     _freeze()
     while True:
         try:
             fields, name, workunit, data = _receive(requests)
         except EOFError:
-            return
+            return 1
         _reap()
         prepared = fields if isinstance(fields, str) else programs.prepare(program_file.Program(*fields))
         # What can be done on this side is done here: a child has to copy each page of memory that it uses.
         init = init_data.InitData(wu_name=workunit, result_name=name, project_dir=project_dir, client_pid=host)
         pid = os.fork()
         if pid == 0:
-            _become_slave(prepared, slot_dir, stderr, init, data, (requests, answers))
+            return _run(prepared, slot_dir, stderr, init, data, (requests, answers), before)
         _, status, usage = os.wait4(pid, 0)
-        if status == 0 and not isinstance(prepared, str):
-            programs.has_worked(prepared.program)
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         _send(answers, (status, usage.ru_utime + usage.ru_stime, peak, not _reap()))
 
 
-def _become_slave(
+def _run(
     prepared: slave.Prepared | str,
     slot_dir: str,
     stderr: str,
     init: init_data.InitData,
     data: bytes | None,
     close: tuple[int, ...],
-) -> NoReturn:
-    """Run the job and end; the process is a child that was just forked."""
-    status = failures.CHILD_FAILED
+    before: local_host_ending.Before,
+) -> int:
+    """Run the job and return the exit status; the process is a child that was just forked."""
     try:
-        os.setpgid(0, 0)
+        os.setsid()
         _die_with(init.client_pid)
         for descriptor in close:
             os.close(descriptor)
@@ -145,23 +153,31 @@ def _become_slave(
         gc.enable()
         if isinstance(prepared, str):
             failures.say(f"the program can't be started: {prepared}")
-            status = failures.INIT_FAILURE
-        else:
-            status = slave.run(prepared, slot_dir, init, data)
+            return int(failures.INIT_FAILURE)
+        status: int = slave.run(prepared, slot_dir, init, data)
+        if before.is_end_unseen(prepared.program.modules) and _flush():
+            atexit._run_exitfuncs()
+            os._exit(status)
+        return status
     except BaseException:
         traceback.print_exc()
-    finally:
-        os._exit(status)
+        return int(failures.CHILD_FAILED)
+
+
+def _flush() -> bool:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return False  # for Python to deal with
+    return True
 
 
 class _Programs:
-    """The programs of the last jobs, compiled. *directory* is for the rehearsal."""
+    """The programs of the last jobs, compiled."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self) -> None:
         self._known: dict[str, slave.Prepared] = {}
-        self._to_preload: set[str] = set()
-        self._preloaded: set[str] = set()
 
     def prepare(self, program: program_file.Program) -> slave.Prepared | str:
         """Return *program* ready to run, or what is wrong with it."""
@@ -175,23 +191,7 @@ class _Programs:
         self._known[program.root] = prepared  # last: the order is that of use
         if len(self._known) > PROGRAMS_KEPT:
             self._known.pop(next(iter(self._known)))
-        if program.root in self._to_preload:
-            self._to_preload.discard(program.root)
-            slave.preload(prepared)
-            if len(self._preloaded) == 1:
-                local_host_rehearsal.rehearse(os.path.join(self._directory, "rehearsal"))
-            _freeze()
         return prepared
-
-    def has_worked(self, program: program_file.Program) -> None:
-        """Note that a job of the program went well.
-
-        If another job of it comes, the packages that it imports are imported here, once for all: a child has
-        survived that.
-        """
-        if program.root not in self._preloaded:
-            self._preloaded.add(program.root)
-            self._to_preload.add(program.root)
 
 
 def _reap() -> bool:

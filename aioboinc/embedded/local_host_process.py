@@ -37,7 +37,6 @@ def main() -> None:
     forker = local_host_forker.start(
         configuration["slot"],
         configuration["project_dir"],
-        configuration["programs"],
         configuration["socket"],
     )
     # Not before: what is imported from here on the other process has no use for.

@@ -52,6 +52,8 @@ class Slot:
             unwanted = [entry.name for entry in entries if entry.name not in files and entry.name != slot.STDERR]
         for name in unwanted:
             self._remove(name)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.join(self.path, slot.TEMPORARY))
         os.ftruncate(self._stderr, 0)
         for name, content in files.items():
             self._write(name, content.encode())
@@ -70,6 +72,7 @@ class Slot:
 
     def leave(self) -> None:
         """Note that nothing is left running here."""
+        self._remove(slot.TEMPORARY)
         slot.remove(self._lock)
 
     def input(self, limit: int) -> bytes | None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fake_client import JOB, PROJECT, FakeClient, repack
+from local_host_bench import running, value_of
 from processes import is_alive
+from slave_ends import ENDS, STATE, End
 
 from aioboinc import codec, envelope, keys, program
 from aioboinc.slave_runtime import environment, failures, processes_unix, slot
@@ -156,6 +159,45 @@ def test_a_job_that_raises_has_finished(client: FakeClient) -> None:
     content = envelope.decode(client.output.read_bytes(), codec.OPAQUE)
     assert content.status == "error"
     assert content.value["traceback"] == [["app_slave.py", 2, "<module>", "x / 0"]]
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
+def test_the_end_is_that_of_python(client: FakeClient, end: End) -> None:
+    give(client, end.slave)
+    client.start()
+    assert client.wait() == end.status, client.stderr
+    assert client.finished == (end.status == 0)
+    if client.finished:
+        content = envelope.decode(client.output.read_bytes(), codec.OPAQUE)
+        value = content.value
+        assert ([value["type"], value["message"]] if content.status == "error" else value) == end.output
+    assert {name: (client.slot / name).read_text() for name in end.left} == end.left
+    assert end.said in client.stderr
+
+
+def test_temporary_files_are_in_the_slot(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="pb", dir="/tmp") as short:
+        client = FakeClient(Path(short), sys.executable, KEY)
+        (client.slot / "tmp").mkdir()
+        (client.slot / "tmp" / "of an earlier run").touch()
+        text = "import os, tempfile\npyboinc_return_output([os.listdir('tmp'), tempfile.mkstemp()[1]])"
+        names, path = do(client, text)  # type: ignore[misc]
+        assert (names, Path(path).parent) == ([], client.slot / "tmp")
+
+
+async def test_a_slave_finds_the_same_in_every_place_and_every_time() -> None:
+    with tempfile.TemporaryDirectory(prefix="pb", dir="/tmp") as short:
+        client = FakeClient(Path(short), sys.executable, KEY)
+        expected = do(client, STATE)
+        async with running(Path(short) / "embedded", KEY) as bench:
+            jobs = [bench.job(STATE.lstrip("\n")) for _ in range(4)]
+            for job in jobs:
+                await bench.run(job)
+        found = [value_of(job) for job in jobs]
+    assert isinstance(expected, dict)
+    for value in found:
+        different = {key: (value[key], expected[key]) for key in expected if value[key] != expected[key]}
+        assert not different
 
 
 def test_the_input_in_the_command_line(client: FakeClient) -> None:

@@ -452,7 +452,8 @@ def test_every_python_tells_the_same(program: Path, tmp_path: Path) -> None:
     package = tmp_path / "host" / "aioboinc"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    for path in (*Path(codec.__file__).parent.glob("codec*.py"), Path(envelope.__file__)):
+    library = Path(codec.__file__).parent
+    for path in (*library.glob("codec*.py"), *library.glob("envelope*.py")):
         shutil.copy(path, package)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

@@ -10,109 +10,20 @@ import signal
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from local_host_bench import ECHO, PATIENCE, Bench, running, value_of
 from processes import is_alive
 
-from aioboinc import codec, envelope, errors, keys, models, program, project
+from aioboinc import codec, envelope, errors, keys, models, project
 from aioboinc.embedded import creation, local_host
 from aioboinc.embedded.local_host_messages import Job, Report
 
-PATIENCE = 30
-TYPES = "class Point:\n    def __init__(self, x):\n        self.x = x\n"
-ECHO = "pyboinc_return_output(pyboinc_get_input())"
 FOREVER = """
     import os, signal
     print("pid", os.getpid(), flush=True)
     signal.pause()
 """
-
-
-class Owner:
-    """Who the host reports to."""
-
-    def __init__(self) -> None:
-        self.is_ready = asyncio.Event()
-        self.reports: asyncio.Queue[Report] = asyncio.Queue()
-        self.back: asyncio.Queue[str] = asyncio.Queue()
-
-    def ready(self, host: local_host.LocalHost) -> None:
-        self.is_ready.set()
-
-    def report(self, host: local_host.LocalHost, hostid: int, report: Report) -> None:
-        assert hostid == 7
-        self.reports.put_nowait(report)
-
-    def returned(self, hostid: int, names: list[str]) -> None:
-        assert hostid == 7
-        for name in names:
-            self.back.put_nowait(name)
-
-
-class Bench:
-    """A project's directory, the host, and its jobs."""
-
-    def __init__(self, root: Path, key: keys.PrivateKey, jobs_before: int = 0) -> None:
-        self.project = creation.create(root)
-        self.runtime = creation.unpack_runtime(root)
-        self.owner = Owner()
-        self.host = local_host.LocalHost(1, self.project, self.runtime, self.owner)
-        self.slot = root / "slots" / "1"
-        self.stop = asyncio.Event()
-        self._key = key
-        self._count = jobs_before
-        (self.project.key_dir / keys.PROGRAM_PUBLIC).write_bytes(key.public_json)
-
-    def job(self, slave: str, value: object = None, *, key: keys.PrivateKey | None = None, **changes: Any) -> Job:
-        """Return a job that runs the text of a slave."""
-        self._count += 1
-        name = f"pyboinc_1_{self._count}"
-        slave = "import app_types\n" + textwrap.dedent(slave)
-        files = {"app_slave.py": slave.encode(), "app_types.py": TYPES.encode()}
-        sources = program.Sources("app_slave.py", files, {"app_types": "app_types.py"}, "")
-        data = program.build(sources, self.project.master_url, key or self._key)
-        program_path = self.project.download_dir / f"{hash(data):x}.zip"
-        program_path.write_bytes(data)
-        input_path = self.project.download_dir / f"{name}.input"
-        input_path.write_bytes(codec.encode(value))
-        output = str(self.project.upload_path(f"{name}_0_r1_0"))
-        links = {
-            "pyboinc_program": str(program_path),
-            "pyboinc_input": str(input_path),
-            "pyboinc_output": output,
-        }
-        job: Job = {
-            "name": f"{name}_0",
-            "workunit": name,
-            "hostid": 7,
-            "program": str(program_path),
-            "links": links,
-            "input": None,
-            "output": output,
-            "max_nbytes": 1e6,
-            "elapsed_bound": PATIENCE,
-            "memory_bound": 1e9,
-            "disk_bound": 1e9,
-            "fpops_est": 1e9,
-            "fpops_bound": 1e9 * PATIENCE,
-            "checkpoint": None,
-        }
-        return job | changes  # type: ignore[return-value, operator]
-
-    async def reported(self) -> Report:
-        return await asyncio.wait_for(self.owner.reports.get(), PATIENCE)
-
-    async def run(self, *jobs: Job) -> list[Report]:
-        """Have *jobs* executed; return the reports."""
-        self.host.give(7, jobs)
-        return [await self.reported() for _ in jobs]
-
-    async def until_stderr(self, pattern: str) -> re.Match[str]:
-        """Wait until the running job has written something."""
-        while not (match := re.search(pattern, (self.slot / "stderr.txt").read_text())):
-            await asyncio.sleep(0.005)
-        return match
 
 
 @pytest.fixture(scope="module")
@@ -123,16 +34,8 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> keys.PrivateKey:
 
 @pytest.fixture
 async def bench(tmp_path: Path, key: keys.PrivateKey) -> AsyncIterator[Bench]:
-    bench = Bench(tmp_path / ".pyboinc", key)
-    async with asyncio.timeout(2 * PATIENCE), asyncio.TaskGroup() as tasks:
-        tasks.create_task(bench.host.run(bench.stop))
-        await bench.owner.is_ready.wait()
+    async with running(tmp_path / ".pyboinc", key) as bench:
         yield bench
-        bench.stop.set()
-
-
-def value_of(job: Job) -> Any:
-    return envelope.decode(Path(job["output"]).read_bytes(), codec.OPAQUE).value
 
 
 def message_of(report: Report) -> str:
@@ -199,7 +102,9 @@ async def test_the_environment_is_the_same_everywhere(bench, monkeypatch):
 async def test_the_slot_is_the_clients(bench):
     slave = """
         import os
-        pyboinc_return_output({name: open(name).read() for name in sorted(os.listdir())})
+        names = sorted(os.listdir())
+        assert os.listdir("tmp") == []
+        pyboinc_return_output({name: open(name).read() for name in names if name != "tmp"})
     """
     job = bench.job(slave)
     await bench.run(job)
@@ -229,7 +134,12 @@ async def test_a_job_leaves_nothing_to_the_next(bench):
     reports = await bench.run(bench.job(spoil), looking)
     assert [report["exit_status"] for report in reports] == [0, 0]
     names, start = value_of(looking)
-    assert set(names) - {"stderr.txt"} == {"init_data.xml", "pyboinc_input", "pyboinc_output", "pyboinc_program"}
+    assert set(names) - {"stderr.txt", "tmp"} == {
+        "init_data.xml",
+        "pyboinc_input",
+        "pyboinc_output",
+        "pyboinc_program",
+    }
     assert start == "<app_init"
     assert "first" not in reports[1]["stderr_out"]
 

@@ -38,7 +38,7 @@ class FakeTree:
     def resume(self) -> None:
         self.actions.append("resume")
 
-    def kill(self) -> None:
+    def kill(self, leave_seconds: float = 0.0) -> None:
         self.actions.append("kill")
 
     def cpu_time(self) -> float:
