@@ -75,7 +75,8 @@ def of_host(error: BaseException, program: program_file.Program) -> Optional[Hos
     text = f"{envelope_exceptions.type_name(error)}: {said}"
     if envelope_exceptions.is_a(error, MemoryError):
         return HostFailure("not enough memory" + (f": {said}" if said else ""), OUT_OF_MEMORY)
-    if envelope_exceptions.field(error, OSError, "errno") in _HOST_ERRNOS:
+    number = envelope_exceptions.field(error, OSError, "errno")
+    if type(number) is int and number in _HOST_ERRNOS:
         return HostFailure(text)
     if envelope_exceptions.is_a(error, RuntimeError) and said == _OUT_OF_THREADS:
         return HostFailure(text)

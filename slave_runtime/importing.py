@@ -12,7 +12,7 @@ from typing import Dict, Mapping, Optional, Sequence, Set
 
 __all__ = ["Finder", "compile_file", "importer", "named"]
 
-_MACHINERY = ("importlib", "pkgutil", "runpy")
+_MACHINERY = ("importlib", "pkgutil")
 
 
 def compile_file(path: str) -> types.CodeType:

@@ -26,7 +26,7 @@ from . import api, failures, importing, init_data, program_file, slot
 __all__ = ["Prepared", "prepare", "run"]
 
 _RECURSION_LIMIT = 1000
-"""Python's own: what we do about an exception needs it, whatever the slave has set."""
+"""Python's own: what is done after the slave's end needs it, whatever the slave has set."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,10 @@ def _become(prepared: Prepared, job: api.Job) -> types.ModuleType:
 def _outcome(prepared: Prepared, job: api.Job, main: types.ModuleType, delivery: _Delivery) -> int:
     """Run the slave's main thread to its end and return the exit status; an exception becomes the job's output."""
     try:
-        exec(prepared.code, main.__dict__)
+        try:
+            exec(prepared.code, main.__dict__)
+        finally:
+            sys.setrecursionlimit(max(sys.getrecursionlimit(), _RECURSION_LIMIT))
     except SystemExit as exit:
         status = _exit_status(exit)
         if status and delivery.is_slave():
@@ -173,15 +176,12 @@ def _outcome(prepared: Prepared, job: api.Job, main: types.ModuleType, delivery:
         return 130
     except BaseException as error:
         _print(_without_our_frames(error))
-        return _failed(prepared, job, error) if delivery.is_slave() else 1
+        return _failed(prepared.program, job, error) if delivery.is_slave() else 1
     return 0
 
 
-def _failed(prepared: Prepared, job: api.Job, error: BaseException) -> int:
+def _failed(program: program_file.Program, job: api.Job, error: BaseException) -> int:
     """Make *error* the job's output and return 0; if the host is to blame return the exit status that says so."""
-    program = prepared.program
-    recursion_limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(recursion_limit, _RECURSION_LIMIT))
     try:
         failure = failures.of_host(error, program)
         if failure is not None:
@@ -198,8 +198,6 @@ def _failed(prepared: Prepared, job: api.Job, error: BaseException) -> int:
     except (MemoryError, OSError) as reason:
         failures.say(f"this host can't do the job: the exception can't be told: {reason!r}")
         return failures.CHILD_FAILED
-    finally:
-        sys.setrecursionlimit(recursion_limit)
     return 0
 
 
