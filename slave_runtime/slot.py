@@ -70,7 +70,7 @@ STDERR = "stderr.txt"
 _LINK_START = b"<soft_link>"
 _LINK_END = b"</soft_link>"
 _REPLACE_SECONDS = 5.0
-_MAX_TEMPORARY = 72
+_MAX_TEMPORARY = 71
 """Bytes of a path below which a socket can have the name that multiprocessing gives it: macOS takes 103 in all."""
 
 
