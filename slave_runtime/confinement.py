@@ -60,7 +60,7 @@ def confine(slot_dir: str, project_dir: str) -> None:
     attributes = struct.pack("=QQQ", handled, 0, _SCOPES if version >= 6 else 0)
     ruleset = _call("syscall", _CREATE_RULESET, attributes, len(attributes), 0)
     try:
-        for path in [*_READABLE.split(), *_of_python(), *([project_dir] if project_dir else [])]:
+        for path in [*_READABLE.split(), *_of_python(slot_dir), *([project_dir] if project_dir else [])]:
             _allow(ruleset, path, _READ & handled)
         _allow(ruleset, "/dev", (_READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & ~_EXECUTE & handled)
         for path in (slot_dir, "/dev/shm"):
@@ -81,13 +81,26 @@ def _version() -> int:
         return 0
 
 
-def _of_python() -> Iterable[str]:
-    """Return the directories that Python, its packages and their libraries are in."""
+def _of_python(slot_dir: str) -> Iterable[str]:
+    """Return the directories that Python, its packages and their libraries are in, but not the user's home."""
     paths: List[Optional[str]] = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *sys.path]
     paths.append(os.path.dirname(os.path.realpath(sys.executable)))
     paths += os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
-    home = os.path.join(os.path.realpath(os.path.expanduser("~")), "")
-    return [path for path in paths if path and not home.startswith(os.path.join(os.path.realpath(path), ""))]
+    return [path for path in paths if path and not any(_is_inside(place, path) for place in (slot_dir, *_homes()))]
+
+
+def _homes() -> Iterable[str]:
+    """Return the user's home; HOME is in the slot."""
+    try:
+        import pwd
+
+        return [pwd.getpwuid(os.getuid()).pw_dir]  # type: ignore[attr-defined, unused-ignore]
+    except (ImportError, KeyError):
+        return []
+
+
+def _is_inside(path: str, directory: str) -> bool:
+    return os.path.join(os.path.realpath(path), "").startswith(os.path.join(os.path.realpath(directory), ""))
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 import textwrap
 import zipfile
@@ -141,3 +142,12 @@ def test_where_it_can_not_be_had_the_job_waits(client: FakeClient) -> None:
     client.start()
     assert client.wait() == 0
     assert client.finished
+
+
+def test_a_home_on_the_path_of_python_stays_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home = os.path.expanduser(f"~{pwd.getpwuid(os.getuid()).pw_name}")
+    (tmp_path / "packages").mkdir()
+    monkeypatch.setattr(sys, "path", [home, "/", str(tmp_path), str(tmp_path / "packages")])
+    readable = confinement._of_python(str(tmp_path / "slot"))
+    assert str(tmp_path / "packages") in readable
+    assert not {home, "/", str(tmp_path)} & set(readable)
