@@ -101,9 +101,10 @@ def encode_error(
     message of the exception doesn't. *note* is added to that. Reads the program's source lines.
     """
     program = _Program(program_root)
+    addition = f"\n{note}"[: _MAX_MESSAGE // 2] if note else ""
     error = {
         "type": _type_name(exc),
-        "message": program.message(exc) + (f"\n{note}" if note else ""),
+        "message": program.message(exc)[: _MAX_MESSAGE - len(addition)] + addition,
         "traceback": program.frames(exc),
         "causes": program.causes(exc),
     }

@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Callable, List, Optional, Sequence
 
-from . import channels, environment, failures, init_data, progress, slot, supervisor
+from . import channels, confinement, environment, failures, init_data, progress, slot, supervisor
 
 if sys.platform == "win32":
     from . import processes_windows as processes
@@ -55,6 +55,10 @@ def main(
     if not _acquire(lock, lock_seconds):
         return _try_later(slot_dir, "another process has locked the slot directory")
     _clear(slot_dir)
+    if confinement.is_wanted(os.environ) and not confinement.is_available():
+        return _try_later(
+            slot_dir, f"{confinement.VARIABLE} is set, but this computer has no Landlock to confine slaves"
+        )
     client = None
     if init is None:
         failures.say("there is no client here: this is a trial run")
@@ -75,6 +79,9 @@ def _supervise(
 ) -> int:
     caught = processes.catch_signals()
     variables = environment.clean(os.environ, init.ncpus, slot.temporary(slot_dir))
+    if confinement.is_wanted(os.environ):
+        place = os.path.join(slot_dir, slot.TEMPORARY)
+        variables.update({confinement.VARIABLE: "1", "HOME": place, "TMPDIR": place, "TEMP": place, "TMP": place})
     variables[environment.MARKER] = slot_dir
     command = [sys.executable, "-s", os.path.abspath(sys.argv[0]), _SLAVE, str(os.getpid()), *arguments]
     progress_path = os.path.join(slot_dir, slot.PROGRESS)
@@ -108,10 +115,9 @@ def _supervise(
 
 
 def _finish(slot_dir: str) -> int:
-    """Make the output durable and tell the client that the job is done; return the exit status."""
+    """Put the output in its place, durably, and tell the client that the job is done; return the exit status."""
     try:
-        with open(slot.resolve(slot_dir, slot.OUTPUT), "r+b") as file:
-            os.fsync(file.fileno())
+        slot.move(os.path.join(slot_dir, slot.RETURNED), slot.resolve(slot_dir, slot.OUTPUT))
         slot.finish(slot_dir)
     except FileNotFoundError:
         failures.say("slave returned no output: its process was ended from within")
@@ -161,7 +167,7 @@ def _acquire(lock: slot.Lock, seconds: float) -> bool:
 def _clear(slot_dir: str) -> None:
     """Remove what an earlier run, that was killed, has left behind; its checkpoint stays."""
     processes.kill_strays(environment.MARKER, slot_dir)
-    for name in (slot.FINISH, slot.TEMPORARY_EXIT, slot.PROGRESS):
+    for name in (slot.FINISH, slot.TEMPORARY_EXIT, slot.PROGRESS, slot.RETURNED):
         slot.remove(os.path.join(slot_dir, name))
     slot.remove(slot.resolve(slot_dir, slot.OUTPUT))
     temporary = os.path.join(slot_dir, slot.TEMPORARY)
@@ -188,8 +194,9 @@ def _write_to(path: str) -> None:
 def _run_slave(parent: int, arguments: List[str]) -> int:
     """Be the slave of the supervisor with the process id *parent*."""
     processes.die_with_parent(parent)
+    processes.leave_no_core()
     # Only now: the supervisor does without these, and stays small.
-    from . import program_file, signature, slave, unpacking
+    from . import confinement, program_file, signature, slave, unpacking
 
     slot_dir = os.getcwd()
     init = init_data.read(os.path.join(slot_dir, slot.INIT_DATA)) or init_data.InitData()
@@ -204,7 +211,13 @@ def _run_slave(parent: int, arguments: List[str]) -> int:
     except (program_file.Refused, signature.BadKey, OSError, binascii.Error) as error:
         failures.say(f"the job can't be started: {error}")
         return failures.INIT_FAILURE
-    return slave.run(prepared, slot_dir, init, input_bytes)
+    if confinement.is_wanted(os.environ):
+        try:
+            confinement.confine(slot_dir, init.project_dir)
+        except confinement.Unconfined as error:
+            failures.say(f"the job can't be started: {error}")
+            return failures.INIT_FAILURE
+    return slave.run(prepared, slot_dir, init, input_bytes, os.path.join(slot_dir, slot.RETURNED))
 
 
 def _inline_input(arguments: List[str]) -> Optional[bytes]:

@@ -27,6 +27,7 @@ __all__ = [
     "die_of",
     "die_with_parent",
     "kill_strays",
+    "leave_no_core",
     "parent_watch",
     "process_exists",
 ]
@@ -332,6 +333,12 @@ def die_with_parent(parent: int) -> None:
             os._exit(1)  # it has ended already
         return
     threading.Thread(target=_watch_parent, args=(parent,), name="pyboinc", daemon=True).start()
+
+
+def leave_no_core() -> None:
+    """Have no core file written by this process and its children: it would be in the slot, or anywhere."""
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _watch_parent(parent: int) -> None:

@@ -13,6 +13,7 @@ __all__ = [
     "die_of",
     "die_with_parent",
     "kill_strays",
+    "leave_no_core",
     "parent_watch",
     "process_exists",
 ]
@@ -198,6 +199,9 @@ if sys.platform == "win32":
 
     def die_with_parent(parent: int) -> None:
         """Do nothing: the job object does it."""
+
+    def leave_no_core() -> None:
+        """Do nothing: Windows writes none there."""
 
     def kill_strays(variable: str, value: str) -> None:
         """Do nothing: the job object does it."""

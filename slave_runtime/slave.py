@@ -62,13 +62,19 @@ def prepare(program: program_file.Program) -> Prepared:
     )
 
 
-def run(prepared: Prepared, slot_dir: str, init: init_data.InitData, input_bytes: Optional[bytes] = None) -> int:
+def run(
+    prepared: Prepared,
+    slot_dir: str,
+    init: init_data.InitData,
+    input_bytes: Optional[bytes] = None,
+    output: Optional[str] = None,
+) -> int:
     """Run one job in *slot_dir* and return the exit status for the process; the caller exits with it by `sys.exit`.
 
     The process becomes the slave: working directory, ``sys.argv``, ``sys.path``, ``__main__``. The input is
     *input_bytes* or else the file pyboinc_input. If the process ends with status 0, the output, or the exception that
-    ended the slave, is in the file that pyboinc_output stands for. With any other status that file does not count,
-    and the last line on stderr says why if it was not the slave that wanted it so.
+    ended the slave, is in the file *output*, or else the one that pyboinc_output stands for. With any other status
+    that file does not count, and the last line on stderr says why if it was not the slave that wanted it so.
     """
     try:
         os.chdir(slot_dir)
@@ -79,7 +85,7 @@ def run(prepared: Prepared, slot_dir: str, init: init_data.InitData, input_bytes
         failures.say(f"the job can't be started: {error}")
         return failures.INIT_FAILURE
     job = api.Job(init.wu_name, slot_dir, input_bytes, prepared.program.sha256, prepared.registry)
-    delivery = _Delivery(job, slot_dir)
+    delivery = _Delivery(job, slot_dir, output or slot.resolve(slot_dir, slot.OUTPUT))
     atexit.register(delivery.at_exit)  # first of all, so that it is called last
     main = _become(prepared, job)
     return delivery.after_main(_outcome(prepared, job, main, delivery))
@@ -92,9 +98,11 @@ class _Delivery:
     thread or an ``atexit`` function may return it later, though.
     """
 
-    def __init__(self, job: api.Job, slot_dir: str) -> None:
+    def __init__(self, job: api.Job, slot_dir: str, path: str) -> None:
         self._job = job
-        self._slot_dir = slot_dir
+        self._path = path
+        # On the way it has a name in the slot: what a crash leaves in the project's directory stays there.
+        self._temporary = os.path.join(slot_dir, slot.OUTPUT + ".tmp")
         self._process = os.getpid()
         self._is_due = True
 
@@ -123,9 +131,7 @@ class _Delivery:
 
     def _deliver(self, output: bytes) -> int:
         try:
-            # On the way it has a name in the slot: what a crash leaves in the project's directory stays there.
-            temporary = os.path.join(self._slot_dir, slot.OUTPUT + ".tmp")
-            slot.write(slot.resolve(self._slot_dir, slot.OUTPUT), output, temporary=temporary)
+            slot.write(self._path, output, temporary=self._temporary)
         except OSError as error:
             failures.say(f"the output can't be written: {error}")
             return failures.CHILD_FAILED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import sys
 import time
 from typing import Optional
@@ -21,12 +22,14 @@ __all__ = [
     "PROGRAM",
     "PROGRAM_FILES",
     "PROGRESS",
+    "RETURNED",
     "RUNTIME",
     "STDERR",
     "TEMPORARY",
     "TEMPORARY_EXIT",
     "Lock",
     "finish",
+    "move",
     "remove",
     "resolve",
     "temporary",
@@ -52,6 +55,8 @@ CHECKPOINT = "pyboinc_slave_checkpoint"
 PROGRESS = "pyboinc_progress"
 """What the slave tells the supervisor (see progress.py)."""
 
+RETURNED = "pyboinc_returned"
+"""The output under a client, until the slave has ended well."""
 TEMPORARY = "tmp"
 """Directory of the slave's temporary files."""
 
@@ -65,7 +70,7 @@ STDERR = "stderr.txt"
 _LINK_START = b"<soft_link>"
 _LINK_END = b"</soft_link>"
 _REPLACE_SECONDS = 5.0
-_MAX_TEMPORARY = 72
+_MAX_TEMPORARY = 71
 """Bytes of a path below which a socket can have the name that multiprocessing gives it: macOS takes 103 in all."""
 
 
@@ -96,6 +101,21 @@ def temporary(slot_dir: str) -> Optional[str]:
     """
     path = os.path.join(slot_dir, TEMPORARY)
     return path if os.name == "nt" or len(os.fsencode(path)) <= _MAX_TEMPORARY else None
+
+
+def move(source: str, target: str) -> None:
+    """Give a file that was written another place, durably, whole or not at all. May block; raises OSError."""
+    with open(source, "r+b") as file:
+        os.fsync(file.fileno())
+    try:
+        _replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copyfile(source, target)  # slots and projects on two file systems
+        with open(target, "r+b") as file:
+            os.fsync(file.fileno())
+        remove(source)
 
 
 def write(path: str, data: bytes, *, durable: bool = False, temporary: Optional[str] = None) -> None:

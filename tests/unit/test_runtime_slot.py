@@ -109,3 +109,21 @@ def test_a_slot_is_locked_for_other_processes_only_while_its_holder_lives(slot_d
     assert not lock.acquire()
     holder.communicate()
     assert lock.acquire()
+
+
+def test_the_directory_for_temporary_files_has_room_for_sockets() -> None:
+    assert slot.temporary("/var/lib/boinc/slots/0") == "/var/lib/boinc/slots/0/tmp"
+    assert slot.temporary("/" + "x" * 80) is None
+    longest = "/" + "x" * 66
+    path = slot.temporary(longest)
+    assert path is not None
+    # What multiprocessing makes of it, and what macOS takes.
+    assert len(f"{path}/pymp-abcdefgh/listener-abcdefgh") <= 103
+
+
+def test_a_file_is_moved_whole(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"new")
+    (tmp_path / "target").write_bytes(b"older and longer")
+    slot.move(str(tmp_path / "source"), str(tmp_path / "target"))
+    assert (tmp_path / "target").read_bytes() == b"new"
+    assert not (tmp_path / "source").exists()
