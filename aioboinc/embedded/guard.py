@@ -19,6 +19,8 @@ _INTERVAL = 1.0
 """Seconds between two looks."""
 MIN_FREE = 128 << 10
 """Bytes without which nothing can be written down."""
+MIN_FREE_FILES = 16
+"""Files that can be made without which no job can begin."""
 
 
 class Guard:
@@ -41,7 +43,7 @@ class Guard:
         """Where something fails that a removed file or a full disk may have caused, raise that in its place."""
         try:
             yield
-        except* (errors.UsageError, OSError):
+        except (errors.UsageError, OSError):
             await service.in_thread(self.check)
             raise
 
@@ -72,7 +74,7 @@ class Guard:
         what = ""
         if blocks * status.f_frsize < MIN_FREE:
             what = "the disk is full"
-        elif status.f_files and not (status.f_ffree if os.geteuid() == 0 else status.f_favail):
+        elif status.f_files and (status.f_ffree if os.geteuid() == 0 else status.f_favail) < MIN_FREE_FILES:
             what = "the file system has no room for more files"
         if what:
             raise errors.ProjectError(

@@ -210,7 +210,7 @@ def lab(
     program = str(require("the BOINC client", stock_client.find(), "apt-get install boinc-client"))
     path = tmp_path_factory.mktemp("lab")
     root = path / "project"
-    server = Process(root, "--listen", f"127.0.0.1:{served.free_port()}")
+    server = Process(root, "--listen", f"127.0.0.1:{served.free_port()}", "--open-accounts")
     server.start()
     server.end(signal.SIGTERM)
     served.edit_config(root, min_sendwork_interval=0, next_rpc_delay=3)

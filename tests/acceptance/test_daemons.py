@@ -268,7 +268,7 @@ def test_comparators(project):
         ("validator", ["--no_credit", "--credit_from_wu"], "not allowed with"),
         ("assimilator", ["--mod", "2", "2"], "argument --mod: 2 2: give N and R with 0 <= R < N"),
         ("assimilator", ["--mod", "0", "0"], "argument --mod"),
-        ("assimilator", ["--sleep_interval", "0"], "must be positive"),
+        ("assimilator", ["--sleep_interval", "0"], "must be a positive number of seconds"),
         ("assimilator", ["-d", "9"], "argument -d/--debug_level: invalid choice"),
         ("transitioner", ["--colour"], "unrecognized arguments: --colour"),
     ],
