@@ -79,8 +79,9 @@ async def _value(text: str) -> str:
 
 
 async def test_a_database_that_fails_tells_strangers_nothing(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    open_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    site = open_site
     async with site.batch(tmp_path / "batch", 1, quorum=1) as batch:
         client = site.client()
         (task,) = (await client.call(1e9, 1)).tasks
