@@ -85,7 +85,7 @@ def test_it_stops(process: Process, root: Path, number: signal.Signals) -> None:
     process.start()
     address = projects.read(root).master_url.removeprefix("http://").rstrip("/").split(":")
     with socket.create_connection((address[0], int(address[1]))) as half_open:
-        half_open.sendall(b"POST /scheduler HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n<")
+        half_open.sendall(b"POST /scheduler HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n<")
         status, complaints = process.end(number)
     assert (status, complaints) == (128 + number, "")
     # The same again: nothing is made anew.
@@ -99,7 +99,7 @@ async def test_it_stops_within_a_second(root: Path) -> None:
     async with served.serving_site(root) as site:
         host, port = site.url.removeprefix("http://").rstrip("/").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"POST /scheduler HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n<")
+        writer.write(b"POST /scheduler HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n<")
         await site.get_json("status.json")
         waits = Waits()
     assert waits.longest < 1

@@ -109,9 +109,9 @@ async def test_half_open_and_slow_connections_are_closed(tmp_path: Path, monkeyp
         host, port = site.url.removeprefix("http://").rstrip("/").split(":")
         starts = (
             b"",
-            b"GET / HTTP/1.1\r\nHost: x\r\nX-",
-            b"POST /scheduler HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n<scheduler_request>",
-            b"POST /file_upload_handler HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n<file_upload>",
+            b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-",
+            b"POST /scheduler HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n<scheduler_request>",
+            b"POST /file_upload_handler HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n<file_upload>",
             b"GET /" + b"x" * 100_000,
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         )
