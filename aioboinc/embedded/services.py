@@ -64,11 +64,12 @@ async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[Ru
     root = Path(os.path.abspath(root))  # noqa: ASYNC240 - it does not look at the disk
     stop = asyncio.Event()
     await service.in_thread(_check, root)
-    with errors.of_files(root, errors.ProjectError), _lock(root) as lock:
-        clock = clocks.Clock(lock)
-        project = await service.in_thread(creation.create, root)
-        runtime = await service.in_thread(creation.unpack_runtime, root)
-        checkpoints = await service.in_thread(creation.salvage_checkpoints, root)
+    with _lock(root) as lock:
+        with errors.of_files(root, errors.ProjectError):  # not around the body, whose errors are the program's
+            clock = clocks.Clock(lock)
+            project = await service.in_thread(creation.create, root)
+            runtime = await service.in_thread(creation.unpack_runtime, root)
+            checkpoints = await service.in_thread(creation.salvage_checkpoints, root)
         works = daemons.Daemons(stop)
         hosts = local_hosts.LocalHosts(
             project,
@@ -135,7 +136,8 @@ async def _pass_on(source: asyncio.Event, stop: asyncio.Event, *events: asyncio.
 
 
 def _make_key(project: projects.Project) -> None:
-    keys.create(project.key_dir / keys.PROGRAM_PRIVATE, project.key_dir / keys.PROGRAM_PUBLIC)
+    with errors.of_files(project.root, errors.ProjectError):
+        keys.create(project.key_dir / keys.PROGRAM_PRIVATE, project.key_dir / keys.PROGRAM_PUBLIC)
 
 
 async def _register(rows: applications.Applications) -> tuple[int, applications.Version]:

@@ -166,7 +166,8 @@ def test_a_slave_that(program, slave, options, reason):
     assert reason in failed + "".join(reports), output
 
 
-def test_errors_of_a_handler_stop_the_master(program):
+@pytest.mark.parametrize("error", ["RuntimeError", "FileNotFoundError"])
+def test_errors_of_a_handler_stop_the_master(program, error):
     program.write(
         app_slave="pyboinc_return_output(1)",
         app_master="""
@@ -180,6 +181,8 @@ def test_errors_of_a_handler_stop_the_master(program):
             await pyboinc_master(make_calls, handle_result)
         """,
     )
+    master = program.folder / "app_master.py"
+    master.write_text(master.read_text().replace("RuntimeError", error))
     finished = program.run("--quiet")
     assert finished.returncode == 1
     assert finished.stderr.replace(str(program.folder), "") == textwrap.dedent(
@@ -191,9 +194,8 @@ def test_errors_of_a_handler_stop_the_master(program):
             raise RuntimeError("handler")
         RuntimeError: handler
         """
-    )
-    text = (program.folder / "app_master.py").read_text()
-    (program.folder / "app_master.py").write_text(text.replace('raise RuntimeError("handler")', "print(output)"))
+    ).replace("RuntimeError", error)
+    master.write_text(master.read_text().replace(f'raise {error}("handler")', "print(output)"))
     finished = program.run("--quiet")
     assert (finished.stderr, finished.stdout) == ("", "1\n" * 5)
 

@@ -184,7 +184,7 @@ async def test_the_server_is_killed_again_and_again(process: Process, root: Path
     process.end(signal.SIGKILL)
     process.start()
     async with aiohttp.ClientSession() as session:
-        site = served.Site(root, session, projects.read(root), (root / "account_key").read_text().strip(), "")
+        site = served.Site(root, session, projects.read(root), (root / "account_key").read_text().strip(), "", 0)
         async with site.batch(tmp_path / "batch", count) as batch, asyncio.TaskGroup() as work:
             for name in "ab":
                 work.create_task(compute_stubbornly(site.client(name), batch))
