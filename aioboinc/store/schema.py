@@ -20,7 +20,7 @@ NEEDED = {
         "host_app_version": "host_id app_version_id consecutive_valid max_jobs_per_day",
         "platform": "id name",
         "result": """id workunitid server_state outcome client_state hostid report_deadline sent_time received_time
-            name cpu_time xml_doc_in stderr_out batch file_delete_state validate_state granted_credit appid
+            name cpu_time xml_doc_in xml_doc_out stderr_out batch file_delete_state validate_state granted_credit appid
             exit_status priority""",
         "team": "id total_credit expavg_credit expavg_time",
         "user": "id name email_addr teamid total_credit expavg_credit expavg_time",

@@ -482,7 +482,7 @@ async def test_duplicate_key_leaves_the_rest(connector: connectors.Connector) ->
 
 @pytest.mark.parametrize("sql", ["SELECT * FROM missing", "SELECT missing FROM sample"])
 async def test_what_is_missing_is_named(connector: connectors.Connector, sql: str) -> None:
-    with pytest.raises(errors.DatabaseError, match=r"missing.*(set up|setup)|(set up|setup).*missing"):
+    with pytest.raises(errors.DatabaseError, match=r"missing.*(set up|setup|upgrade)|(set up|setup).*missing"):
         await connector.read(getting(sql))
 
 

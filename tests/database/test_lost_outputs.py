@@ -146,7 +146,7 @@ async def test_limits_of_error_results_hold(world, batch, directory):
     damage(await world.output_path(f"{job}_1"), "gone")
     await world.settle()
     report = codec.decode(published(directory)[f"{job}.error"], None)
-    assert report["reason"] == "too many of its results failed: its output is missing or malformed"
+    assert report["reason"] == "too many of its results failed: no output file"
     assert await world.counts(batch) == (1, 1)
 
 
