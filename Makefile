@@ -21,6 +21,7 @@ lint: $(VENV)/lint  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 test-all:  ## lint and test with every Python that is found, from 3.11 on
 	@.ci/pythons | while read -r version python; do \

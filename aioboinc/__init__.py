@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from aioboinc._version import __version__
 
 if TYPE_CHECKING:
-    from aioboinc.calls import pyboinc_call
+    from aioboinc.batch.calls import pyboinc_call
+    from aioboinc.batch.master import Progress, Summary, pyboinc_master
     from aioboinc.errors import (
         AioboincError,
         ArgumentError,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         SubmissionMismatch,
         UsageError,
     )
-    from aioboinc.master import Progress, Summary, pyboinc_master
 
 __all__ = [
     "AioboincError",
@@ -55,7 +55,12 @@ __all__ = [
     "pyboinc_master",
 ]
 
-_MODULES = {"pyboinc_call": "calls", "pyboinc_master": "master", "Progress": "master", "Summary": "master"}
+_MODULES = {
+    "Progress": "batch.master",
+    "Summary": "batch.master",
+    "pyboinc_call": "batch.calls",
+    "pyboinc_master": "batch.master",
+}
 """Where the public names are that are not in `errors`."""
 
 

@@ -9,7 +9,7 @@ __all__ = ["main"]
 
 def main() -> int:
     """Run the command line; return the exit status."""
-    return starting.run("aioboinc.cli", "aioboinc")
+    return starting.run("aioboinc.cli.main", "aioboinc")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from aioboinc import codec, errors
-from aioboinc import project as projects
+from aioboinc import errors
+from aioboinc.project import config
+from aioboinc.wire import codec
 from bench import jobs
 from bench.environment import Opened, Place
 
@@ -114,7 +115,7 @@ async def stage_and_create(tools: Tools, place: Place, opened: Opened, count: in
         with lines.open("w") as file:
             for number in range(count):
                 name = f"bench_{number}"
-                path = f"{projects.fanout_directory(name, place.project.fanout)}/{name}"
+                path = f"{config.fanout_directory(name, place.project.fanout)}/{name}"
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o664, dir_fd=download)
                 os.write(descriptor, codec.encode(jobs.value(number)))
                 os.close(descriptor)
@@ -124,10 +125,10 @@ async def stage_and_create(tools: Tools, place: Place, opened: Opened, count: in
     await tools.run(
         place,
         "create_work",
-        *("--appname", projects.APP_NAME),
+        *("--appname", config.APP_NAME),
         *("--batch", str(opened.batch.id)),
         *("--wu_template", "templates/bench_in"),
-        *("--result_template", projects.OUTPUT_TEMPLATE),
+        *("--result_template", config.OUTPUT_TEMPLATE),
         "--stdin",
         stdin=lines,
     )

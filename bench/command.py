@@ -9,7 +9,8 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from aioboinc import errors, stopping
+from aioboinc import errors
+from aioboinc.aio import signals
 from bench import (
     decoding,
     end_to_end,
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with (
             environment.Environment(settings) as place,
-            asyncio.Runner(loop_factory=stopping.loop_factory()) as runner,
+            asyncio.Runner(loop_factory=signals.loop_factory()) as runner,
         ):
             if options.stages == ["walk"]:
                 print(json.dumps(runner.run(scale.walk(place))))

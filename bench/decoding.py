@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from aioboinc import codec
+from aioboinc.wire import codec
 from bench import measuring
 from bench.environment import Environment
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
-from aioboinc import calls, master
+from aioboinc.batch import calls, master
 from bench import jobs, measuring
 from bench.environment import Environment
 from bench.measuring import Contender, Figure, Kind

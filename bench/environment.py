@@ -19,8 +19,9 @@ from typing import Any
 
 import pymysql
 
-from aioboinc import batch_directory, connectors, errors, keys, sql, store, templates
-from aioboinc import project as projects
+from aioboinc import connectors, errors, sql, store
+from aioboinc.batch import directory as batch_directory
+from aioboinc.project import config, keys, templates
 from aioboinc.store import batches
 
 # The server is the one of the tests, with other options.
@@ -80,7 +81,7 @@ class Settings:
 class Place:
     """A fresh project, with a batch directory and a slave."""
 
-    project: projects.Project
+    project: config.Project
     batch_dir: Path
 
     @contextlib.asynccontextmanager
@@ -88,7 +89,7 @@ class Place:
         """Connect to its database."""
         async with connectors.open(self.project.database_url) as connector:
             data = store.Store(connector)
-            app = await data.batches.app(projects.APP_NAME)
+            app = await data.batches.app(config.APP_NAME)
             assert app is not None
             batch = await data.batches.find_or_create(
                 "0" * 32, appid=app.id, name="bench", directory=str(self.batch_dir), version=1
@@ -158,7 +159,7 @@ class Environment:
         batch.path.mkdir()
         batch.create()
         (batch.path / "slave.py").write_text(_SLAVE)
-        place = Place(projects.read(root), batch.path)
+        place = Place(config.read(root), batch.path)
         async with connectors.open(place.project.database_url) as connector:
             await connector.script(sql.schema(connector.dialect))
             await connector.run(_populate)
@@ -181,7 +182,7 @@ class Environment:
         keys.create(directory / keys.PROGRAM_PRIVATE, directory / keys.PROGRAM_PUBLIC)
         paths = list(directory.iterdir())
         if self.settings.beside is not None:
-            paths.append(projects.read(self.settings.beside).key_dir / "upload_private")
+            paths.append(config.read(self.settings.beside).key_dir / "upload_private")
         return {path.name: path.read_bytes() for path in paths}
 
     @functools.cached_property
@@ -222,7 +223,7 @@ class Server:
 async def _populate(tx: connectors.Transaction) -> None:
     """Insert what a project has before the first job: the application, a version of it, an account, a host."""
     now = 1_800_000_000
-    await _insert(tx, "app", id=1, create_time=now, name=projects.APP_NAME, user_friendly_name="PyBOINC")
+    await _insert(tx, "app", id=1, create_time=now, name=config.APP_NAME, user_friendly_name="PyBOINC")
     await _insert(tx, "platform", id=1, create_time=now, name="x86_64-pc-linux-gnu", user_friendly_name="Linux")
     await _insert(
         tx, "app_version", id=1, create_time=now, appid=1, platformid=1, version_num=100, xml_doc=b"<app_version/>"
@@ -245,7 +246,7 @@ async def _insert(tx: connectors.Transaction, table: str, **values: int | float 
 
 def _read_schema(root: Path) -> str:
     """Return the statements that make the tables of the project in *root*."""
-    with connect(projects.read(root)) as connection, connection.cursor() as cursor:
+    with connect(config.read(root)) as connection, connection.cursor() as cursor:
         cursor.execute("SHOW TABLES")
         tables = [name for (name,) in cursor.fetchall()]
         statements = ["SET FOREIGN_KEY_CHECKS = 0"]
@@ -256,7 +257,7 @@ def _read_schema(root: Path) -> str:
     return "; ".join(statements)
 
 
-def connect(project: projects.Project) -> Any:
+def connect(project: config.Project) -> Any:
     """Return a plain connection of the driver's to the MySQL database of *project*."""
     url = urllib.parse.urlsplit(project.database_url)
     return pymysql.connect(

@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from aioboinc import batch_directory, calls, codec, master
-from aioboinc import handling as handlings
+from aioboinc.batch import calls, master
+from aioboinc.batch import directory as batch_directory
+from aioboinc.batch import handling as handlings
+from aioboinc.wire import codec
 from bench import jobs, measuring, stand_in
 from bench.environment import Environment, Place
 from bench.measuring import Contender, Kind

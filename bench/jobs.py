@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
-from aioboinc import call_queue, calls, staging, submission
+from aioboinc.batch import calls, queue, staging, submission
 from bench.environment import Opened, Place
 
 __all__ = ["SLAVE", "TOKEN", "submit", "value"]
@@ -31,7 +31,7 @@ async def submit(
     # Where results need certificates, only the transitioner can make them.
     project = dataclasses.replace(place.project, upload_certificates=not results)
     stager = staging.Stager(project, inline)
-    sender, receiver = call_queue.open()
+    sender, receiver = queue.open()
     made = calls.Calls(place.batch_dir, sender)
     pipeline = submission.Submission(receiver, opened.store, stager, opened.app, opened.batch)
 

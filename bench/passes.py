@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from aioboinc import assimilation, output_process, transition, validation
+from aioboinc.passes import assimilation, output_process, transition, validation
 from bench import beside, jobs, measuring, stand_in
 from bench.environment import Environment, Opened, Place
 

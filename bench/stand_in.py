@@ -9,7 +9,9 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
-from aioboinc import codec, connectors, documents, envelope, models, project
+from aioboinc import connectors, models
+from aioboinc.project import config
+from aioboinc.wire import codec, documents, envelope
 from bench import jobs
 from bench.environment import Opened, Place
 
@@ -129,7 +131,7 @@ def _upload(place: Place, rows: Iterable[connectors.Row]) -> list[dict[str, int 
             match = _FILE_NAME.search(row["xml_doc_in"])
             assert match is not None
             name = match[1].decode()
-            _write(f"{project.fanout_directory(name, place.project.fanout)}/{name}", data, upload)
+            _write(f"{config.fanout_directory(name, place.project.fanout)}/{name}", data, upload)
             out = _OUT.format(name=name, nbytes=len(data), md5=hashlib.md5(data).hexdigest())
             reported.append({"id": row["id"], "out": out.encode()})
     return reported

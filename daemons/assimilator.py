@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Sequence
 
-from aioboinc import assimilation, comparators, output_process
+from aioboinc.passes import assimilation, comparators, output_process
 
 from . import common
 

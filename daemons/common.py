@@ -19,7 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from aioboinc import connectors, errors, preflight, printable, project, service, stopping, store
+from aioboinc import connectors, errors, printable, store
+from aioboinc.aio import loops, signals
+from aioboinc.batch import preflight
+from aioboinc.project import config
 
 __all__ = ["FAILURE", "USAGE", "Context", "Parser", "Pass", "find_root", "main"]
 
@@ -50,7 +53,7 @@ class Context:
     """What a pass works on."""
 
     store: store.Store
-    project: project.Project
+    project: config.Project
     appid: int
     share: tuple[int, int]
     """(n, r): only workunits with id % n == r."""
@@ -69,7 +72,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, allow_abbrev=False)
         self.add_argument(
             "--app",
-            default=project.APP_NAME,
+            default=config.APP_NAME,
             metavar="NAME",
             help="only workunits of this application (default: %(default)s)",
         )
@@ -110,15 +113,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message} (see --help)\n")
 
 
-def main(options: argparse.Namespace, begin: Callable[[project.Project], Pass]) -> int:
+def main(options: argparse.Namespace, begin: Callable[[config.Project], Pass]) -> int:
     """Run a daemon that does one pass after the other; return the exit status. *begin* makes its passes."""
     _start_log(_LEVELS[options.debug_level])
     try:
         root = find_root(Path.cwd(), os.environ.get("BOINC_PROJECT_DIR"))
         if _is_to_stop(root):
             return 0
-        with asyncio.Runner(loop_factory=stopping.loop_factory()) as runner:
-            configuration = project.read(root)
+        with asyncio.Runner(loop_factory=signals.loop_factory()) as runner:
+            configuration = config.read(root)
             runner.run(_run(configuration, options, begin(configuration)))
     except errors.UsageError as error:
         _log.critical("%s", error)
@@ -144,7 +147,7 @@ def find_root(directory: Path, variable: str | None) -> Path:
     )
 
 
-async def _run(project: project.Project, options: argparse.Namespace, one_pass: Pass) -> None:
+async def _run(project: config.Project, options: argparse.Namespace, one_pass: Pass) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
@@ -163,7 +166,7 @@ async def _run(project: project.Project, options: argparse.Namespace, one_pass: 
 
 
 async def _serve(
-    project: project.Project,
+    project: config.Project,
     options: argparse.Namespace,
     one_pass: Pass,
     stop: asyncio.Event,
@@ -182,10 +185,10 @@ async def _serve(
             while not stop.is_set() and await one_pass(context):
                 pass
         else:
-            await service.run(
+            await loops.run(
                 lambda: one_pass(context),
                 stop=stop,
-                backoff=service.Backoff(min(0.1, options.sleep_interval), options.sleep_interval),
+                backoff=loops.Backoff(min(0.1, options.sleep_interval), options.sleep_interval),
             )
 
 
@@ -199,7 +202,7 @@ async def _watch(root: Path, stop: asyncio.Event) -> None:
     while not stop.is_set():
         if _is_to_stop(root):
             stop.set()
-        await service.wait(_STOP_POLL, stop)
+        await loops.wait(_STOP_POLL, stop)
 
 
 def _is_to_stop(root: Path) -> bool:

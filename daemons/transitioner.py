@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from aioboinc import transition
+from aioboinc.passes import transition
 
 from . import common
 

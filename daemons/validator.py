@@ -7,7 +7,9 @@ import functools
 import sys
 from collections.abc import Sequence
 
-from aioboinc import comparators, credit, output_process, project, validation
+from aioboinc.passes import comparators, output_process, validation
+from aioboinc.project import config
+from aioboinc.store import credit
 
 from . import common
 
@@ -85,7 +87,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse(arguments)
 
 
-def _policy(options: argparse.Namespace, project: project.Project) -> validation.Policy:
+def _policy(options: argparse.Namespace, project: config.Project) -> validation.Policy:
     """Return what *options* say. Raises `errors.UsageError`."""
     sys.path.append(str(project.root / "bin"))
     return validation.Policy(

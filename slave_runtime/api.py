@@ -7,7 +7,7 @@ import math
 import os
 from typing import Any, Dict, Optional
 
-from aioboinc import codec, envelope
+from aioboinc.wire import codec, envelope
 
 from . import progress, slot
 

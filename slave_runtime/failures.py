@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Optional, Set
 
-from aioboinc import envelope_exceptions
+from aioboinc.wire import exceptions
 
 from . import importing, program_file
 
@@ -71,18 +71,18 @@ class HostFailure(Exception):
 
 def of_host(error: BaseException, program: program_file.Program) -> Optional[HostFailure]:
     """Return the failure of the host that *error*, raised by *program*, shows; None if it is an outcome of the job."""
-    said = envelope_exceptions.text(error)
-    text = f"{envelope_exceptions.type_name(error)}: {said}"
-    if envelope_exceptions.is_a(error, MemoryError):
+    said = exceptions.text(error)
+    text = f"{exceptions.type_name(error)}: {said}"
+    if exceptions.is_a(error, MemoryError):
         return HostFailure("not enough memory" + (f": {said}" if said else ""), OUT_OF_MEMORY)
-    number = envelope_exceptions.field(error, OSError, "errno")
+    number = exceptions.field(error, OSError, "errno")
     if type(number) is int and number in _HOST_ERRNOS:
         return HostFailure(text)
-    if envelope_exceptions.is_a(error, RuntimeError) and said == _OUT_OF_THREADS:
+    if exceptions.is_a(error, RuntimeError) and said == _OUT_OF_THREADS:
         return HostFailure(text)
-    if envelope_exceptions.is_a(error, ImportError):
+    if exceptions.is_a(error, ImportError):
         return None if _is_of_program(error, program) else HostFailure(f"a package is missing or too old: {said}")
-    filename = envelope_exceptions.field(error, SyntaxError, "filename")
+    filename = exceptions.field(error, SyntaxError, "filename")
     if type(filename) is str and _is_inside(filename, program.root):
         # The master's Python has compiled it.
         return HostFailure(f"Python {sys.version.split()[0]} is too old for the program: {text}")
@@ -119,7 +119,7 @@ def _is_of_program(error: BaseException, program: program_file.Program) -> bool:
     name = _missing(error)
     if name in _own(program):
         return True
-    is_importer = _is_inside(importing.importer(envelope_exceptions.traceback(error)), program.root)
+    is_importer = _is_inside(importing.importer(exceptions.traceback(error)), program.root)
     if not name:
         return is_importer
     return is_importer and name not in importing.named(program.root, program.slave, program.modules)
@@ -127,7 +127,7 @@ def _is_of_program(error: BaseException, program: program_file.Program) -> bool:
 
 def _missing(error: BaseException) -> str:
     """Return the first part of the module's name that *error* has if it is an ImportError, else nothing."""
-    name = envelope_exceptions.field(error, ImportError, "name")
+    name = exceptions.field(error, ImportError, "name")
     return name.partition(".")[0] if type(name) is str else ""
 
 

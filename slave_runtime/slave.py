@@ -19,7 +19,7 @@ import sys
 import types
 from typing import List, Optional
 
-from aioboinc import codec, envelope, envelope_exceptions
+from aioboinc.wire import codec, envelope, exceptions
 
 from . import api, failures, importing, init_data, program_file, slot
 
@@ -208,19 +208,19 @@ def _failed(program: program_file.Program, job: api.Job, error: BaseException) -
 
 
 def _exit_status(exit: SystemExit) -> int:
-    code = envelope_exceptions.field(exit, SystemExit, "code")
+    code = exceptions.field(exit, SystemExit, "code")
     if code is None:
         return 0
     if issubclass(type(code), int):
         number = int.__index__(code)
         return number & 0xFF or (1 if number else 0)
-    failures.say(envelope_exceptions.text(code))
+    failures.say(exceptions.text(code))
     return 1
 
 
 def _without_our_frames(error: BaseException) -> BaseException:
     ours = _outcome.__code__.co_filename
-    trace = envelope_exceptions.traceback(error)
+    trace = exceptions.traceback(error)
     while trace is not None and trace.tb_frame.f_code.co_filename == ours:
         trace = trace.tb_next
     return BaseException.with_traceback(error, trace)
@@ -232,7 +232,7 @@ def _print(error: BaseException) -> None:
         sys.stdout.flush()
     for hook in (sys.excepthook, sys.__excepthook__):
         try:
-            hook(type(error), error, envelope_exceptions.traceback(error))
+            hook(type(error), error, exceptions.traceback(error))
         except BaseException:
             continue  # a hook of the slave's may fail in any way; there may be no room to print
         return

@@ -12,9 +12,12 @@ from typing import Any
 
 from patience import PATIENCE, until
 
-from aioboinc import codec, envelope, keys, program
-from aioboinc.embedded import creation, local_host
-from aioboinc.embedded.local_host_messages import Job, Report
+from aioboinc.embedded import creation
+from aioboinc.embedded import host as local_host
+from aioboinc.embedded.process.messages import Job, Report
+from aioboinc.program import bundle
+from aioboinc.project import keys
+from aioboinc.wire import codec, envelope
 
 __all__ = ["ECHO", "Bench", "Owner", "running", "value_of"]
 
@@ -63,8 +66,8 @@ class Bench:
         name = f"pyboinc_1_{self._count}"
         slave = "import app_types\n" + textwrap.dedent(slave)
         files = {"app_slave.py": slave.encode(), "app_types.py": TYPES.encode()}
-        sources = program.Sources("app_slave.py", files, {"app_types": "app_types.py"}, "")
-        data = program.build(sources, self.project.master_url, key or self._key)
+        sources = bundle.Sources("app_slave.py", files, {"app_types": "app_types.py"}, "")
+        data = bundle.build(sources, self.project.master_url, key or self._key)
         program_path = self.project.download_dir / f"{hash(data):x}.zip"
         program_path.write_bytes(data)
         input_path = self.project.download_dir / f"{name}.input"

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from aioboinc import errors, service
+from aioboinc import errors
+from aioboinc.aio import loops
 
 __all__ = [
     "LISTS",
@@ -275,7 +276,7 @@ class Connector(abc.ABC):
         patience = _patience.get()
         if patience is not None and self._away and self._timing.clock() - self._away[0] < _PROBE:
             raise errors.DatabaseError(self._away[1])
-        backoff = service.Backoff(0.010, 2.0, jitter=self._timing.jitter)
+        backoff = loops.Backoff(0.010, 2.0, jitter=self._timing.jitter)
         since: float | None = None
         warned = patience is not None  # the caller says what becomes of it
         self._inside.add(task)

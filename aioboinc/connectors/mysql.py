@@ -13,7 +13,8 @@ import aiomysql  # type: ignore[import-untyped]
 import pymysql.err
 from pymysql.constants import CLIENT
 
-from aioboinc import errors, pipeline, service
+from aioboinc import errors
+from aioboinc.aio import pipeline, threads
 from aioboinc.connectors import base, literals
 
 __all__ = ["MySQLConnector"]
@@ -127,7 +128,7 @@ class MySQLConnector(base.Connector):
         for link in self._used:
             link.abort()
         idle, self._idle = self._idle, []
-        await service.finish(_quit(idle), grace=_GRACE)
+        await threads.finish(_quit(idle), grace=_GRACE)
 
     async def _write(self, work: Callable[[base.Transaction], Awaitable[T]], durable: bool) -> T:
         return await self._attempt(b"START TRANSACTION", work)
@@ -145,11 +146,11 @@ class MySQLConnector(base.Connector):
             transaction = _Transaction(self, link, begin)
             try:
                 result = await work(transaction)
-                await service.finish(transaction.commit(), grace=_GRACE)
+                await threads.finish(transaction.commit(), grace=_GRACE)
             except BaseException as error:
                 if isinstance(error, base.Transient) and error.lost:
                     self._forget_idle()
-                await service.finish(link.rollback(), grace=_GRACE)
+                await threads.finish(link.rollback(), grace=_GRACE)
                 raise
             finally:
                 transaction.end()

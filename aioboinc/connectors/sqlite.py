@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
-from aioboinc import errors, service
+from aioboinc import errors
+from aioboinc.aio import threads
 from aioboinc.connectors import base, statements
 
 __all__ = ["SQLiteConnector"]
@@ -65,20 +66,20 @@ class SQLiteConnector(base.Connector):
             for _ in range(self._pool_size):
                 self._readers.put_nowait(await self._persist(lambda: self._connect(_READER)))
         except BaseException:
-            await service.finish(self._close())
+            await threads.finish(self._close())
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await service.finish(self._close())
+        await threads.finish(self._close())
 
     async def _connect(self, pragmas: Sequence[str]) -> _Link:
         link = _Link()
         self._open.append(link)
         try:
-            await service.finish(link.open(self._path, pragmas))
+            await threads.finish(link.open(self._path, pragmas))
         except sqlite3.Error as error:
             self._open.remove(link)
             link.end()
@@ -130,7 +131,7 @@ class SQLiteConnector(base.Connector):
             # A cancelled statement goes on in the connection's thread. The roll-back queues up behind it, and does
             # nothing if that was the commit.
             if not self.closed:
-                await service.finish(link.run(sqlite3.Connection.rollback))
+                await threads.finish(link.run(sqlite3.Connection.rollback))
             raise
         finally:
             transaction.end()

@@ -12,10 +12,13 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from aioboinc import documents, durable, errors, printable, runtime_archive, templates
-from aioboinc import project as projects
+from aioboinc import errors, printable
+from aioboinc.aio import durable
+from aioboinc.app_versions import runtime_archive
 from aioboinc.embedded import layout
+from aioboinc.project import config, templates
 from aioboinc.slave_runtime import init_data, slot
+from aioboinc.wire import documents
 
 __all__ = ["create", "salvage_checkpoints", "unpack_runtime"]
 
@@ -46,10 +49,9 @@ _CONFIG = """\
 _PYC_HEADER = 16
 """Bytes of a compiled module before its code."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_HOST_MODULES = ("client", "ending", "execution", "forker", "messages", "process", "programs", "slot")
 
 
-def create(root: Path) -> projects.Project:
+def create(root: Path) -> config.Project:
     """Return the embedded project in *root*, which is made if it isn't there. Raises `errors.ProjectError`."""
     try:
         for name in layout.DIRECTORIES:
@@ -63,7 +65,7 @@ def create(root: Path) -> projects.Project:
             durable.sync(root)
     except OSError as error:
         raise errors.ProjectError(f"the embedded project can't be made: {errors.describe(root, error)}") from None
-    return projects.read(root)
+    return config.read(root)
 
 
 def unpack_runtime(root: Path) -> Path:
@@ -71,8 +73,7 @@ def unpack_runtime(root: Path) -> Path:
 
     Raises `errors.ProjectError`.
     """
-    package = Path(__file__).parent
-    modules = {f"local_host_{name}.py": (package / f"local_host_{name}.py").read_bytes() for name in _HOST_MODULES}
+    modules = {path.name: path.read_bytes() for path in sorted((Path(__file__).parent / "process").glob("*.py"))}
     digest = hashlib.sha256(runtime_archive.build() + b"".join(modules.values())).hexdigest()
     directory = root / "runtime" / digest[:16]
     if directory.exists():
@@ -82,10 +83,11 @@ def unpack_runtime(root: Path) -> Path:
     try:
         with zipfile.ZipFile(io.BytesIO(runtime_archive.build())) as archive:
             archive.extractall(temporary)
-        embedded = temporary / "aioboinc" / "embedded"
-        embedded.mkdir()
-        for name, content in {"__init__.py": b"", **modules}.items():
-            (embedded / name).write_bytes(content)
+        process = temporary / "aioboinc" / "embedded" / "process"
+        process.mkdir(parents=True)
+        (process.parent / "__init__.py").touch()
+        for name, content in modules.items():
+            (process / name).write_bytes(content)
         os.replace(temporary, directory)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)

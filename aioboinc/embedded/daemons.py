@@ -6,17 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
 
-from aioboinc import (
-    assimilation,
-    comparators,
-    deletion,
-    errors,
-    output_process,
-    project,
-    service,
-    transition,
-    validation,
-)
+from aioboinc import errors
+from aioboinc.aio import loops, threads
+from aioboinc.passes import assimilation, comparators, deletion, output_process, transition, validation
+from aioboinc.project import config
 from aioboinc.store import Store
 
 __all__ = ["POLL", "Daemons"]
@@ -46,13 +39,13 @@ class Daemons:
     def start(
         self,
         tasks: asyncio.TaskGroup,
-        project: project.Project,
+        project: config.Project,
         store: Store,
         *,
         appid: int,
         policy: validation.Policy,
         on_transition: Collection[asyncio.Event] = (),
-        pace: service.Pace | None = None,
+        pace: loops.Pace | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Start all in *tasks*. The events *on_transition* are set when there may be new results to send.
@@ -87,12 +80,12 @@ class Daemons:
         async def run(
             one_pass: Callable[[], Awaitable[int]], wake: asyncio.Event, poll: tuple[float, float]
         ) -> None:
-            backoff = service.Backoff(*poll)
-            await _told(project, service.run(one_pass, stop=self._stop, wake=wake, backoff=backoff, pace=pace))
+            backoff = loops.Backoff(*poll)
+            await _told(project, loops.run(one_pass, stop=self._stop, wake=wake, backoff=backoff, pace=pace))
 
         async def validate() -> None:
             try:
-                await service.in_thread(process.start)
+                await threads.in_thread(process.start)
                 await run(validation_pass, self._validations, _POLL_WOKEN)
             finally:
                 process.close()
@@ -118,7 +111,7 @@ class Daemons:
             task.cancel()
 
 
-async def _told(project: project.Project, work: Awaitable[None]) -> None:
+async def _told(project: config.Project, work: Awaitable[None]) -> None:
     """Await *work*; raise what the operating system says of the project's files as `errors.ProjectError`."""
     with errors.of_files(project.root, errors.ProjectError):
         await work

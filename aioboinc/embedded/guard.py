@@ -8,10 +8,11 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from aioboinc import errors, service
-from aioboinc import project as projects
+from aioboinc import errors
+from aioboinc.aio import loops, threads
 from aioboinc.embedded import clock as clocks
 from aioboinc.embedded import layout
+from aioboinc.project import config
 
 __all__ = ["Guard"]
 
@@ -28,7 +29,7 @@ class Guard:
 
     def __init__(
         self,
-        project: projects.Project,
+        project: config.Project,
         clock: clocks.Clock,
         status: Callable[[Path], os.statvfs_result] = os.statvfs,
     ) -> None:
@@ -44,14 +45,14 @@ class Guard:
         try:
             yield
         except (errors.UsageError, OSError):
-            await service.in_thread(self.check)
+            await threads.in_thread(self.check)
             raise
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look again and again until *stop* is set. Raises `errors.ProjectError`."""
         while not stop.is_set():
-            await service.in_thread(self.check)
-            await service.wait(_INTERVAL, stop)
+            await threads.in_thread(self.check)
+            await loops.wait(_INTERVAL, stop)
 
     def check(self) -> None:
         """Make directories again that are gone. Raises `errors.ProjectError` for what can't be mended. Blocks."""

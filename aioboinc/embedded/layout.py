@@ -6,8 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from aioboinc import errors, files, keys
-from aioboinc import project as projects
+from aioboinc import errors
+from aioboinc.aio import files
+from aioboinc.project import config as projects
+from aioboinc.project import keys
 
 __all__ = ["DATABASE", "DIRECTORIES", "check", "check_whole", "remove"]
 

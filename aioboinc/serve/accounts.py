@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from aioboinc import service
-from aioboinc.serve import addresses, allowance, scheduler_reply
+from aioboinc.aio import threads
+from aioboinc.serve import addresses, allowance
+from aioboinc.serve.protocol import reply
 from aioboinc.store import clients
 
 __all__ = ["Accounts", "Policy", "Refusal"]
@@ -69,7 +70,7 @@ class Accounts:
     def __init__(
         self,
         clients: clients.Clients,
-        site: scheduler_reply.Site,
+        site: reply.Site,
         platforms: Sequence[str],
         policy: Policy,
         *,
@@ -92,10 +93,10 @@ class Accounts:
             for name in self._platforms
         )
         disabled = "" if self._policy.creation else "    <account_creation_disabled/>\n"
-        url = scheduler_reply.escape(self._site.master_url)
+        url = reply.escape(self._site.master_url)
         return _document(
             "<project_config>\n"
-            f"    <name>{scheduler_reply.escape(self._site.name)}</name>\n"
+            f"    <name>{reply.escape(self._site.name)}</name>\n"
             f"    <master_url>{url}</master_url>\n"
             f"    <web_rpc_url_base>{url}</web_rpc_url_base>\n"
             "    <web_stopped>0</web_stopped>\n"
@@ -140,7 +141,7 @@ class Accounts:
             return _account_out(account)
         self._allow(self._new, address)
         async with self._hashing:
-            stored = await service.in_thread(_slow_hash, hash, secrets.token_bytes(16))
+            stored = await threads.in_thread(_slow_hash, hash, secrets.token_bytes(16))
         created = await self._clients.create_account(name, email_addr, stored, now=int(self._clock()))
         if created is None:
             raise Refusal(NOT_UNIQUE, "Name or email address is not unique")
@@ -156,7 +157,7 @@ class Accounts:
         salt = salt.partition("$")[0]
         usable = kind == "scrypt" and bool(_HASH.fullmatch(hash))
         async with self._hashing:
-            computed = await service.in_thread(_slow_hash, hash, bytes.fromhex(salt) if usable else bytes(16))
+            computed = await threads.in_thread(_slow_hash, hash, bytes.fromhex(salt) if usable else bytes(16))
         return usable and hmac.compare_digest(computed, stored)
 
 

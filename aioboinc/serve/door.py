@@ -13,7 +13,7 @@ from collections.abc import Hashable
 
 from aiohttp import web
 
-from aioboinc import seldom
+from aioboinc.aio import seldom
 
 __all__ = ["Door", "max_connections", "raise_descriptor_limit"]
 

@@ -8,8 +8,8 @@ import stat
 
 from aiohttp import hdrs, web
 
-from aioboinc import project as projects
-from aioboinc import service
+from aioboinc.aio import threads
+from aioboinc.project import config
 
 __all__ = ["Downloads"]
 
@@ -35,7 +35,7 @@ _CONDITIONS = (
 class Downloads:
     """The project's download hierarchy."""
 
-    def __init__(self, project: projects.Project, thread: service.FileThread) -> None:
+    def __init__(self, project: config.Project, thread: threads.FileThread) -> None:
         self._project = project
         self._thread = thread
 
@@ -46,7 +46,7 @@ class Downloads:
         """
         if not _NAME.fullmatch(name) or directory not in {
             None,
-            projects.fanout_directory(name, self._project.fanout),
+            config.fanout_directory(name, self._project.fanout),
         }:
             raise web.HTTPNotFound
         path = os.path.join(self._project.download_dir, directory or "", name)

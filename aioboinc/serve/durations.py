@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from aioboinc.serve import claims
+from aioboinc.serve.protocol import claims
 from aioboinc.store import dispatch
 
 __all__ = ["Durations", "Sizes"]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import durable, service
+from aioboinc.aio import durable, threads
 
 __all__ = ["Damaged", "Gap", "Incoming", "Placing"]
 
@@ -138,7 +138,7 @@ class Placing:
             await asyncio.wait([before])
         moves, self._moves = self._moves, []
         self._running, self._next = self._next, None
-        return await service.in_thread(_place, self._root, moves)
+        return await threads.in_thread(_place, self._root, moves)
 
 
 def _place(root: Path, moves: Sequence[_Move]) -> Mapping[_Move, OSError]:

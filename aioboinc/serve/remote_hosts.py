@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aioboinc.serve import addresses, allowance
-from aioboinc.serve.scheduler_request import Request
+from aioboinc.serve.protocol.request import Request
 from aioboinc.store import clients
 
 __all__ = ["Identified", "RemoteHosts", "TooMany"]

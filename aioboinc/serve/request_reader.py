@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from aioboinc.serve import addresses, allowance, scheduler_request
+from aioboinc.serve import addresses, allowance
+from aioboinc.serve.protocol import request as scheduler_request
 
 __all__ = ["Reader"]
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import models
-from aioboinc.serve import addresses, allowance, durations, newcomers, reluctance, remote_hosts, scheduler_reply
-from aioboinc.serve.scheduler_reply import Message, Reply
-from aioboinc.serve.scheduler_request import Request
+from aioboinc.serve import addresses, allowance, durations, newcomers, reluctance, remote_hosts
+from aioboinc.serve.protocol import reply as scheduler_reply
+from aioboinc.serve.protocol.reply import Message, Reply
+from aioboinc.serve.protocol.request import Request
 from aioboinc.store import Store, clients, dispatch
 
 __all__ = ["CodeSignKeys", "Failure", "Policy", "Scheduler", "choose"]

@@ -18,24 +18,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import (
-    app_versions,
-    connectors,
-    documents,
-    durable,
-    errors,
-    keys,
-    printable,
-    service,
-    sql,
-    templates,
-)
-from aioboinc import project as projects
-from aioboinc.serve import accounts, addresses, scheduler, scheduler_reply
+from aioboinc import connectors, errors, printable, sql
+from aioboinc.aio import durable, threads
+from aioboinc.app_versions import versions as app_versions
+from aioboinc.project import config as projects
+from aioboinc.project import keys, templates
+from aioboinc.serve import accounts, addresses, scheduler
+from aioboinc.serve.protocol import reply
 from aioboinc.setup import site as sites
 from aioboinc.setup import steps
 from aioboinc.setup import versions as wanted
 from aioboinc.store import applications, clients
+from aioboinc.wire import documents
 
 __all__ = [
     "DEFAULT_LISTEN",
@@ -141,8 +135,8 @@ class Application:
     """The application in the database."""
 
     id: int
-    app: scheduler_reply.App
-    versions: Mapping[str, scheduler_reply.AppVersion]
+    app: reply.App
+    versions: Mapping[str, reply.AppVersion]
     """The newest versions, by platform."""
     account: clients.Account
     """The account that the project began with."""
@@ -157,7 +151,7 @@ async def check(root: Path, *, listen: str | None, url: str | None, database: st
         return
     address = Address.parse(listen or DEFAULT_LISTEN)
     _master_url(address, url)
-    await service.in_thread(_check_place, root, database)
+    await threads.in_thread(_check_place, root, database)
     try:
         socket.create_server((address.host, address.port), family=address.family).close()
     except OSError as error:
@@ -327,7 +321,7 @@ async def set_up(project: projects.Project, connector: connectors.Connector, *, 
     Raises `errors.ProjectError`, `errors.DatabaseError`.
     """
     await connector.script(sql.schema(connector.dialect, whole=True))
-    key = await service.in_thread(_make_keys, project)
+    key = await threads.in_thread(_make_keys, project)
     rows = applications.Applications(connector)
     known = await rows.platforms()
     for platform in app_versions.PLATFORMS.values():
@@ -342,16 +336,14 @@ async def set_up(project: projects.Project, connector: connectors.Connector, *, 
     with sites.clear_errors(project.root):
         await wanted.Versions(site, {}, keep_bundles=True).make(app, key)
     versions = {
-        version.platform: scheduler_reply.AppVersion(
-            version.id, version.platform, version.version_num, version.xml_doc
-        )
+        version.platform: reply.AppVersion(version.id, version.platform, version.version_num, version.xml_doc)
         for version in await rows.versions(app.id)
         if not version.deprecated
     }
     account = await _first_account(clients.Clients(connector), now)
     await rows.permit(app.id, account.id)
-    await service.in_thread(durable.place, project.root / _ACCOUNT_KEY, f"{account.key}\n".encode("ascii"), 0o600)
-    app_row = scheduler_reply.App(projects.APP_NAME, steps.FRIENDLY_NAME)
+    await threads.in_thread(durable.place, project.root / _ACCOUNT_KEY, f"{account.key}\n".encode("ascii"), 0o600)
+    app_row = reply.App(projects.APP_NAME, steps.FRIENDLY_NAME)
     return Application(app.id, app_row, versions, account)
 
 

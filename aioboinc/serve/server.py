@@ -16,21 +16,13 @@ from typing import Any, TypeVar
 
 from aiohttp import hdrs, http_exceptions, web
 
-from aioboinc import connectors, errors, seldom
-from aioboinc import project as projects
-from aioboinc.serve import (
-    accounts,
-    addresses,
-    door,
-    downloads,
-    gate,
-    request_reader,
-    scheduler,
-    scheduler_reply,
-    scheduler_request,
-    status_page,
-    uploads,
-)
+from aioboinc import connectors, errors
+from aioboinc.aio import seldom
+from aioboinc.project import config
+from aioboinc.serve import accounts, addresses, door, downloads, gate, request_reader, scheduler, uploads
+from aioboinc.serve.pages import status_page
+from aioboinc.serve.protocol import reply as scheduler_reply
+from aioboinc.serve.protocol import request as scheduler_request
 
 __all__ = ["Server", "running"]
 
@@ -63,7 +55,7 @@ class Server:
 
     def __init__(
         self,
-        project: projects.Project,
+        project: config.Project,
         site: scheduler_reply.Site,
         scheduler: scheduler.Scheduler,
         known_key: Callable[[str], Awaitable[bool]],

@@ -11,25 +11,19 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import connectors, errors, locking, service, store, task_group, validation
-from aioboinc import project as projects
+from aioboinc import connectors, errors, store
+from aioboinc.aio import locking, loops, task_group, threads
 from aioboinc.embedded import daemons
-from aioboinc.serve import (
-    accounts,
-    downloads,
-    reluctance,
-    scheduler,
-    scheduler_reply,
-    served_project,
-    server,
-    status_page,
-    uploads,
-)
+from aioboinc.passes import validation
+from aioboinc.project import config
+from aioboinc.serve import accounts, downloads, reluctance, scheduler, served_project, server, uploads
+from aioboinc.serve.pages import status_page
+from aioboinc.serve.protocol import reply
 
 __all__ = ["Serving", "running"]
 
 _DAY = 86400.0
-_PACE = service.Pace(0.25, 1.0)
+_PACE = loops.Pace(0.25, 1.0)
 """Hosts wait for seconds at least: let work come together."""
 
 _POLICY = validation.Policy(credit=validation.Credit.RUN_TIME, hosts=True)
@@ -40,7 +34,7 @@ _POLICY = validation.Policy(credit=validation.Credit.RUN_TIME, hosts=True)
 class Serving:
     """A project that is served, for the one who has started it."""
 
-    project: projects.Project
+    project: config.Project
     host: str
     port: int
     """Where the server listens."""
@@ -69,8 +63,8 @@ async def running(
     Raises `errors.UsageError` for what a person can put right.
     """
     await served_project.check(root, listen=listen, url=url, database=database)
-    project = await service.in_thread(served_project.create, root, listen=listen, url=url, database=database)
-    settings = await service.in_thread(
+    project = await threads.in_thread(served_project.create, root, listen=listen, url=url, database=database)
+    settings = await threads.in_thread(
         served_project.read_settings, project.root, listen=listen, open_accounts=open_accounts
     )
     address = settings.listen
@@ -78,8 +72,8 @@ async def running(
         async with connectors.open(project.database_url) as connector:
             application = await served_project.set_up(project, connector, now=int(time.time()))
             data = store.Store(connector)
-            status_key = await service.in_thread(served_project.status_key, project)
-            site = scheduler_reply.Site(project.name, project.master_url)
+            status_key = await threads.in_thread(served_project.status_key, project)
+            site = reply.Site(project.name, project.master_url)
             too_long = reluctance.Reluctance(time.time)
             page = status_page.StatusPage(
                 data.status, site, account_key=application.account.key, status_key=status_key, too_long=too_long
@@ -89,7 +83,7 @@ async def running(
             )
             stop = asyncio.Event()
             work = daemons.Daemons(stop)
-            thread = service.FileThread()
+            thread = threads.FileThread()
             outputs = uploads.Uploads(project, data.clients, thread)
             answering = server.Server(
                 project,
@@ -98,7 +92,7 @@ async def running(
                     data,
                     application.app,
                     application.versions,
-                    await service.in_thread(served_project.code_sign_keys, project),
+                    await threads.in_thread(served_project.code_sign_keys, project),
                     settings.scheduling,
                     on_report=work.transitions.set,
                     on_failure=page.add_failure,
@@ -112,7 +106,7 @@ async def running(
             )
             async with task_group.TaskGroup() as tasks:
                 work.start(tasks, project, data, appid=application.id, policy=policy, pace=_PACE)
-                tasks.create_task(service.run(outputs.clear, stop=stop, backoff=service.Backoff(_DAY, _DAY)))
+                tasks.create_task(loops.run(outputs.clear, stop=stop, backoff=loops.Backoff(_DAY, _DAY)))
                 try:
                     async with server.running(answering, address.host, address.port) as port:
                         status_url = f"{project.master_url}?key={status_key}"

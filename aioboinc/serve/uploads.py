@@ -17,9 +17,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-from aioboinc import documents, project, seldom, service, uploaded
+from aioboinc.aio import seldom, threads
+from aioboinc.passes import uploaded
+from aioboinc.project import config
 from aioboinc.serve import incoming
 from aioboinc.store import clients
+from aioboinc.wire import documents
 
 __all__ = [
     "HEADER_LIMIT",
@@ -134,7 +137,7 @@ def reply_size(size: int) -> str:
 class Uploads:
     """The project's output files."""
 
-    def __init__(self, project: project.Project, clients: clients.Clients, thread: service.FileThread) -> None:
+    def __init__(self, project: config.Project, clients: clients.Clients, thread: threads.FileThread) -> None:
         self._project = project
         self._clients = clients
         self._thread = thread
@@ -145,7 +148,7 @@ class Uploads:
 
     async def clear(self) -> int:
         """Remove incomplete files that nobody has gone on with for long; return their number."""
-        return await service.in_thread(self._incoming.clear, time.time() - _PARTIAL_DAYS * 86400)
+        return await threads.in_thread(self._incoming.clear, time.time() - _PARTIAL_DAYS * 86400)
 
     async def size(self, name: str) -> int:
         """Return how many bytes of a file are there. Raises `Refusal`.
@@ -156,12 +159,12 @@ class Uploads:
         await self._limit(name)
         async with self._turn(name):
             try:
-                await service.in_thread(self._check_room)
-                size = await service.in_thread(self._placed_size, name)
+                await threads.in_thread(self._check_room)
+                size = await threads.in_thread(self._placed_size, name)
                 if size is not None:
                     await self._placing.settle()
                     return size
-                return max(0, await service.in_thread(self._incoming.size, name) - 1)
+                return max(0, await threads.in_thread(self._incoming.size, name) - 1)
             except OSError as error:
                 raise self._trouble(name, error) from None
 
@@ -193,7 +196,7 @@ class Uploads:
                 if end == header.nbytes and time.monotonic() - checked > _FRESH:
                     await self._limit(name)  # the result may be over by now
                 # Large files take their time, and get a thread of their own.
-                in_thread = self._thread.run if len(block) == header.nbytes else service.in_thread
+                in_thread = self._thread.run if len(block) == header.nbytes else threads.in_thread
                 if not await in_thread(self._append, header, position, block):
                     # It was complete, and the client has not heard of it.
                     await self._placing.settle()

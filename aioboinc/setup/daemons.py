@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from aioboinc import errors, project
+from aioboinc import errors
+from aioboinc.project import config
 from aioboinc.setup import config_file
 
 __all__ = [
@@ -34,7 +35,7 @@ LAUNCHERS: Mapping[str, str] = MappingProxyType(
 VALIDATORS: Mapping[str, str] = MappingProxyType(
     {
         "pyboinc": "pyboinc_validator -d 3",
-        "bitwise": f"sample_bitwise_validator -d 3 --app {project.APP_NAME}",
+        "bitwise": f"sample_bitwise_validator -d 3 --app {config.APP_NAME}",
     }
 )
 """The commands of the validators that there are to choose from."""
@@ -74,7 +75,7 @@ def _kind(command: str) -> str | None:
     words = command.split()
     program = os.path.basename(words[0]) if words else ""
     if program == "sample_bitwise_validator":
-        return "bitwise" if project.APP_NAME in words else None
+        return "bitwise" if config.APP_NAME in words else None
     return {"pyboinc_validator": "pyboinc", "pyboinc_assimilator": "assimilator"}.get(program)
 
 

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from aioboinc import durable, errors, locking
-from aioboinc import project as project_module
+from aioboinc import errors
+from aioboinc.aio import durable, locking
+from aioboinc.project import config
 from aioboinc.setup import config_file
 from aioboinc.store import applications
 
@@ -27,7 +28,7 @@ class Site:
 
     def __init__(
         self,
-        project: project_module.Project,
+        project: config.Project,
         applications: applications.Applications,
         *,
         dry_run: bool,

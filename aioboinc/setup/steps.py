@@ -11,7 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import app_versions, connectors, durable, errors, keys, preflight, project, python_bundle, templates
+from aioboinc import connectors, errors
+from aioboinc.aio import durable
+from aioboinc.app_versions import interpreters
+from aioboinc.app_versions import versions as app_versions
+from aioboinc.batch import preflight
+from aioboinc.project import config as project
+from aioboinc.project import keys, templates
 from aioboinc.setup import config_file, daemons, versions
 from aioboinc.setup import site as sites
 from aioboinc.store import applications, schema
@@ -69,9 +75,9 @@ class _Setup:
         self._key_dir = site.project.key_dir
         self._template = site.root / project.OUTPUT_TEMPLATE
         site.check_writable(site.root, site.root / "bin", self._template.parent, self._key_dir)
-        bundles = [bundle for directory in options.python for bundle in python_bundle.read(directory)]
+        bundles = [bundle for directory in options.python for bundle in interpreters.read(directory)]
         for bundle in bundles:
-            python_bundle.try_out(bundle)
+            interpreters.try_out(bundle)
         self._versions = versions.Versions(
             site,
             {bundle.platform: bundle for bundle in bundles},

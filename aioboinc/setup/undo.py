@@ -10,7 +10,11 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aioboinc import app_versions, cancellation, connectors, errors, files, keys, project, store
+from aioboinc import connectors, errors, store
+from aioboinc.aio import files
+from aioboinc.app_versions import versions
+from aioboinc.passes import cancellation
+from aioboinc.project import config, keys
 from aioboinc.setup import config_file, steps
 from aioboinc.setup import daemons as daemons_module
 from aioboinc.setup import site as sites
@@ -18,7 +22,7 @@ from aioboinc.store import applications
 
 __all__ = ["undo"]
 
-_APP = project.APP_NAME
+_APP = config.APP_NAME
 _JOB_FILE = re.compile(r"pyboinc_(program|\d+_\d+)_[0-9a-f]{64}(\.zip)?(\.md5)?")
 _SHOWN = 5
 
@@ -33,7 +37,7 @@ async def undo(
     The application stays too, out of use; and for good if hosts have got versions of it, for their numbers must not
     come again with other files. A *dry_run* changes nothing. Raises `errors.UsageError`.
     """
-    read = project.read(root)
+    read = config.read(root)
     if read.embedded or read.served:
         raise errors.ProjectError(f"{root} is a project of aioboinc's own: to undo it, delete the directory")
     sites.become_owner(root, say)
@@ -88,7 +92,7 @@ class _Undo:
                 self._delete(path)
         self._delete_versions(self._root / "apps" / _APP)
         for path in sorted(self._download_dir.iterdir()):
-            if app_versions.is_ours(path.name):
+            if versions.is_ours(path.name):
                 self._delete(path)
         if await self._store.table_exists() and self._site.step("table pyboinc_batch", "removed"):
             await self._store.drop_table()
@@ -109,7 +113,7 @@ class _Undo:
 
     def _remove_job_files(self) -> None:
         """Remove what only jobs need; there are none."""
-        self._delete(self._root / project.OUTPUT_TEMPLATE)
+        self._delete(self._root / config.OUTPUT_TEMPLATE)
         paths = [path for path in self._download_dir.rglob("pyboinc_*") if _JOB_FILE.fullmatch(path.name)]
         if paths and self._site.step(f"{len(paths)} input files of jobs that BOINC has forgotten", "removed"):
             for path in paths:
@@ -149,7 +153,7 @@ class _Undo:
             return
         for place, _, names in os.walk(folder, topdown=False):
             for name in names:
-                if name == "version.xml" or app_versions.is_ours(name.removesuffix(".sig")):
+                if name == "version.xml" or versions.is_ours(name.removesuffix(".sig")):
                     files.remove(Path(place, name))
             files.remove_empty([Path(place)])
         if folder.exists():
@@ -165,7 +169,7 @@ class _Undo:
             (self._root / "reread_db").unlink(missing_ok=True)  # it reads all when it is started
         if jobs:
             left = (
-                f"the database still has {jobs} finished jobs; for their sake {project.OUTPUT_TEMPLATE} stays, and the "
+                f"the database still has {jobs} finished jobs; for their sake {config.OUTPUT_TEMPLATE} stays, and the "
                 "application, out of use; undo setup again when BOINC's db_purge has removed them"
             )
         elif hosts:

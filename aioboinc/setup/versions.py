@@ -11,13 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import app_versions, durable, errors, keys, project, python_bundle, runtime_archive
+from aioboinc import errors
+from aioboinc.aio import durable
+from aioboinc.app_versions import interpreters, runtime_archive
+from aioboinc.app_versions import versions as app_versions
+from aioboinc.project import config, keys
 from aioboinc.setup.site import Site
 from aioboinc.store import applications
 
 __all__ = ["Versions"]
 
-_APP = project.APP_NAME
+_APP = config.APP_NAME
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class _Plan:
 class Versions:
     """The versions that a project is to have."""
 
-    def __init__(self, site: Site, bundles: Mapping[str, python_bundle.Bundle], *, keep_bundles: bool) -> None:
+    def __init__(self, site: Site, bundles: Mapping[str, interpreters.Bundle], *, keep_bundles: bool) -> None:
         """Raise `errors.UsageError` if the project's files are not in a state for it, or our own are not complete.
 
         *bundles* are new interpreters by platform; with *keep_bundles* those that hosts get already stay.

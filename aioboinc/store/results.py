@@ -9,8 +9,9 @@ import random as random_numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aioboinc import connectors, documents, models
+from aioboinc import connectors, models
 from aioboinc.sql import expressions
+from aioboinc.wire import documents
 
 __all__ = ["New", "insert", "insert_first"]
 

@@ -8,9 +8,10 @@ import operator
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from aioboinc import connectors, errors, jobs, models, sql, templates
+from aioboinc import connectors, errors, models, sql
+from aioboinc.project import templates
 from aioboinc.sql import expressions
-from aioboinc.store import results
+from aioboinc.store import jobs, results
 
 __all__ = ["Submissions"]
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aioboinc import connectors, documents, models
+from aioboinc import connectors, models
 from aioboinc.store import queries
 from aioboinc.store import results as result_rows
+from aioboinc.wire import documents
 
 __all__ = ["Decision", "Result", "Transitions", "Workunit"]
 

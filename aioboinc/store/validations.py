@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from aioboinc import connectors, credit, models
-from aioboinc.store import queries
+from aioboinc import connectors, models
+from aioboinc.store import credit, queries
 
 __all__ = ["Decision", "Result", "Validations", "Verdict", "Workunit"]
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from patience import PATIENCE
 
-from aioboinc import archive, keys, program, runtime_archive
+from aioboinc.app_versions import runtime_archive
+from aioboinc.program import archive, bundle
+from aioboinc.project import keys
 
 PROJECT = "http://example.org/test/"
 JOB = "pyboinc_7_0"
@@ -105,9 +107,9 @@ class FakeClient:
         """Leave a soft link in the slot."""
         (self.slot / open_name).write_text(f"<soft_link>../../projects/{self.project.name}/{name}</soft_link>\n")
 
-    def job(self, sources: program.Sources, data: bytes, project: str = PROJECT) -> bytes:
+    def job(self, sources: bundle.Sources, data: bytes, project: str = PROJECT) -> bytes:
         """Lay out a job and return the bytes of the program file."""
-        content = program.build(sources, project, self.key)
+        content = bundle.build(sources, project, self.key)
         self.put("program_1.zip", content)
         self.put("input_1", data)
         self.link("pyboinc_program", "program_1.zip")

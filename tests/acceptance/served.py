@@ -16,7 +16,7 @@ from patience import PATIENCE
 from simulated_client import Client
 
 import aioboinc
-from aioboinc import project as projects
+from aioboinc.project import config
 from aioboinc.serve import served_project, serving
 
 __all__ = [
@@ -87,7 +87,7 @@ class Site:
         self,
         root: Path,
         session: aiohttp.ClientSession,
-        project: projects.Project,
+        project: config.Project,
         key: str,
         status_key: str,
         port: int,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from aioboinc import keys
+from aioboinc.project import keys
 from aioboinc.setup import daemons, steps, undo
 from database import mariadb as mariadb_module
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
-from aioboinc import codec, documents, envelope
+from aioboinc.wire import codec, documents, envelope
 
 __all__ = ["Client", "Finished", "Task"]
 

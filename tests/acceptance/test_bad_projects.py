@@ -16,7 +16,9 @@ import pytest
 import setup_world
 from conftest import EXAMPLE, Program
 
-from aioboinc import errors, preflight, project
+from aioboinc import errors
+from aioboinc.batch import preflight
+from aioboinc.project import config
 from aioboinc.store import batches
 from database import mariadb as mariadb_module
 
@@ -170,7 +172,7 @@ def test_homogeneous_redundancy_of_our_own_projects():
     """Local hosts are alike; a served project's scheduler does not look at what its hosts are."""
     app = batches.App(1, "pyboinc", 0, 1)
     asked = {"homogeneous_redundancy": 1}
-    read = project.Project(
+    read = config.Project(
         root=Path("/p"),
         name="",
         master_url="",

@@ -27,7 +27,7 @@ from patience import PATIENCE
 from stock_client import StockClient, wait_for
 from test_serve_process import Process
 
-from aioboinc import project as projects
+from aioboinc.project import config
 
 pytestmark = pytest.mark.boinc_client
 
@@ -141,7 +141,7 @@ class Lab:
 
     def attach(self) -> None:
         """Attach the clients to the project: one to the owner's account, the other to one of its own."""
-        url = projects.read(self.root).master_url
+        url = config.read(self.root).master_url
         anna, bert = self.clients
         anna.attach(url, (self.root / "account_key").read_text().strip())
         made = bert.command("--create_account", url, "bert@example.org", "password", "bert")
@@ -164,7 +164,7 @@ class Lab:
 
     def update(self) -> None:
         """Let the clients call now."""
-        url = projects.read(self.root).master_url
+        url = config.read(self.root).master_url
         for client in self.clients:
             client.command("--project", url, "update")
 
@@ -272,7 +272,7 @@ def test_suspended_and_resumed(lab: Lab) -> None:
     master = Master(lab, "suspended", STEPS, quorum=1)
     result = master.result()
     client = lab.holder(result)
-    url = projects.read(lab.root).master_url
+    url = config.read(lab.root).master_url
     client.command("--task", url, result, "suspend")
     wait_for("suspended", lambda: not client.running(result), log=lab.log)
     client.command("--task", url, result, "resume")
@@ -308,7 +308,7 @@ def test_the_server_is_killed(lab: Lab) -> None:
 
 def alter_program(root: Path, batch: int) -> None:
     """Put another slave into the program of a batch, with all that BOINC checks."""
-    project = projects.read(root)
+    project = config.read(root)
     with sqlite3.connect(root / "project.sqlite") as database:
         ((document,),) = database.execute("SELECT xml_doc FROM workunit WHERE batch = ?", (batch,))
         name = document.decode().partition("<name>")[2].partition("</name>")[0]

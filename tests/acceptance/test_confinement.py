@@ -14,8 +14,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fake_client import FakeClient
 
-from aioboinc import codec, envelope, keys, program
+from aioboinc.program import bundle
+from aioboinc.project import keys
 from aioboinc.slave_runtime import confinement, environment, processes_unix
+from aioboinc.wire import codec, envelope
 
 KEY = keys.PrivateKey(rsa.generate_private_key(65537, 2048))
 
@@ -33,7 +35,7 @@ def client(tmp_path: Path) -> Iterator[FakeClient]:
 
 def do(client: FakeClient, text: str, value: object = None, confine: str = "1") -> object:
     files = {"app_slave.py": textwrap.dedent(text).encode()}
-    client.job(program.Sources("app_slave.py", files, {}, ""), codec.encode(value))
+    client.job(bundle.Sources("app_slave.py", files, {}, ""), codec.encode(value))
     client.start(PYBOINC_CONFINE=confine)
     assert client.wait() == 0, client.stderr
     content = envelope.decode(client.output.read_bytes(), codec.OPAQUE)
@@ -126,7 +128,7 @@ def test_what_a_slave_still_can(client: FakeClient) -> None:
 
 def test_where_it_can_not_be_had_the_job_waits(client: FakeClient) -> None:
     files = {"app_slave.py": b"pyboinc_return_output(1)"}
-    client.job(program.Sources("app_slave.py", files, {}, ""), codec.encode(None))
+    client.job(bundle.Sources("app_slave.py", files, {}, ""), codec.encode(None))
     archive = client.project / "runtime_1.zip"
     text = "from aioboinc.slave_runtime import confinement\nconfinement.is_available = lambda: False\n"
     with zipfile.ZipFile(archive) as old:

@@ -21,8 +21,10 @@ from patience import wait_until
 from processes import is_alive
 from slave_ends import ENDS, STATE, End
 
-from aioboinc import codec, envelope, keys, program
+from aioboinc.program import bundle as program
+from aioboinc.project import keys
 from aioboinc.slave_runtime import environment, failures, processes_unix, slot
+from aioboinc.wire import codec, envelope
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 

@@ -10,7 +10,8 @@ import served
 from served import Site, compute_all, eventually
 from simulated_client import Finished
 
-from aioboinc import cancellation, connectors, store
+from aioboinc import connectors, store
+from aioboinc.passes import cancellation
 
 
 async def test_two_hosts_compute_a_batch(site: Site, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from simulated_client import Client
 from test_serve_bad_uploads import Slow, head
 
 from aioboinc import errors
-from aioboinc import project as projects
 from aioboinc.connectors import base
+from aioboinc.project import config
 from aioboinc.serve import door, incoming, served_project, server, uploads
 from database import mariadb as mariadb_module
 
@@ -214,7 +214,7 @@ async def test_a_full_disk(
 
 
 @pytest.fixture
-async def cramped(tmp_path: Path) -> AsyncIterator[tuple[subprocess.Popen[str], projects.Project]]:
+async def cramped(tmp_path: Path) -> AsyncIterator[tuple[subprocess.Popen[str], config.Project]]:
     """A server that may have 150 descriptors."""
     root = tmp_path / "project"
     project = served_project.create(root, listen=f"127.0.0.1:{free_port()}", url=None, database=None)
@@ -239,7 +239,7 @@ async def cramped(tmp_path: Path) -> AsyncIterator[tuple[subprocess.Popen[str], 
 
 
 async def test_more_connections_than_descriptors(
-    cramped: tuple[subprocess.Popen[str], projects.Project],
+    cramped: tuple[subprocess.Popen[str], config.Project],
 ) -> None:
     process, project = cramped
     host, port = project.master_url.removeprefix("http://").rstrip("/").split(":")

@@ -13,7 +13,7 @@ from patience import PATIENCE
 from served import Site, double
 from simulated_client import Client, Finished, Task
 
-from aioboinc import service
+from aioboinc.aio import threads
 from aioboinc.serve import uploads
 
 ACCEPTED = "<status>0</status>"
@@ -198,7 +198,7 @@ async def test_incomplete_uploads_are_not_kept_for_ever(site: Site, job: tuple[C
     old = fresh.with_name("pyboinc_9_9_9_r9_0")
     old.write_bytes(b"begin")
     os.utime(old, (0, 0))
-    assert await uploads.Uploads(site.project, None, service.FileThread()).clear() == 1  # type: ignore[arg-type]
+    assert await uploads.Uploads(site.project, None, threads.FileThread()).clear() == 1  # type: ignore[arg-type]
     assert fresh.exists()
     assert not old.exists()
 

@@ -16,15 +16,8 @@ import served
 from served import Site, double, eventually
 from simulated_client import Client, Finished
 
-from aioboinc.serve import (
-    accounts,
-    newcomers,
-    reluctance,
-    remote_hosts,
-    request_reader,
-    scheduler,
-    scheduler_request,
-)
+from aioboinc.serve import accounts, newcomers, reluctance, remote_hosts, request_reader, scheduler
+from aioboinc.serve.protocol import request as scheduler_request
 
 ODD = (
     "nan",

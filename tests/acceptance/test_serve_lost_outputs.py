@@ -13,7 +13,8 @@ from served import DOUBLE, Site, compute_all, double, serving_site
 from simulated_client import Client, Finished
 
 import aioboinc
-from aioboinc import assimilation, durable, publishing
+from aioboinc.aio import durable
+from aioboinc.passes import assimilation, publishing
 
 ACCEPTED = "<status>0</status>"
 

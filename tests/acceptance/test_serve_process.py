@@ -18,8 +18,8 @@ import served
 from patience import PATIENCE, Waits
 from simulated_client import Client, Finished
 
-from aioboinc import cli
-from aioboinc import project as projects
+from aioboinc.cli.main import main
+from aioboinc.project import config
 from aioboinc.serve import served_project
 
 
@@ -72,7 +72,7 @@ def process(root: Path) -> Iterator[Process]:
 
 def test_it_says_how_to_go_on(process: Process, root: Path) -> None:
     said = process.start()
-    project = projects.read(root)
+    project = config.read(root)
     key = (root / "account_key").read_text().strip()
     assert f"boinccmd --project_attach {project.master_url} {key}\n" in said
     assert f"status page:    {project.master_url}?key=" in said
@@ -83,7 +83,7 @@ def test_it_says_how_to_go_on(process: Process, root: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_stops(process: Process, root: Path, number: signal.Signals) -> None:
     process.start()
-    address = projects.read(root).master_url.removeprefix("http://").rstrip("/").split(":")
+    address = config.read(root).master_url.removeprefix("http://").rstrip("/").split(":")
     with socket.create_connection((address[0], int(address[1]))) as half_open:
         half_open.sendall(b"POST /scheduler HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n<")
         status, complaints = process.end(number)
@@ -131,7 +131,7 @@ def test_one_server_a_project(process: Process, root: Path) -> None:
 )
 def test_bad_options(root: Path, options: list[str], complaint: str, capfd: pytest.CaptureFixture[str]) -> None:
     """In this process: to import a web server takes a second."""
-    status = cli.main(["serve", "--project", str(root), *options])
+    status = main.main(["serve", "--project", str(root), *options])
     said, complaints = capfd.readouterr()
     assert (status, said) == (2, "")
     assert complaints.startswith("aioboinc: ")
@@ -161,7 +161,7 @@ def test_a_directory_that_is_something_else(tmp_path: Path) -> None:
 
 def test_the_url_is_for_good(root: Path) -> None:
     served_project.create(root, listen="127.0.0.1:8416", url="https://lab.example.org/pyboinc", database=None)
-    assert projects.read(root).master_url == "https://lab.example.org/pyboinc/"
+    assert config.read(root).master_url == "https://lab.example.org/pyboinc/"
     again = served_project.create(root, listen=None, url="https://LAB.example.org/pyboinc/", database=None)
     assert again.upload_url == "https://lab.example.org/pyboinc/file_upload_handler"
     ended = Process(root, "--url", "http://other.example.org/").run()
@@ -184,7 +184,7 @@ async def test_the_server_is_killed_again_and_again(process: Process, root: Path
     process.end(signal.SIGKILL)
     process.start()
     async with aiohttp.ClientSession() as session:
-        site = served.Site(root, session, projects.read(root), (root / "account_key").read_text().strip(), "", 0)
+        site = served.Site(root, session, config.read(root), (root / "account_key").read_text().strip(), "", 0)
         async with site.batch(tmp_path / "batch", count) as batch, asyncio.TaskGroup() as work:
             for name in "ab":
                 work.create_task(compute_stubbornly(site.client(name), batch))

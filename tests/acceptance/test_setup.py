@@ -18,15 +18,11 @@ from typing import Any
 import pytest
 import setup_world
 
-from aioboinc import (
-    app_versions,
-    connectors,
-    durable,
-    errors,
-    keys,
-    project,
-    runtime_archive,
-)
+from aioboinc import connectors, errors
+from aioboinc.aio import durable
+from aioboinc.app_versions import runtime_archive, versions
+from aioboinc.project import config as project
+from aioboinc.project import keys
 from aioboinc.setup import daemons
 from aioboinc.setup import site as sites
 from aioboinc.store import applications, batches
@@ -58,13 +54,13 @@ async def test_setup(world):
 async def test_hosts_get_what_is_signed(world):
     await world.setup()
     read = project.read(world.root)
-    public_key = app_versions.public_key(keys.load(read.key_dir / keys.PROGRAM_PRIVATE), read.master_url)
+    public_key = versions.public_key(keys.load(read.key_dir / keys.PROGRAM_PRIVATE), read.master_url)
     code_sign = keys.load_code_sign_public(read.key_dir / "code_sign_public")
     for platform, document in world.execute(
         "SELECT p.name, v.xml_doc FROM app_version v JOIN platform p ON p.id = v.platformid"
     ):
-        files = app_versions.files(app_versions.PLATFORMS[platform], public_key)
-        assert app_versions.is_signed(document.decode(), files, code_sign)
+        files = versions.files(versions.PLATFORMS[platform], public_key)
+        assert versions.is_signed(document.decode(), files, code_sign)
         for file in files:
             assert (read.download_dir / file.name).read_bytes() == file.data
             assert (world.root / "apps/pyboinc/1.01" / platform / file.name).read_bytes() == file.data
@@ -383,7 +379,7 @@ def test_a_real_project():
     assert dump(root) == before
     process = setup_world.command(root)
     assert process.returncode == 0, process.stderr
-    for platform in app_versions.PLATFORMS:
+    for platform in versions.PLATFORMS:
         assert f"app version 1.01 for {platform}: added" in process.stdout
     assert "without bin/update_versions" not in process.stdout
     after = dump(root)

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import setup_world
 
-from aioboinc import errors, keys, runtime_archive
+from aioboinc import errors
+from aioboinc.app_versions import runtime_archive
+from aioboinc.project import keys
 from aioboinc.serve import served_project
 from aioboinc.setup import site as sites
 from database import mariadb as mariadb_module

@@ -16,7 +16,7 @@ from patience import PATIENCE
 from served import Site
 from simulated_client import Finished
 
-from aioboinc.serve import status_page
+from aioboinc.serve.pages import status_page
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 

@@ -6,20 +6,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from aioboinc import (
-    assimilation,
-    connectors,
-    deletion,
-    envelope,
-    jobs,
-    models,
-    project,
-    store,
-    templates,
-    transition,
-    validation,
-)
-from aioboinc.store import batches, submissions
+from aioboinc import connectors, models, store
+from aioboinc.passes import assimilation, deletion, transition, validation
+from aioboinc.project import config, templates
+from aioboinc.store import batches, jobs, submissions
+from aioboinc.wire import envelope
 
 __all__ = ["APPID", "NOW", "OUTPUT_TEMPLATE", "PROGRAM", "World", "document", "input_sha256", "output", "uploaded"]
 
@@ -54,7 +45,7 @@ class World:
         self.now = NOW
         self.submissions = submissions.Submissions(connector, clock=lambda: self.now)
         self.held = assimilation.Held()
-        self.project = project.Project(
+        self.project = config.Project(
             root=root,
             name="test",
             master_url="http://127.0.0.1/test/",

@@ -2,8 +2,12 @@
 
 import pytest
 
-from aioboinc import batch_directory, cancellation, codec, ending, errors, handling, models, patrol
+from aioboinc import errors, models
+from aioboinc.batch import directory as batch_directory
+from aioboinc.batch import ending, handling, patrol
+from aioboinc.passes import cancellation
 from aioboinc.store import applications
+from aioboinc.wire import codec
 from database.daemon_world import APPID, World, input_sha256
 
 NEVER = models.NEVER

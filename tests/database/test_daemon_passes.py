@@ -5,7 +5,9 @@ import os
 
 import pytest
 
-from aioboinc import cancellation, codec, comparators, envelope, errors, models, publishing, validation
+from aioboinc import errors, models
+from aioboinc.passes import cancellation, comparators, publishing, validation
+from aioboinc.wire import codec, envelope
 from database.daemon_world import APPID, NOW, PROGRAM, World, input_sha256, output
 
 NEVER = models.NEVER

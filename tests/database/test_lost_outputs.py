@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
-from aioboinc import codec, comparators, models, publishing, validation
+from aioboinc import models
+from aioboinc.passes import comparators, publishing, validation
+from aioboinc.wire import codec
 from database.daemon_world import World, output
 
 DAMAGES = ["gone", "emptied", "truncated", "changed", "of the same size", "a directory"]

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from aioboinc import connectors, errors, models, preflight, sql, validation
+from aioboinc import connectors, errors, models, sql
+from aioboinc.batch import preflight
+from aioboinc.passes import validation
 from aioboinc.sql import fitting
 from aioboinc.store import applications, schema
 from database import mariadb as mariadb_module

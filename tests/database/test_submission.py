@@ -5,7 +5,9 @@ import contextlib
 
 from patience import PATIENCE, until
 
-from aioboinc import call_queue, calls, connectors, keys, staging, submission
+from aioboinc import connectors
+from aioboinc.batch import calls, queue, staging, submission
+from aioboinc.project import keys
 from database.daemon_world import World
 
 
@@ -25,7 +27,7 @@ async def opened(tmp_path, database_url, connector):
 
 async def test_calls_wait_while_files_are_written(tmp_path, database_url, connector):
     world, app, batch = await opened(tmp_path, database_url, connector)
-    sender, receiver = call_queue.open()
+    sender, receiver = queue.open()
     made = calls.Calls(tmp_path, sender)
     held = receiver.held
     seen = []
@@ -55,7 +57,7 @@ async def test_calls_wait_while_files_are_written(tmp_path, database_url, connec
 
 async def test_calls_come_together_while_those_before_are_written(tmp_path, database_url, connector):
     world, app, batch = await opened(tmp_path, database_url, connector)
-    sender, receiver = call_queue.open()
+    sender, receiver = queue.open()
     made = calls.Calls(tmp_path, sender)
     take = receiver.take
     taken = []

@@ -7,8 +7,10 @@ import re
 
 import pytest
 
-from aioboinc import cancellation, documents, errors, jobs, models, store
-from aioboinc.store import batches
+from aioboinc import errors, models, store
+from aioboinc.passes import cancellation
+from aioboinc.store import batches, jobs
+from aioboinc.wire import documents
 
 NOW = 1_800_000_000
 TEMPLATE = documents.parse_template(

@@ -20,7 +20,7 @@ import sys
 import typing
 import uuid
 
-from aioboinc import codec
+from aioboinc.wire import codec
 
 
 class Plain:

@@ -5,7 +5,7 @@ import pwd
 
 import pytest
 
-from aioboinc import access
+from aioboinc.project import access
 
 ALICE = access.User(1001, "alice", frozenset({1001, 50}))
 READ, WRITE, SEARCH = access.READ, access.WRITE, access.SEARCH

@@ -3,7 +3,7 @@ import os
 import time
 import zipfile
 
-from aioboinc import archive
+from aioboinc.program import archive
 
 ENTRIES = [("b.txt", b"second" * 100), ("a/ü.txt", b""), ("c", b"\x00\xff")]
 

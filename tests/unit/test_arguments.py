@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy
 import pytest
 
-from aioboinc import call_queue, calls, errors, jobs, pyboinc_call, pyboinc_master
+from aioboinc import errors, pyboinc_call, pyboinc_master
+from aioboinc.batch import calls, queue
+from aioboinc.store import jobs
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +26,7 @@ def folder(tmp_path, monkeypatch):
 
 async def made(folder, *arguments, **options):
     """Return the call that is made of these arguments."""
-    sender, receiver = call_queue.open()
+    sender, receiver = queue.open()
     called = calls.Calls(folder, sender)
     idle = asyncio.Event()
     idle.set()
@@ -109,7 +111,7 @@ async def test_priorities_and_times_that_are_refused(folder, name, value):
 
 
 async def test_what_is_equal_to_a_right_value_is_refused_after_it(folder):
-    called = calls.Calls(folder, call_queue.open()[0])
+    called = calls.Calls(folder, queue.open()[0])
     called.add("app_slave.py", 1, (), quorum=1)
     with pytest.raises(errors.ArgumentError, match="quorum=True"):
         called.add("app_slave.py", 1, (), quorum=True)

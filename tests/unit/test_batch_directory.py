@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from aioboinc import batch_directory, errors
+from aioboinc import errors
+from aioboinc.batch import directory as batch_directory
 
 CHECKPOINT = batch_directory.Checkpoint("0" * 32, "embedded", 7, "submitting")
 
@@ -86,7 +87,7 @@ def test_lock_refuses_a_second_master(directory):
 
 def test_lock_goes_with_a_killed_process(directory):
     program = (
-        "import sys, pathlib, aioboinc.batch_directory as b\n"
+        "import sys, pathlib, aioboinc.batch.directory as b\n"
         f"with b.BatchDirectory(pathlib.Path({str(directory.path)!r})).lock():\n"
         "    print('locked', flush=True); sys.stdin.read()\n"
     )

@@ -7,9 +7,11 @@ import threading
 import pytest
 from patience import PATIENCE
 
-from aioboinc import call_queue, calls, errors, jobs
+from aioboinc import errors
+from aioboinc.batch import calls, queue
+from aioboinc.store import jobs
 
-QUEUE_CALLS = 2 * call_queue.CHUNK_CALLS
+QUEUE_CALLS = 2 * queue.CHUNK_CALLS
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def folder(tmp_path):
 
 def opened(folder):
     """Return what makes calls, the end that takes them, and what says that nothing is on its way."""
-    sender, receiver = call_queue.open()
+    sender, receiver = queue.open()
     idle = asyncio.Event()
     idle.set()
     return calls.Calls(folder, sender), receiver, idle
@@ -87,8 +89,8 @@ async def test_the_first_calls_go_in_a_small_transaction(folder):
     lengths = []
     while chunk := await receiver.take(idle):
         lengths.append(len(chunk))
-    assert lengths[:2] == [call_queue.FIRST_CHUNK_CALLS, 2 * call_queue.FIRST_CHUNK_CALLS]
-    assert max(lengths) == call_queue.CHUNK_CALLS
+    assert lengths[:2] == [queue.FIRST_CHUNK_CALLS, 2 * queue.FIRST_CHUNK_CALLS]
+    assert max(lengths) == queue.CHUNK_CALLS
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
@@ -150,7 +152,7 @@ async def test_only_whole_chunks_are_taken_while_others_are_on_their_way(folder)
     counts.put_nowait(1)
     assert await taken() == 1
     idle.clear()
-    second = 2 * call_queue.FIRST_CHUNK_CALLS
+    second = 2 * queue.FIRST_CHUNK_CALLS
     counts.put_nowait(second - 1)
     take = asyncio.create_task(taken())
     assert await still_waits(take)
@@ -172,7 +174,7 @@ async def test_only_whole_chunks_are_taken_while_others_are_on_their_way(folder)
 
 
 async def test_large_inputs_fill_the_queue_by_their_bytes(folder):
-    size = call_queue.MAX_BYTES // 2 + 1
+    size = queue.MAX_BYTES // 2 + 1
 
     async def make():
         for _ in range(4):

@@ -31,7 +31,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreters import INTERPRETERS
 
-from aioboinc import codec
+from aioboinc.wire import codec
 
 
 def body(data: bytes) -> bytes:
@@ -141,8 +141,7 @@ def on_a_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = folder / "aioboinc"
     package.mkdir()
     (package / "__init__.py").touch()
-    for path in Path(codec.__file__).parent.glob("codec*.py"):
-        shutil.copy(path, package)
+    shutil.copytree(Path(codec.__file__).parent, package / "wire", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from aioboinc import codec, codec_hashes
+from aioboinc.wire import codec, hashes
 
 SIZE = 1 << 12
 
@@ -65,8 +65,8 @@ def chain(count: int) -> list[int]:
 def test_a_chain_is_refused() -> None:
     keys = chain(2000)
     assert len(set(map(hash, keys))) == len(keys)
-    assert codec_hashes.are_dear(keys, dict)
-    assert not codec_hashes.are_dear(keys[:1000], dict)
+    assert hashes.are_dear(keys, dict)
+    assert not hashes.are_dear(keys[:1000], dict)
     with pytest.raises(codec.NotData, match="hashes meet in Python's tables"):
         codec.encode(dict.fromkeys(keys))
     raw = b"".join(codec.encode(key)[2:-1] + b"N" for key in keys)
@@ -83,10 +83,10 @@ def test_a_chain_is_refused() -> None:
 def test_few_meetings_are_allowed(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [number / 1024 for number in range(2000)]  # the lower bits of their hashes are zero
     others = list(map(random.Random(1).getrandbits, [60] * 2000))
-    assert not codec_hashes.are_dear(keys, kind)
-    monkeypatch.setattr(codec_hashes, "_MEETINGS", 9)
-    assert codec_hashes.are_dear(keys, kind)
-    assert not codec_hashes.are_dear(others, kind)
+    assert not hashes.are_dear(keys, kind)
+    monkeypatch.setattr(hashes, "_MEETINGS", 9)
+    assert hashes.are_dear(keys, kind)
+    assert not hashes.are_dear(others, kind)
 
 
 _SOURCE = random.Random(3)

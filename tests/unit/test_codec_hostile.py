@@ -18,7 +18,7 @@ from codec_samples import REGISTRY, SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioboinc import codec
+from aioboinc.wire import codec
 
 BOTH = pytest.mark.parametrize("registry", [REGISTRY, codec.OPAQUE], ids=["classes", "opaque"])
 

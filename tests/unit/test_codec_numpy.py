@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioboinc import codec
+from aioboinc.wire import codec
 
 UNITS = ["Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as"]
 PLAIN = [code for code in numpy.typecodes["All"] if code not in "SUVOMm"]

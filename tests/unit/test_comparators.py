@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioboinc import codec, comparators, envelope, errors
+from aioboinc import errors
+from aioboinc.passes import comparators
+from aioboinc.wire import codec, envelope
 
 numpy = pytest.importorskip("numpy")
 

@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from aioboinc import documents
+from aioboinc.wire import documents
 
 PROGRAM = documents.File(documents.program_name(b"\x01" * 32), md5="a" * 32, nbytes=700)
 OTHERS = """

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from aioboinc import durable
+from aioboinc.aio import durable
 
 
 def test_place(tmp_path):

@@ -20,7 +20,7 @@ import codec_samples
 import pytest
 from interpreters import INTERPRETERS
 
-from aioboinc import codec, envelope
+from aioboinc.wire import codec, envelope
 
 INPUT = hashlib.sha256(b"input").digest()
 PROGRAM = hashlib.sha256(b"program").digest()
@@ -285,7 +285,7 @@ import sys
 root = sys.argv[1]
 sys.path[:0] = [root]
 import app_slave
-from aioboinc import envelope
+from aioboinc.wire import envelope
 for function in app_slave.FUNCTIONS:
     try:
         function()
@@ -473,9 +473,7 @@ def test_every_python_tells_the_same(program: Path, tmp_path: Path) -> None:
     package = tmp_path / "host" / "aioboinc"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    library = Path(codec.__file__).parent
-    for path in (*library.glob("codec*.py"), *library.glob("envelope*.py")):
-        shutil.copy(path, package)
+    shutil.copytree(Path(codec.__file__).parent, package / "wire", ignore=shutil.ignore_patterns("__pycache__"))
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     told: dict[str, dict[str, Any]] = {}

@@ -4,7 +4,10 @@ import os
 
 import pytest
 
-from aioboinc import batch_directory, codec, envelope, errors, handling
+from aioboinc import errors
+from aioboinc.batch import directory as batch_directory
+from aioboinc.batch import handling
+from aioboinc.wire import codec, envelope
 
 BATCH = 7
 SHA = hashlib.sha256(b"").digest()

@@ -3,7 +3,7 @@ import textwrap
 
 import pytest
 
-from aioboinc import imports
+from aioboinc.program import imports
 
 
 def scan(source):

@@ -7,7 +7,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from aioboinc import errors, keys
+from aioboinc import errors
+from aioboinc.project import keys
 from aioboinc.slave_runtime import signature
 
 # Keys made with `openssl genrsa` for these tests, and what openssl signs with them.

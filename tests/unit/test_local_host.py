@@ -16,9 +16,12 @@ from local_host_bench import ECHO, Bench, running, value_of
 from patience import PATIENCE, Waits, until
 from processes import is_alive
 
-from aioboinc import codec, envelope, errors, keys, models, project
-from aioboinc.embedded import creation, local_host
-from aioboinc.embedded.local_host_messages import Job, Report
+from aioboinc import errors, models
+from aioboinc.embedded import creation
+from aioboinc.embedded import host as local_host
+from aioboinc.embedded.process.messages import Job, Report
+from aioboinc.project import config, keys
+from aioboinc.wire import codec, envelope
 
 FOREVER = """
     import os, signal
@@ -430,5 +433,5 @@ def test_a_project_is_made_once(tmp_path):
     (root / "config.xml").unlink()  # a crash before it was written
     assert creation.create(root).master_url != first.master_url
     moved = root.rename(tmp_path / "moved")
-    assert project.read(moved).download_dir == moved / "download"
+    assert config.read(moved).download_dir == moved / "download"
     assert creation.unpack_runtime(moved) == creation.unpack_runtime(moved)

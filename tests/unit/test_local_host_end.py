@@ -11,8 +11,9 @@ import pytest
 from local_host_bench import ECHO, Bench, running, value_of
 from slave_ends import ENDS, End
 
-from aioboinc import codec, envelope, keys
+from aioboinc.project import keys
 from aioboinc.slave_runtime import failures
+from aioboinc.wire import codec, envelope
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ import time
 
 import pytest
 
-from aioboinc import comparators, envelope, errors, output_process, outputs
+from aioboinc import errors
+from aioboinc.passes import comparators, output_process, outputs
+from aioboinc.wire import envelope
 
 SHA = hashlib.sha256(b"").digest()
 JOB = "pyboinc_1_0"
@@ -175,4 +177,6 @@ def test_it_imports_little(process, written):
 
 def loaded(one, other):
     """Agree if the process has not imported what it has no use for."""
-    return not {"asyncio", "numpy", "cryptography", "aioboinc.master", "aioboinc.connectors"} & set(sys.modules)
+    return not {"asyncio", "numpy", "cryptography", "aioboinc.batch.master", "aioboinc.connectors"} & set(
+        sys.modules
+    )

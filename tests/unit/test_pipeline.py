@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from aioboinc import pipeline
+from aioboinc.aio import pipeline
 
 
 async def run(*writes, error=None):

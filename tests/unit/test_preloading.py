@@ -73,8 +73,8 @@ for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "pr
 originals = os.getcwd, os.umask
 sys.addaudithook(audit)
 if not names:
-    from aioboinc.embedded import local_host_forker
-    names = local_host_forker.PRELOADED
+    from aioboinc.embedded.process import forker
+    names = forker.PRELOADED
 for name in names:
     importlib.import_module(name)
 count = len(seen)
@@ -142,8 +142,8 @@ def test_packages_and_programs_are_not_preloaded(tmp_path: Path) -> None:
     script = (
         "import importlib, sys, sysconfig; sys.path.insert(0, sys.argv[1])\n"
         "before = set(sys.modules)\n"
-        "from aioboinc.embedded import local_host_forker\n"
-        "for name in local_host_forker.PRELOADED: importlib.import_module(name)\n"
+        "from aioboinc.embedded.process import forker\n"
+        "for name in forker.PRELOADED: importlib.import_module(name)\n"
         "tops = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(*(tops - set(sys.stdlib_module_names)))\n"
     )

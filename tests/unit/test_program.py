@@ -11,7 +11,9 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from aioboinc import errors, keys, program
+from aioboinc import errors
+from aioboinc.program import bundle
+from aioboinc.project import keys
 from aioboinc.slave_runtime import signature, unpacking
 
 PROJECT = "http://example.org/test/"
@@ -23,7 +25,7 @@ def collect(tmp_path):
 
     def collect(files, include=()):
         write(tmp_path, files)
-        return program.collect(tmp_path / "slave.py", include)
+        return bundle.collect(tmp_path / "slave.py", include)
 
     return collect
 
@@ -189,7 +191,7 @@ def test_nothing_is_run(collect, tmp_path):
 def test_slave_in_another_folder(tmp_path, monkeypatch):
     write(tmp_path, {"sub/slave.py": "import a", "sub/a.py": "", "a.py": "wrong"})
     monkeypatch.chdir(tmp_path)
-    sources = program.collect(program.Path("sub/slave.py"))
+    sources = bundle.collect(bundle.Path("sub/slave.py"))
     assert sources.files == {"slave.py": b"import a", "a.py": b""}
 
 
@@ -309,22 +311,22 @@ def test_modules_beside_the_running_program_are_not_installed(tmp_path, monkeypa
     with pytest.raises(
         errors.ProgramError, match=r"hosts have no module named 'helper': .*/main/helper\.py is for"
     ):
-        program.collect(tmp_path / "main/slaves/slave.py")
+        bundle.collect(tmp_path / "main/slaves/slave.py")
 
 
 def test_modules_on_pythonpath_are_not_installed(tmp_path, monkeypatch):
     write(tmp_path, {"lib/helper/__init__.py": "", "prog/slave.py": "import helper"})
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "lib")])
-    program.collect(tmp_path / "prog/slave.py")
+    bundle.collect(tmp_path / "prog/slave.py")
     monkeypatch.setenv("PYTHONPATH", f"/nowhere{os.pathsep}{tmp_path / 'lib'}")
     with pytest.raises(errors.ProgramError, match="hosts have no module named 'helper'"):
-        program.collect(tmp_path / "prog/slave.py")
+        bundle.collect(tmp_path / "prog/slave.py")
 
 
 def test_namespace_package_that_is_installed_in_part(tmp_path, monkeypatch):
     write(tmp_path, {"lib/space/b.py": "", "prog/slave.py": "import space.a, space.b", "prog/space/a.py": ""})
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "lib")])
-    assert program.collect(tmp_path / "prog/slave.py").modules == {"space.a": "space/a.py"}
+    assert bundle.collect(tmp_path / "prog/slave.py").modules == {"space.a": "space/a.py"}
 
 
 # Files that fail
@@ -387,7 +389,7 @@ def test_pipe_is_not_read(fails, tmp_path):
 
 
 def test_size_limit(collect, fails, tmp_path, monkeypatch):
-    monkeypatch.setattr(program, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(bundle, "MAX_BYTES", 1 << 20)
     assert len(collect({"slave.py": b"", "data": bytes(1 << 20)}, ["data"]).files["data"]) == 1 << 20
     assert fails({"slave.py": b"1"}, ["data"]).startswith("data: with it the program has more than 1 MiB")
     with (tmp_path / "data").open("wb") as file:
@@ -537,20 +539,20 @@ def test_fingerprint(collect, tmp_path):
     }
     assert len(fingerprints) == 4
     shutil.copy(tmp_path / "slave.py", tmp_path / "copy.py")
-    assert program.collect(tmp_path / "copy.py", ["data"]).fingerprint not in fingerprints
+    assert bundle.collect(tmp_path / "copy.py", ["data"]).fingerprint not in fingerprints
 
 
 def test_fingerprint_does_not_depend_on_the_folder(tmp_path):
     fingerprints = set()
     for folder in ("one", "two/deeper"):
         write(tmp_path / folder, FILES)
-        fingerprints.add(program.collect(tmp_path / folder / "slave.py", ["data"]).fingerprint)
+        fingerprints.add(bundle.collect(tmp_path / folder / "slave.py", ["data"]).fingerprint)
     assert len(fingerprints) == 1
 
 
 def test_program_file(collect, key):
     sources = collect(FILES, ["data"])
-    built = program.build(sources, PROJECT, key)
+    built = bundle.build(sources, PROJECT, key)
     with zipfile.ZipFile(io.BytesIO(built)) as archive:
         names = archive.namelist()
         contents = {name: archive.read(name) for name in names}
@@ -580,7 +582,7 @@ def test_program_file_is_reproducible(tmp_path, key):
         for path in (tmp_path / folder).rglob("*"):
             os.utime(path, (number * 10**9, number * 10**9))
         (tmp_path / folder / "slave.py").chmod((0o755, 0o600)[number])
-        built.add(program.build(program.collect(tmp_path / folder / "slave.py", ["data"]), PROJECT, key))
+        built.add(bundle.build(bundle.collect(tmp_path / folder / "slave.py", ["data"]), PROJECT, key))
     assert len(built) == 1
 
 
@@ -588,7 +590,7 @@ def test_order_of_include_does_not_matter(collect, key):
     files = {**FILES, "x": "", "y": ""}
     one, other = collect(files, ["x", "y"]), collect(files, ["y", "x"])
     assert one.fingerprint == other.fingerprint
-    assert program.build(one, PROJECT, key) == program.build(other, PROJECT, key)
+    assert bundle.build(one, PROJECT, key) == bundle.build(other, PROJECT, key)
 
 
 def test_project_and_key_are_in_the_file_only(collect, key):
@@ -597,9 +599,9 @@ def test_project_and_key_are_in_the_file_only(collect, key):
     assert (
         len(
             {
-                program.build(sources, PROJECT, key),
-                program.build(sources, "x", key),
-                program.build(sources, PROJECT, other),
+                bundle.build(sources, PROJECT, key),
+                bundle.build(sources, "x", key),
+                bundle.build(sources, PROJECT, other),
             }
         )
         == 3
@@ -609,7 +611,7 @@ def test_project_and_key_are_in_the_file_only(collect, key):
 def test_hosts_accept_it(collect, key, tmp_path):
     sources = collect(FILES, ["data"])
     path = tmp_path / "program.zip"
-    path.write_bytes(program.build(sources, PROJECT, key))
+    path.write_bytes(bundle.build(sources, PROJECT, key))
     unpacked = unpacking.unpack(str(path), str(tmp_path / "unpacked"), signature.parse(key.public_json))
     assert (unpacked.slave, unpacked.modules) == (sources.slave, sources.modules)
     assert unpacked.sha256 == hashlib.sha256(path.read_bytes()).digest()
@@ -631,7 +633,7 @@ def test_registry(collect, tmp_path, monkeypatch):
     }
     sources = collect(files)
     assert sources.modules["slave"] == "slave.py"
-    registry = program.registry(sources)
+    registry = bundle.registry(sources)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert registry.find("registry_types", "T").__name__ == "T"
     assert registry.find("registry_package.sub", "U").__name__ == "U"

@@ -1,6 +1,7 @@
 import pytest
 
-from aioboinc import errors, project
+from aioboinc import errors
+from aioboinc.project import config
 
 CONFIG = """<?xml version="1.0" ?>
 <boinc>
@@ -30,7 +31,7 @@ def write(root, text):
 
 
 def test_boinc_project(tmp_path):
-    read = project.read(write(tmp_path, CONFIG))
+    read = config.read(write(tmp_path, CONFIG))
     assert read.name == "Demo Project"
     assert read.database_url == "mysql://boincadm:se%2Fcr%40t@127.0.0.1:3307/demo"
     assert not read.embedded
@@ -42,14 +43,14 @@ def test_boinc_project(tmp_path):
 )
 def test_upload_certificates(tmp_path, element):
     text = CONFIG.replace("<dont_generate_upload_certificates>1</dont_generate_upload_certificates>", element)
-    assert project.read(write(tmp_path, text)).upload_certificates
+    assert config.read(write(tmp_path, text)).upload_certificates
 
 
 def test_local_database_goes_by_the_socket(tmp_path, monkeypatch):
     socket = tmp_path / "mysqld.sock"
     socket.touch()
     monkeypatch.setenv("MYSQL_UNIX_PORT", str(socket))
-    read = project.read(write(tmp_path, CONFIG.replace("127.0.0.1:3307", "")))
+    read = config.read(write(tmp_path, CONFIG.replace("127.0.0.1:3307", "")))
     assert read.database_url == f"mysql://boincadm:se%2Fcr%40t@localhost:3306/demo?unix_socket={socket}"
 
 
@@ -57,7 +58,7 @@ def test_embedded_project_may_be_moved(tmp_path):
     text = CONFIG.replace("<db_name>", "<database_url>sqlite:project.sqlite</database_url><db_name>").replace(
         "/srv/demo/download</", "download</"
     )
-    read = project.read(write(tmp_path, text))
+    read = config.read(write(tmp_path, text))
     assert read.embedded
     assert read.database_url == f"sqlite:///{tmp_path}/project.sqlite"
     assert read.download_dir == tmp_path / "download"
@@ -69,12 +70,12 @@ def test_embedded_project_may_be_moved(tmp_path):
     [("prog_v2.py", "39d"), ("data_1.txt", "d7"), ("prog_v1.py", "1a9")],
 )
 def test_fanout(name, directory):
-    assert project.fanout_directory(name, 1024) == directory
-    assert project.fanout_directory(name, 0) == ""
+    assert config.fanout_directory(name, 1024) == directory
+    assert config.fanout_directory(name, 0) == ""
 
 
 def test_paths(tmp_path):
-    read = project.read(write(tmp_path, CONFIG))
+    read = config.read(write(tmp_path, CONFIG))
     assert str(read.download_path("data_1.txt")) == "/srv/demo/download/d7/data_1.txt"
     assert str(read.upload_path("data_1.txt")) == "/srv/demo/upload/d7/data_1.txt"
     assert read.download_file_url("data_1.txt") == "http://127.0.0.1/demo/download/d7/data_1.txt"
@@ -82,7 +83,7 @@ def test_paths(tmp_path):
 
 def test_no_directory(tmp_path):
     with pytest.raises(errors.ProjectError, match="no such project"):
-        project.read(tmp_path / "x")
+        config.read(tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -99,4 +100,4 @@ def test_bad_config(tmp_path, text, message):
     if text is not None:
         write(tmp_path, text)
     with pytest.raises(errors.ProjectError, match=message):
-        project.read(tmp_path)
+        config.read(tmp_path)

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from aioboinc import batch_directory, publishing
+from aioboinc.batch import directory as batch_directory
+from aioboinc.passes import publishing
 
 NOBODY = 65534
 

@@ -2,7 +2,6 @@ import ast
 import hashlib
 import io
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aioboinc import runtime_archive
+from aioboinc.app_versions import runtime_archive
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -24,16 +23,20 @@ def members():
 def copy(folder, installed):
     """Copy the library to *folder*: as pip lays it out, or as in the repository."""
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(REPOSITORY / "aioboinc", folder / "aioboinc", ignore=ignore)
+    links = shutil.ignore_patterns("__pycache__", "slave_runtime", "daemons")
+    shutil.copytree(REPOSITORY / "aioboinc", folder / "aioboinc", ignore=links)
     runtime = folder / "aioboinc" / "slave_runtime" if installed else folder / "slave_runtime"
     shutil.copytree(REPOSITORY / "slave_runtime", runtime, ignore=ignore)
+    if not installed:
+        (folder / "aioboinc" / "slave_runtime").symlink_to("../slave_runtime")
     return folder
 
 
 def digest_of(folder, **environment):
     """Return the digest that the library in *folder* computes, no other being importable."""
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from aioboinc import runtime_archive as r; print(r.digest())"
+        "import sys; sys.path.insert(0, sys.argv[1]); from aioboinc.app_versions import runtime_archive; "
+        "print(runtime_archive.digest())"
     )
     command = [sys.executable, "-I", "-B", "-c", script, folder]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **environment})
@@ -44,7 +47,9 @@ def test_content():
     content = members()
     names = list(content)
     assert names == sorted(names)
-    assert {"__main__.py", "aioboinc/__init__.py", "aioboinc/codec.py", "aioboinc/envelope.py"} <= set(names)
+    assert {"__main__.py", "aioboinc/__init__.py", "aioboinc/wire/codec.py", "aioboinc/wire/envelope.py"} <= set(
+        names
+    )
     assert "aioboinc/slave_runtime/app_client.py" in names
     assert content["aioboinc/__init__.py"] == b""
     assert all(name.endswith(".py") for name in names)
@@ -54,8 +59,9 @@ def test_content():
 
 
 def test_nothing_of_the_library_but_the_codec():
-    library = {Path(name).stem for name in members() if re.fullmatch(r"aioboinc/\w+\.py", name)}
-    assert all(name.startswith(("codec", "envelope", "__init__")) for name in library)
+    names = set(members()) - {"__main__.py", "aioboinc/__init__.py"}
+    assert {name.split("/")[1] for name in names} == {"slave_runtime", "wire"}
+    assert "aioboinc/wire/documents.py" not in names
 
 
 def test_syntax_of_python_3_8():
@@ -144,7 +150,7 @@ def test_same_bytes_whatever_the_files_look_like(tmp_path):
 
 @pytest.mark.parametrize(
     "changed",
-    ["aioboinc/codec.py", "aioboinc/slave_runtime/slave.py", "aioboinc/slave_runtime/launcher.sh"],
+    ["aioboinc/wire/codec.py", "aioboinc/slave_runtime/slave.py", "aioboinc/slave_runtime/launcher.sh"],
 )
 def test_a_change_is_noticed(tmp_path, changed):
     folder = copy(tmp_path, installed=True)

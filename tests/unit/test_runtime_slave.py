@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from aioboinc import codec, envelope, keys, program
+from aioboinc.program import bundle
+from aioboinc.project import keys
 from aioboinc.slave_runtime import failures, init_data, program_file, progress, signature, slave, unpacking
+from aioboinc.wire import codec, envelope
 
 JOB = "pyboinc_1_0"
 PRIVATE = keys.PrivateKey(rsa.generate_private_key(65537, 2048))
@@ -58,8 +60,8 @@ def run(tmp_path: Path) -> Run:
         contents = {f"{name}.py": content.encode() for name, content in modules.items()}
         contents["app_slave.py"] = ("import app_types\n" + textwrap.dedent(text)).encode()
         contents["table.txt"] = b"1 2 3"
-        sources = program.Sources("app_slave.py", contents, {name: f"{name}.py" for name in modules}, "")
-        (tmp_path / "program.zip").write_bytes(program.build(sources, "http://example.org/", PRIVATE))
+        sources = bundle.Sources("app_slave.py", contents, {name: f"{name}.py" for name in modules}, "")
+        (tmp_path / "program.zip").write_bytes(bundle.build(sources, "http://example.org/", PRIVATE))
         slot_dir = tmp_path / "slot"
         slot_dir.mkdir(exist_ok=True)
         (slot_dir / "pyboinc_input").write_bytes(codec.encode(input_value))

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import aioboinc
-from aioboinc import runtime_archive, slave_runtime
+from aioboinc import slave_runtime
+from aioboinc.app_versions import runtime_archive
 
 FOLDER = Path(slave_runtime.__file__).parent
 # In sys.stdlib_module_names of Python 3.11, and not yet in 3.8.
@@ -31,7 +32,7 @@ SOURCES = sources()
 
 def test_the_archive_has_the_runtime_and_the_codec() -> None:
     names = set(SOURCES)
-    assert {"__main__.py", "aioboinc/__init__.py", "aioboinc/codec.py", "aioboinc/envelope.py"} <= names
+    assert {"__main__.py", "aioboinc/__init__.py", "aioboinc/wire/codec.py", "aioboinc/wire/envelope.py"} <= names
     assert {f"aioboinc/slave_runtime/{path.name}" for path in FOLDER.glob("*.py")} <= names
     assert Path(aioboinc.__file__).parent.name == "aioboinc"
 
@@ -66,13 +67,17 @@ def test_imports_are_the_standard_librarys_or_our_own(name: str) -> None:
         elif isinstance(node, ast.ImportFrom) and node.level:
             package = name.rpartition("/")[0].replace("/", ".")
             modules = [".".join(filter(None, (package, node.module, alias.name))) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module in {"aioboinc", "aioboinc.slave_runtime"}:
+        elif isinstance(node, ast.ImportFrom) and node.module in {
+            "aioboinc",
+            "aioboinc.slave_runtime",
+            "aioboinc.wire",
+        }:
             modules = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             modules = [node.module or ""]
         for module in modules:
             top = module.partition(".")[0]
-            optional = top == "numpy" and name.startswith("aioboinc/codec")
+            optional = top == "numpy" and name.startswith("aioboinc/wire/")
             assert module in ours or optional or (top in sys.stdlib_module_names and top not in LATER), module
 
 

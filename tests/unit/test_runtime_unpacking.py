@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from aioboinc import archive, keys, program
+from aioboinc.program import archive, bundle
+from aioboinc.project import keys
 from aioboinc.slave_runtime import program_file, signature, unpacking
 
 PROJECT = "http://example.org/test/"
@@ -65,8 +66,8 @@ def test_what_the_library_builds_is_accepted(tmp_path: Path) -> None:
     (folder / "pack" / "__init__.py").write_text("")
     (folder / "pack" / "inner.py").write_text("")
     (folder / "é.txt").write_text("é")
-    sources = program.collect(folder / "app_slave.py", ["é.txt"])
-    unpacked = unpack(tmp_path, program.build(sources, PROJECT, PRIVATE))
+    sources = bundle.collect(folder / "app_slave.py", ["é.txt"])
+    unpacked = unpack(tmp_path, bundle.build(sources, PROJECT, PRIVATE))
     assert unpacked.modules == sources.modules
     assert {name: (Path(unpacked.root) / name).read_bytes() for name in sources.files} == sources.files
 

@@ -12,19 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from aioboinc import keys, models
-from aioboinc.serve import (
-    addresses,
-    allowance,
-    claims,
-    durations,
-    reluctance,
-    request_scanner,
-    scheduler,
-    scheduler_reply,
-    scheduler_request,
-    served_project,
-)
+from aioboinc import models
+from aioboinc.project import keys
+from aioboinc.serve import addresses, allowance, durations, reluctance, scheduler, served_project
+from aioboinc.serve.protocol import claims, scanner
+from aioboinc.serve.protocol import reply as scheduler_reply
+from aioboinc.serve.protocol import request as scheduler_request
 from aioboinc.store import clients, dispatch
 
 REQUEST = (Path(__file__).parents[1] / "data" / "scheduler_request.xml").read_bytes()
@@ -441,12 +434,12 @@ def test_reading_takes_time_in_proportion(name: str) -> None:
 
 def test_a_request_over_a_limit_is_read_as_far_as_it_is_whole() -> None:
     report = "<result><name>r{}</name><exit_status>0</exit_status><state>5</state></result>"
-    reports = "".join(map(report.format, range(request_scanner.MAX_REPORTS + 5)))
+    reports = "".join(map(report.format, range(scanner.MAX_REPORTS + 5)))
     tail = "<other_results><other_result><name>x</name></other_result></other_results></scheduler_request>"
     body = f"<scheduler_request><hostid>3</hostid>{reports}{tail}".encode()
     request = scheduler_request.parse(body)
     assert request.hostid == 3
-    assert [report.name for report in request.reports] == [f"r{n}" for n in range(request_scanner.MAX_REPORTS)]
+    assert [report.name for report in request.reports] == [f"r{n}" for n in range(scanner.MAX_REPORTS)]
     assert request.in_progress is None  # not read: nothing is lost
     for end in (len(body) // 2, body.index(b"r7<") + 1, body.index(b"<name>r7") + 3):
         cut = scheduler_request.parse(body[:end], cut=True)

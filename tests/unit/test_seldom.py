@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from aioboinc import seldom
+from aioboinc.aio import seldom
 
 
 def test_lines(caplog: pytest.LogCaptureFixture) -> None:

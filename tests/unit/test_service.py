@@ -4,11 +4,11 @@ import threading
 import pytest
 from patience import PATIENCE
 
-from aioboinc import service
+from aioboinc.aio import loops, threads
 
 
 def test_backoff_grows_to_its_limit_and_starts_over():
-    backoff = service.Backoff(0.010, 0.1, jitter=lambda low, high: high)
+    backoff = loops.Backoff(0.010, 0.1, jitter=lambda low, high: high)
     assert [backoff.next() for _ in range(6)] == pytest.approx([0.01, 0.02, 0.04, 0.08, 0.1, 0.1])
     backoff.reset()
     assert backoff.next() == pytest.approx(0.01)
@@ -16,7 +16,7 @@ def test_backoff_grows_to_its_limit_and_starts_over():
 
 def test_backoff_draws_from_the_upper_half():
     drawn = []
-    backoff = service.Backoff(1, 8, jitter=lambda low, high: drawn.append((low, high)) or low)
+    backoff = loops.Backoff(1, 8, jitter=lambda low, high: drawn.append((low, high)) or low)
     backoff.next()
     backoff.next()
     assert drawn == [(0.5, 1), (1, 2)]
@@ -24,7 +24,7 @@ def test_backoff_draws_from_the_upper_half():
 
 async def test_wait_ends_with_an_event():
     event = asyncio.Event()
-    waiting = asyncio.create_task(service.wait(3600, asyncio.Event(), event))
+    waiting = asyncio.create_task(loops.wait(3600, asyncio.Event(), event))
     await asyncio.sleep(0)
     event.set()
     await asyncio.wait_for(waiting, PATIENCE)
@@ -40,7 +40,7 @@ async def test_run_works_while_there_is_work_and_stops():
             return 0
         return todo.pop()
 
-    await asyncio.wait_for(service.run(one_pass, stop=stop), PATIENCE)
+    await asyncio.wait_for(loops.run(one_pass, stop=stop), PATIENCE)
     assert not todo
 
 
@@ -57,8 +57,8 @@ async def test_run_is_woken():
             stop.set()
         return 0
 
-    backoff = service.Backoff(3600, 3600)
-    await asyncio.wait_for(service.run(one_pass, stop=stop, wake=wake, backoff=backoff), PATIENCE)
+    backoff = loops.Backoff(3600, 3600)
+    await asyncio.wait_for(loops.run(one_pass, stop=stop, wake=wake, backoff=backoff), PATIENCE)
     assert passes == 2
 
 
@@ -70,7 +70,7 @@ async def test_in_thread_finishes_what_it_began_before_it_is_cancelled():
         go_on.wait()
         done.set()
 
-    task = asyncio.create_task(service.in_thread(work))
+    task = asyncio.create_task(threads.in_thread(work))
     await asyncio.to_thread(begun.wait)
     task.cancel()
     await asyncio.sleep(0)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aioboinc import errors, python_bundle
+from aioboinc import errors
+from aioboinc.app_versions import interpreters
 
 
 def elf(machine):
@@ -45,7 +46,7 @@ UNIVERSAL = b"\xca\xfe\xba\xbe" + struct.pack(">IIIIIIIIIII", 2, 0x01000007, 3, 
     ],
 )
 def test_platforms(data, platforms):
-    assert python_bundle.platforms(data) == platforms
+    assert interpreters.platforms(data) == platforms
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def members(bundle):
 
 
 def test_unix(unix):
-    (bundle,) = python_bundle.read(unix)
+    (bundle,) = interpreters.read(unix)
     assert bundle.platform == "x86_64-pc-linux-gnu"
     assert bundle.executable == elf(62)
     found = members(bundle)
@@ -88,23 +89,23 @@ def test_unix(unix):
 
 
 def test_it_is_the_same_each_time(unix):
-    first = python_bundle.read(unix)
+    first = interpreters.read(unix)
     os.utime(unix / "lib/python3.12/os.py", (1, 1))
-    assert python_bundle.read(unix) == first
+    assert interpreters.read(unix) == first
 
 
 def test_windows(tmp_path):
     (tmp_path / "python.exe").write_bytes(pe(0x8664))
     for name in ("python312.dll", "python312.zip", "python312._pth", "LICENSE.txt"):
         (tmp_path / name).write_text(name)
-    (bundle,) = python_bundle.read(tmp_path)
+    (bundle,) = interpreters.read(tmp_path)
     assert bundle.platform == "windows_x86_64"
     assert set(members(bundle)) == {"python312.dll", "python312.zip", "python312._pth", "LICENSE.txt"}
 
 
 def test_universal(unix):
     (unix / "bin/python3.12").write_bytes(UNIVERSAL)
-    assert [bundle.platform for bundle in python_bundle.read(unix)] == [
+    assert [bundle.platform for bundle in interpreters.read(unix)] == [
         "x86_64-apple-darwin",
         "arm64-apple-darwin",
     ]
@@ -112,7 +113,7 @@ def test_universal(unix):
 
 def refusal(directory):
     with pytest.raises(errors.UsageError) as caught:
-        python_bundle.read(directory)
+        interpreters.read(directory)
     message = str(caught.value)
     assert message.startswith(f"--python {directory}")
     assert "\n" not in message
@@ -125,7 +126,7 @@ def test_bad_directories(unix, tmp_path, monkeypatch):
     (unix / "bin/python3.12").write_bytes(elf(3))
     assert "not an executable" in refusal(unix)
     (unix / "bin/python3.12").write_bytes(elf(62))
-    monkeypatch.setattr(python_bundle, "MAX_BYTES", 8 << 10)
+    monkeypatch.setattr(interpreters, "MAX_BYTES", 8 << 10)
     (unix / "lib/large").write_bytes(bytes(9 << 10))
     assert "relocatable" in refusal(unix)
     (unix / "lib/large").unlink()
@@ -145,13 +146,13 @@ def test_a_virtual_environment_is_refused(unix, tmp_path):
 
 def test_try_out(unix):
     """Scripts stand in for interpreters."""
-    (bundle,) = python_bundle.read(unix)
-    native = python_bundle.platforms(Path(sys.executable).read_bytes())
+    (bundle,) = interpreters.read(unix)
+    native = interpreters.platforms(Path(sys.executable).read_bytes())
     foreign = next(name for name in ("windows_arm64", "windows_x86_64") if name not in native)
-    python_bundle.try_out(dataclasses.replace(bundle, platform=foreign))
+    interpreters.try_out(dataclasses.replace(bundle, platform=foreign))
     script = b"#!/bin/sh\ncd ${0%/bin/python3} && pwd\n"
     relocatable = dataclasses.replace(bundle, platform=native[0], executable=script)
-    python_bundle.try_out(relocatable)
+    interpreters.try_out(relocatable)
     for script in (b"#!/bin/sh\necho /usr\n", b"#!/bin/sh\necho no library >&2; exit 127\n"):
         with pytest.raises(errors.UsageError, match=r"not relocatable: (/usr|no library)"):
-            python_bundle.try_out(dataclasses.replace(relocatable, executable=script))
+            interpreters.try_out(dataclasses.replace(relocatable, executable=script))

@@ -7,7 +7,12 @@ import os
 
 import pytest
 
-from aioboinc import codec, documents, errors, jobs, keys, program, project, staging
+from aioboinc import errors
+from aioboinc.batch import staging
+from aioboinc.program import bundle
+from aioboinc.project import config, keys
+from aioboinc.store import jobs
+from aioboinc.wire import codec, documents
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +29,7 @@ def make(tmp_path, key):
     def make(inline_inputs=0, *, fanout=16, embedded=False):
         download = tmp_path / "download"
         download.mkdir(exist_ok=True)
-        where = project.Project(
+        where = config.Project(
             root=tmp_path,
             name="test",
             master_url="http://127.0.0.1/test/",
@@ -47,7 +52,7 @@ def make(tmp_path, key):
 def call(tmp_path):
     """Return a function that makes a call with an input of so many bytes."""
     (tmp_path / "slave.py").write_text("")
-    sources = program.collect(tmp_path / "slave.py")
+    sources = bundle.collect(tmp_path / "slave.py")
 
     def call(size, **options):
         data = bytes(index % 256 for index in range(size))

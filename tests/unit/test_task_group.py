@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from aioboinc import task_group
+from aioboinc.aio import task_group
 
 
 def chain(error):

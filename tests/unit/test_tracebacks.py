@@ -4,7 +4,8 @@ import traceback
 
 import pytest
 
-from aioboinc import errors, handling, tracebacks
+from aioboinc import errors
+from aioboinc.batch import handling, tracebacks
 
 
 class Calls:

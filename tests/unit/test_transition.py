@@ -4,9 +4,12 @@ import dataclasses
 
 import pytest
 
-from aioboinc import documents, models, templates, transition
+from aioboinc import models
+from aioboinc.passes import transition
+from aioboinc.project import templates
 from aioboinc.store import results
 from aioboinc.store.transitions import Decision, Result, Workunit
+from aioboinc.wire import documents
 
 NOW = 1_800_000_000
 DAY = 86400

@@ -4,9 +4,11 @@ import math
 
 import pytest
 
-from aioboinc import comparators, credit, models, validation
+from aioboinc import models
+from aioboinc.passes import comparators, validation
+from aioboinc.passes.validation import Output, State
+from aioboinc.store import credit
 from aioboinc.store.validations import Decision, Result, Workunit
-from aioboinc.validation import Output, State
 
 INIT, VALID, INVALID, NO_CHECK, INCONCLUSIVE, TOO_LATE = models.ValidateState
 SUCCESS, ERROR = models.Outcome.SUCCESS, models.Outcome.VALIDATE_ERROR

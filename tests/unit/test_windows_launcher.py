@@ -8,14 +8,15 @@ import zipfile
 
 import pytest
 
-from aioboinc import errors, python_bundle, windows_launcher
+from aioboinc import errors
+from aioboinc.app_versions import interpreters, windows_launcher
 
 PROCESSORS = list(windows_launcher.STUBS)
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_it_is_an_executable_for_the_processor(processor: str) -> None:
-    assert python_bundle.platforms(windows_launcher.build(processor)) == [f"windows_{processor}"]
+    assert interpreters.platforms(windows_launcher.build(processor)) == [f"windows_{processor}"]
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)

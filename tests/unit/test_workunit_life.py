@@ -7,7 +7,8 @@ import hypothesis
 from hypothesis import stateful
 from hypothesis import strategies as st
 
-from aioboinc import models, transition, validation
+from aioboinc import models
+from aioboinc.passes import transition, validation
 from aioboinc.store import transitions, validations
 
 NOW = 1_800_000_000

@@ -1,0 +1,1 @@
+"""What asyncio lacks: pauses, threads, signals, locks, durable files."""

@@ -1,0 +1,1 @@
+"""What hosts get as application versions."""

@@ -1,0 +1,297 @@
+"""The batch directory: checkpoint, lock, ``new/``, ``old/``, ``tmp/``.
+
+``new/`` holds what the assimilator has published and no handler has seen, ``old/`` what one has seen. Other people's
+files may lie beside ours, in these folders too: what we touch is regular files with the names of the batch's jobs.
+The functions that take a directory's files block; callers run them in threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aioboinc import errors
+from aioboinc.aio import durable, files, locking, threads
+from aioboinc.passes import publishing
+from aioboinc.project import access
+
+__all__ = ["EMBEDDED", "BatchDirectory", "Checkpoint"]
+
+EMBEDDED = "embedded"
+_FORMAT = 1
+_MAX_CHECKPOINT = 1 << 16
+"""Bytes of a checkpoint: it has some hundred."""
+_OF_JOB = re.compile(r"pyboinc_(\d{1,18})_\d+(\.error)?(\.\d+-\d+)?", re.ASCII)
+"""Names of outputs and reports, and in ``tmp/`` of those that are being written."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a batch directory knows of its batch."""
+
+    token: str
+    """32 random hex digits, by which the batch's row is found or made."""
+    project: str
+    """The project's master URL, or `EMBEDDED`."""
+    batch: int | None
+    """ID of the batch, None before its row is known to exist."""
+    state: str
+    """``submitting``, ``submitted`` or ``finished``."""
+    version: int = _FORMAT
+    """Version of the format of this batch's files and rows."""
+
+
+class BatchDirectory:
+    """The directory *path*."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(os.path.abspath(path))
+        self.new = self.path / publishing.NEW
+        self.old = self.path / publishing.OLD
+        self.tmp = self.path / publishing.TMP
+        self.embedded_project = self.path / ".pyboinc"
+        self._checkpoint = self.path / "pyboinc_checkpoint"
+        self._temporary = self.path / "pyboinc_checkpoint.tmp"
+        self._made: list[Path] = []
+        self._identity: tuple[int, int] | None = None
+
+    @contextlib.contextmanager
+    def made(self) -> Iterator[None]:
+        """Make the directory, with its parents, if it isn't there; at the end what is empty of that goes again.
+
+        Raises `errors.UsageError`.
+        """
+        missing: list[Path] = []
+        with errors.of_files(self.path):
+            place = self.path
+            while not os.path.lexists(place):
+                missing.append(place)
+                place = place.parent
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                raise errors.UsageError(f"batch directory {self.path}: not a directory") from None
+        try:
+            yield
+        finally:
+            files.remove_empty(missing)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other masters out of the directory; the lock goes with the process, however that ends.
+
+        Raises `errors.BatchLocked` when another master has it, `errors.UsageError` when the directory is
+        missing or not writable.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise errors.UsageError(f"batch directory {errors.describe(self.path, error)}") from None
+        refusal = errors.BatchLocked(
+            f"batch directory {self.path}: another master is running here; stop it or use another directory"
+        )
+        with locking.held(descriptor, refusal):
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise errors.UsageError(
+                    f"batch directory {self.path}: not writable; choose another with --batch-dir or batch_dir="
+                )
+            self._identity = _identity(os.fstat(descriptor))
+            yield
+
+    async def read_checkpoint(self) -> Checkpoint | None:
+        """Return the checkpoint, or None where no batch was begun; raises `errors.CheckpointError`."""
+        return await threads.in_thread(self._read_checkpoint)
+
+    def _read_checkpoint(self) -> Checkpoint | None:
+        data = self._checkpoint_bytes()
+        if data is None:
+            return None
+        self.check_checkpoint()
+        try:
+            return _parse(data.decode())
+        except (ValueError, TypeError, KeyError) as error:
+            remedy = (
+                "delete it to go on with the batch in .pyboinc" if self.embedded_project.exists() else "restore it"
+            )
+            raise errors.CheckpointError(
+                f"{self._checkpoint}: damaged ({error}); {remedy}, or start anew with --fresh"
+            ) from None
+
+    def check_checkpoint(self) -> None:
+        """Refuse what has the checkpoint's name and is nothing that we have written, be it damaged.
+
+        Raises `errors.CheckpointError`.
+        """
+        data = self._checkpoint_bytes()
+        # A write that a power cut has interrupted may leave zeros.
+        if data is not None and data.strip(b"\0 \n")[:1] not in {b"", b"{"}:
+            raise errors.CheckpointError(
+                f"{self._checkpoint}: not a checkpoint of aioboinc; move it away, or use another batch directory"
+            )
+
+    def _checkpoint_bytes(self) -> bytes | None:
+        try:
+            return files.read(self._checkpoint, _MAX_CHECKPOINT)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise errors.CheckpointError(errors.describe(self._checkpoint, error)) from None
+
+    async def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint; it is durable on return. A write that was begun is finished."""
+        await threads.in_thread(self._write_checkpoint, checkpoint)
+
+    def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        with errors.of_files(self._checkpoint):
+            files.remove(self._temporary)  # of a master that was killed
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(self._temporary, flags, 0o666), "w", encoding="utf-8") as file:
+                try:
+                    file.write(json.dumps(dataclasses.asdict(checkpoint), indent=1) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                    os.replace(self._temporary, self._checkpoint)
+                except BaseException:
+                    files.remove(self._temporary)
+                    raise
+            durable.sync_directory(self.path)
+
+    def create(self) -> None:
+        """Make the subdirectories that are missing. Raises `errors.UsageError`.
+
+
+        They are as open as the batch directory: the assimilator may be another user, who has access by a group.
+        """
+        for directory in (self.new, self.old, self.tmp):
+            with errors.of_files(directory):
+                self._make(directory)
+
+    def _make(self, directory: Path) -> None:
+        is_there = os.path.lexists(directory)
+        if is_there and not directory.is_dir():
+            raise files.Obstacle(directory, files.kind(directory.lstat()) or "a file")
+        access.make_directory(directory, self.path.stat())
+        if not is_there:
+            self._made.append(directory)
+
+    def withdraw(self) -> None:
+        """Forget a batch to which nothing was submitted: the checkpoint, and the subdirectories that are empty."""
+        self._checkpoint.unlink(missing_ok=True)
+        self.remove_made()
+
+    def heal(self, checkpoint: Checkpoint) -> None:
+        """Make again what somebody has removed while the master runs. Raises `errors.UsageError` if all is gone."""
+        try:
+            is_here = _identity(os.stat(self.path)) == self._identity
+        except OSError:
+            is_here = False
+        if not is_here:
+            raise errors.UsageError(
+                f"batch directory {self.path}: it was removed or replaced while its master was running; put it back, "
+                "then run the same command again"
+            )
+        self.create()
+        if not os.path.lexists(self._checkpoint):
+            self._write_checkpoint(checkpoint)
+
+    def remove_made(self) -> None:
+        """Remove those of the subdirectories that `create` has made and that have nothing in them."""
+        files.remove_empty(self._made)
+
+    def batches(self) -> set[int]:
+        """Return the IDs of batches whose jobs have given names to anything in the subdirectories."""
+        found: set[int] = set()
+        for directory in (self.new, self.old, self.tmp):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
+                found.update(int(match[1]) for entry in entries if (match := _OF_JOB.fullmatch(entry.name)))
+        return found
+
+    def has(self, *names: str) -> bool:
+        """Tell whether one of the files *names* is in ``new/`` or ``old/``."""
+        return any((folder / name).exists() for name in names for folder in (self.new, self.old))
+
+    def retire(self, names: Iterable[str], *, linked: bool = True) -> None:
+        """Move the handled files *names* from ``new/`` to ``old/``; *linked* as in `move`."""
+        self.move(names, self.new, self.old, linked=linked)
+
+    @staticmethod
+    def move(names: Iterable[str], source: Path, target: Path, *, linked: bool = True) -> None:
+        """Rename files from one directory to another, replacing regular files of the same name.
+
+        One that is gone, or whose name something else has in *target*, stays where it is. Unless they may be
+        *linked*, one that is there as a link to the same file stays where it is, too: to rule that out takes a
+        quarter more time.
+        """
+        source_descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            target_descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                for name in names:
+                    if _is_obstructed(name, target_descriptor):
+                        continue
+                    with contextlib.suppress(FileNotFoundError):
+                        os.rename(name, name, src_dir_fd=source_descriptor, dst_dir_fd=target_descriptor)
+                    if linked:
+                        # A rename between two links of one file leaves both.
+                        files.remove(name, source_descriptor)
+            finally:
+                os.close(target_descriptor)
+        finally:
+            os.close(source_descriptor)
+
+    def discard(self, batches: Collection[int]) -> None:
+        """Remove what is here of *batches*, last the checkpoint. Raises `errors.UsageError`.
+
+        A folder goes if that leaves nothing in it.
+        """
+        with errors.of_files(self.path):
+            if batches:
+                numbers = "|".join(map(str, batches))
+                output = re.compile(rf"pyboinc_({numbers})_\d+(\.error)?", re.ASCII)
+                copy = re.compile(rf"{output.pattern}\.\d+-\d+", re.ASCII)
+                for directory, pattern in ((self.new, output), (self.old, output), (self.tmp, copy)):
+                    files.remove_matching(directory, pattern)
+                files.remove_empty((self.new, self.old, self.tmp))
+            durable.sync_directory(self.path)
+            files.remove(self._temporary)
+            files.remove(self._checkpoint)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _is_obstructed(name: str, directory: int) -> bool:
+    try:
+        return bool(files.kind(os.stat(name, dir_fd=directory, follow_symlinks=False)))
+    except FileNotFoundError:
+        return False
+
+
+def _parse(text: str) -> Checkpoint:
+    fields = json.loads(text)
+    checkpoint = Checkpoint(
+        token=fields["token"],
+        project=fields["project"],
+        batch=fields["batch"],
+        state=fields["state"],
+        version=fields["version"],
+    )
+    if not (
+        isinstance(checkpoint.token, str)
+        and len(checkpoint.token) == 32
+        and isinstance(checkpoint.project, str)
+        and isinstance(checkpoint.batch, int | None)
+        and checkpoint.state in {"submitting", "submitted", "finished"}
+        and isinstance(checkpoint.version, int)
+    ):
+        raise ValueError("a field has a wrong value")
+    if checkpoint.version > _FORMAT:
+        raise ValueError(f"written by a newer aioboinc (format {checkpoint.version})")
+    return checkpoint

@@ -1,0 +1,83 @@
+"""Tracebacks as a user's program sees them: its own frames, and none of ours between them.
+
+An error of the program's functions, and one that we raise on purpose, is not to be sought in our code. One that
+nobody has foreseen is: its traceback stays whole.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from types import CodeType, TracebackType
+from typing import TypeVar
+
+from aioboinc import errors
+
+__all__ = ["Shortened", "calls_program"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_callers: set[CodeType] = set()
+"""Code of ours that calls functions of the program."""
+
+
+def calls_program(function: F) -> F:
+    """Note that *function* calls functions of the program: what comes out of them is the program's."""
+    _callers.add(function.__code__)
+    return function
+
+
+class Shortened:
+    """Leaves our frames out of the traceback of what its body raises. The frame with the ``with`` is none of it."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            error.__traceback__ = _shortened(error)
+            _let_ipython_show_groups()
+
+
+def _shortened(error: BaseException) -> TracebackType | None:
+    entries = _entries(error.__traceback__)
+    caller = next((index for index, entry in enumerate(entries) if entry.tb_frame.f_code in _callers), None)
+    ours = isinstance(error, errors.AioboincError)
+    if caller is None and not ours:
+        return error.__traceback__
+    entries = [] if caller is None else entries[caller:]
+    while entries and _is_ours(entries[0]):
+        del entries[0]
+    while ours and entries and _is_ours(entries[-1]):
+        del entries[-1]
+    following = None
+    for entry in reversed(entries):
+        following = TracebackType(following, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return following
+
+
+def _let_ipython_show_groups() -> None:
+    """Have a notebook's cell end that raises a group, one of the user's or `errors.BatchFailed`.
+
+    As of version 9, IPython prints one without noting that it did. A kernel whose first error that is then fails to
+    reply, and the cell goes on for ever.
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None and not hasattr(shell, "_last_traceback"):
+        shell._last_traceback = None
+
+
+def _entries(trace: TracebackType | None) -> list[TracebackType]:
+    entries = []
+    while trace is not None:
+        entries.append(trace)
+        trace = trace.tb_next
+    return entries
+
+
+def _is_ours(entry: TracebackType) -> bool:
+    return entry.tb_frame.f_code.co_filename.startswith(_PACKAGE)

@@ -1,0 +1,258 @@
+"""This machine's cores as hosts of an embedded project: what they are given, and what they report.
+
+A host gets some results ahead, so that it never waits for the database: what it does in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import platform
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aioboinc import errors, models
+from aioboinc.aio import durable, loops, threads
+from aioboinc.embedded import daemons
+from aioboinc.embedded import host as local_host
+from aioboinc.embedded import jobs as local_jobs
+from aioboinc.embedded.process.messages import Report
+from aioboinc.project import config
+from aioboinc.store import applications, scheduling
+
+if TYPE_CHECKING:
+    from aioboinc.store import Store
+
+__all__ = ["LocalHosts", "Pace"]
+
+_CPID = "local:"
+"""What the names of local hosts begin with, in the column ``host_cpid``."""
+_NAME = "aioboinc"
+_EMAIL = "aioboinc@localhost"
+"""The account of the local hosts."""
+_AHEAD = 0.5
+"""Seconds of work that a host has ahead."""
+_MOST_AHEAD = 256
+"""Results that a host has ahead at most."""
+
+_GATHER = 0.25
+"""Seconds between two groups of reports while the hosts are busy."""
+
+_log = logging.getLogger(__name__)
+
+
+class Pace:
+    """How many results a host should have, by how long they take."""
+
+    def __init__(self) -> None:
+        self._mean: float | None = None
+
+    def add(self, seconds: float) -> None:
+        """Take in how long a result took."""
+        seconds = max(seconds, 1e-4)
+        self._mean = seconds if self._mean is None else 0.8 * self._mean + 0.2 * seconds
+
+    def depth(self) -> int:
+        """Return how many results a host should have, the one that it executes included."""
+        return 1 if self._mean is None else 1 + min(int(_AHEAD / self._mean), _MOST_AHEAD)
+
+
+class LocalHosts:
+    """The hosts of this machine, *count* of them.
+
+    *runtime* is the directory with what their processes import. *checkpoints* has the files from which workunits go
+    on, by name. *on_reported* is set when there is something for the transitioner.
+    """
+
+    def __init__(
+        self,
+        project: config.Project,
+        runtime: Path,
+        count: int,
+        *,
+        checkpoints: dict[str, Path],
+        on_reported: asyncio.Event,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.wanted = asyncio.Event()
+        """To be set when there may be unsent results."""
+        self._has_reports = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._project = project
+        self._checkpoints = checkpoints
+        self._on_reported = on_reported
+        self._clock = clock
+        self._hosts = [local_host.LocalHost(number, project, runtime, self) for number in range(1, count + 1)]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pace = Pace()
+        self._reports: dict[int, list[scheduling.Report]] = {}
+        self._returned: dict[int, list[str]] = {}
+        self._check_failures: Callable[[], None] = lambda: None
+
+    def check_failures(self, check: Callable[[], None]) -> None:
+        """Call *check*, in a thread, before failures are written down: what it raises is to blame, not the jobs."""
+        self._check_failures = check
+
+    def start_processes(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Start the hosts' processes in *tasks*; *stop* ends them."""
+        self._stop = stop
+        for host in self._hosts:
+            tasks.create_task(host.run(stop))
+
+    async def register(self, store: Store, version: applications.Version) -> None:
+        """Begin anew: results that local hosts had are unsent again."""
+        self._scheduling = store.scheduling
+        self._version = version
+        account = await store.clients.account_by_email(_EMAIL)
+        if account is None:
+            account = await store.clients.create_account(_NAME, _EMAIL, "", now=self._now())
+            assert account is not None
+        self._userid = account.id
+        count = await self._scheduling.take_back_all(account.id, _CPID)
+        if count:
+            _log.info("%d results go on that were interrupted", count)
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Give and take results from now on, in *tasks*."""
+        for one_pass, wake in ((self.dispatch, self.wanted), (self.collect, self._has_reports)):
+            backoff = loops.Backoff(*daemons.POLL)
+            self._tasks.append(
+                tasks.create_task(self._run(loops.run(one_pass, stop=self._stop, wake=wake, backoff=backoff)))
+            )
+
+    async def _run(self, work: Awaitable[None]) -> None:
+        with errors.of_files(self._project.root, errors.ProjectError):
+            await work
+
+    def end(self) -> None:
+        """End that at once; what is not written down is done again next time."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def dispatch(self) -> int:
+        """Give unsent results to the hosts that have room for them; return their number."""
+        returned, self._returned = self._returned, {}
+        for hostid, names in returned.items():
+            await self._scheduling.take_back(hostid, names)
+        depth = self._pace.depth()
+        hosts = [
+            host for host in self._hosts if host.is_ready and not host.is_slow and len(host.given) <= depth // 2
+        ]
+        if not hosts:
+            return 0
+        room = sum(depth - len(host.given) for host in hosts)
+        share = math.ceil(await self._scheduling.count_unsent(room) / len(hosts))
+        if not share:
+            return 0
+        hosts.sort(key=lambda host: len(host.given))
+        return sum([await self._fill(host, min(share, depth - len(host.given))) for host in hosts])
+
+    async def collect(self) -> int:
+        """Write down what the hosts have reported; return the number of reports.
+
+        While the hosts are busy they are let gather: a group costs the daemons hardly more than one.
+        """
+        reports, self._reports = self._reports, {}
+        count = sum(map(len, reports.values()))
+        if count:
+            failed = models.ClientState.COMPUTE_ERROR
+            if any(report.client_state == failed for group in reports.values() for report in group):
+                await threads.in_thread(self._check_failures)
+            await threads.in_thread(self._sync)
+            await self._scheduling.report(reports, now=self._now())
+            self._on_reported.set()
+            if any(host.given for host in self._hosts):
+                self._idle.clear()
+                await loops.wait(_GATHER, self._stop, self._idle)
+        return count
+
+    def _sync(self) -> None:
+        self._project.upload_dir.mkdir(exist_ok=True)  # somebody may have removed it
+        durable.sync(self._project.upload_dir)
+
+    def ready(self, host: local_host.LocalHost) -> None:
+        """Note that a host takes results."""
+        self.wanted.set()
+
+    def report(self, host: local_host.LocalHost, hostid: int, report: Report) -> None:
+        """Note that a result is over."""
+        self._pace.add(report["elapsed_time"])
+        self._reports.setdefault(hostid, []).append(
+            scheduling.Report(
+                name=report["name"],
+                client_state=models.ClientState(report["client_state"]),
+                exit_status=report["exit_status"],
+                cpu_time=report["cpu_time"],
+                elapsed_time=report["elapsed_time"],
+                app_version_num=self._version.version_num,
+                xml_doc_out=report["xml_doc_out"],
+                stderr_out=report["stderr_out"],
+                peak_working_set_size=report["peak_working_set_size"],
+                peak_disk_usage=report["peak_disk_usage"],
+            )
+        )
+        self._has_reports.set()
+        if not any(host.given for host in self._hosts):
+            self._idle.set()
+        if len(host.given) <= self._pace.depth() // 2:
+            self.wanted.set()
+
+    def returned(self, hostid: int, names: list[str]) -> None:
+        """Note that a host no longer has results that it has not begun."""
+        self._returned.setdefault(hostid, []).extend(names)
+        self.wanted.set()
+
+    async def _fill(self, host: local_host.LocalHost, limit: int) -> int:
+        """Give *host* up to *limit* results; return how many there were."""
+        if not host.ids:
+            await self._add_id(host)
+        count = await self._assign(host, host.ids[0], limit)
+        # What is left now are replicas of what this host has done before. If it has nothing else to do, it takes
+        # them as another host would: one of this machine's is as good as the other.
+        for hostid in host.ids[1:]:
+            if count or host.given:
+                return count
+            count = await self._assign(host, hostid, limit)
+        if not count and not host.given:
+            count = await self._assign(host, await self._add_id(host), limit)
+        return count
+
+    async def _assign(self, host: local_host.LocalHost, hostid: int, limit: int) -> int:
+        assignments = await self._scheduling.assign(
+            hostid,
+            limit,
+            userid=self._userid,
+            app_version_id=self._version.id,
+            flops=local_jobs.FLOPS,
+            now=self._now(),
+        )
+        jobs = []
+        for assignment in assignments:
+            checkpoint = self._checkpoints.pop(assignment.workunit_name, None)
+            try:
+                jobs.append(local_jobs.job(assignment, hostid, self._project, checkpoint))
+            except ValueError as error:
+                self.report(host, hostid, local_host.failure(assignment.name, str(error)))
+        host.give(hostid, jobs)
+        return len(assignments)
+
+    async def _add_id(self, host: local_host.LocalHost) -> int:
+        """Give *host* an ID, the first one or another one."""
+        facts = scheduling.HostFacts(
+            cpid=f"{_CPID}{host.number}.{len(host.ids) + 1}",
+            domain_name=platform.node(),
+            ncpus=1,
+            fpops=local_jobs.FLOPS,
+            memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            os_name=platform.system(),
+            os_version=platform.release(),
+        )
+        host.ids.append(await self._scheduling.find_or_create_host(self._userid, facts, now=self._now()))
+        return host.ids[-1]
+
+    def _now(self) -> int:
+        return int(self._clock())

@@ -1,0 +1,51 @@
+"""Results as local hosts get them: from the documents in the database to the files on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aioboinc.embedded.process.messages import Job
+from aioboinc.project import config
+from aioboinc.store import scheduling
+from aioboinc.wire import documents
+
+__all__ = ["FLOPS", "job"]
+
+FLOPS = 1e9
+"""Floating-point operations that a local host does in a second, as far as bounds in operations go."""
+
+
+def job(
+    assignment: scheduling.Assignment, hostid: int, project: config.Project, checkpoint: Path | None = None
+) -> Job:
+    """Return what the process of the host *hostid* is told of a result; it goes on from *checkpoint*.
+
+    Raises ValueError for a workunit that is not one of ours.
+    """
+    inputs = documents.links(assignment.xml_doc)
+    outputs = documents.links(assignment.xml_doc_in)
+    if documents.PROGRAM not in inputs or list(outputs) != [documents.OUTPUT]:
+        raise ValueError(f"{assignment.name}: not a result of pyboinc")
+    links = {open_name: _path(project.download_dir, name, project) for open_name, name in inputs.items()}
+    output = _path(project.upload_dir, outputs[documents.OUTPUT], project)
+    limits = [file.max_nbytes for file in documents.files(assignment.xml_doc_in)]
+    return {
+        "name": assignment.name,
+        "workunit": assignment.workunit_name,
+        "hostid": hostid,
+        "program": links[documents.PROGRAM],
+        "links": {**links, documents.OUTPUT: output},
+        "input": documents.inline_input(assignment.xml_doc),
+        "output": output,
+        "max_nbytes": min(limits, default=float("inf")),
+        "elapsed_bound": assignment.rsc_fpops_bound / FLOPS,
+        "memory_bound": assignment.rsc_memory_bound,
+        "disk_bound": assignment.rsc_disk_bound,
+        "fpops_est": assignment.rsc_fpops_est,
+        "fpops_bound": assignment.rsc_fpops_bound,
+        "checkpoint": None if checkpoint is None else str(checkpoint),
+    }
+
+
+def _path(directory: Path, name: str, project: config.Project) -> str:
+    return f"{directory}/{config.fanout_directory(name, project.fanout)}/{name}"

@@ -1,0 +1,1 @@
+"""What runs in a local host's own processes."""

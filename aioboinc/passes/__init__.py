@@ -1,0 +1,1 @@
+"""One pass of each daemon, on the store."""

@@ -1,0 +1,225 @@
+"""One pass of the assimilator: finished jobs are published in their batch directories, and counted.
+
+An output that was valid may be gone or damaged before it is published: after a power cut where hosts' files are not
+durable at once, by a disk, by a person. Then another valid result stands for the job, or it is computed again.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from aioboinc.aio import pipeline, threads
+from aioboinc.passes import failures, output_process, publishing, uploaded, validation
+from aioboinc.project import config
+from aioboinc.store.assimilations import Execution, Published, ValidResult, Workunit
+from aioboinc.wire import documents
+
+if TYPE_CHECKING:
+    from aioboinc.store import Store
+
+__all__ = ["Held", "one_pass"]
+
+_MAX_TOLD = 10
+"""Workunits that are named in a log line."""
+
+_log = logging.getLogger(__name__)
+
+
+class Held:
+    """Batches to which nothing can be published now, left alone for delays that grow."""
+
+    def __init__(self, first: float = 1.0, longest: float = 300.0) -> None:
+        self._first = first
+        self._longest = longest
+        self._until: dict[int, float] = {}
+        self._delays: dict[int, float] = {}
+
+    def hold(self, batch: int, now: float) -> bool:
+        """Leave *batch* alone for a while; return True if it was not held before."""
+        delay = self._delays.get(batch, 0)
+        self._delays[batch] = min(2 * delay, self._longest) if delay else self._first
+        self._until[batch] = now + self._delays[batch]
+        return not delay
+
+    def release(self, batch: int) -> bool:
+        """Start over with *batch*; return True if it was held before."""
+        self._until.pop(batch, None)
+        return self._delays.pop(batch, None) is not None
+
+    def batches(self, now: float) -> list[int]:
+        """Return the batches to leave alone."""
+        return [batch for batch, until in self._until.items() if until > now]
+
+
+async def one_pass(
+    store: Store,
+    project: config.Project,
+    held: Held,
+    *,
+    appid: int,
+    limit: int = 1000,
+    share: tuple[int, int] = (1, 0),
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+    stop: Callable[[], bool] = lambda: False,
+    process: output_process.OutputProcess | None = None,
+) -> int:
+    """Publish all jobs of the application that are finished, *limit* at a time.
+
+    Returns their number, with those that are not finished after all because their outputs are lost.
+
+    Batches whose directories can't be written to, and workunits that are not ours, are *held*, by the clock
+    *monotonic*: keep that between passes. Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true,
+    what was published is still counted. *stop* is called in another thread too. Outputs that were refused are looked
+    at once more, for the reason, in *process*; without one in a thread of this process.
+    """
+    after = reopened = 0
+    fault = functools.partial(validation.fault, project, process)
+    async with pipeline.Behind() as behind:
+        while not stop():
+            now = monotonic()
+            workunits = await store.assimilations.ready(
+                appid, limit=limit, after=after, held=held.batches(now), share=share
+            )
+            if workunits:
+                published, lost = await _publish(store, project, held, workunits, fault, now, stop)
+                if published:
+                    await behind.start(store.assimilations.finish(published, now=int(clock())))
+                reopened += await _recover(store, project, lost, now=int(clock()))
+            if len(workunits) < limit:
+                break
+            after = workunits[-1].id
+    if behind.count:
+        _log.info("assimilated %d workunits", behind.count)
+    return behind.count + reopened
+
+
+async def _publish(
+    store: Store,
+    project: config.Project,
+    held: Held,
+    workunits: Sequence[Workunit],
+    fault: failures.Fault,
+    now: float,
+    stop: Callable[[], bool],
+) -> tuple[list[Published], dict[Workunit, str]]:
+    """Publish *workunits* where that can be done now.
+
+    Return those that are published, and those whose outputs are lost, with what is wrong with these.
+    """
+    batches = {workunit.batch for workunit in workunits}
+    directories = {
+        batch: _absolute(directory, project)
+        for batch, directory in (await store.assimilations.directories(batches)).items()
+    }
+    for batch in batches - directories.keys():
+        if held.hold(batch, now):
+            _log.warning("[BATCH#%d] left alone: its workunits were not submitted by aioboinc", batch)
+    ours = [workunit for workunit in workunits if workunit.batch in directories]
+    finished = [workunit for workunit in ours if workunit.canonical_resultid]
+    outcome = await threads.in_thread(
+        publishing.publish,
+        [_output(project, workunit, directories[workunit.batch]) for workunit in finished],
+        stop,
+        # Ours are durable before they are reported; BOINC's upload handler leaves that to chance.
+        unsynced=None if project.embedded or project.served else project.upload_dir,
+    )
+    published = [Published(workunit, False) for workunit in finished if workunit.id in outcome.published]
+    lost = {workunit: outcome.lost[workunit.id] for workunit in finished if workunit.id in outcome.lost}
+    errors = dict(outcome.errors)
+    failed = [workunit for workunit in ours if not workunit.canonical_resultid]
+    if failed:
+        executions = await store.assimilations.executions([workunit.id for workunit in failed])
+        outcome = await threads.in_thread(
+            publishing.publish,
+            (  # in the thread, for it reads files
+                _failure(workunit, directories[workunit.batch], executions.get(workunit.id, []), fault)
+                for workunit in failed
+            ),
+            stop,
+        )
+        published += [Published(workunit, True) for workunit in failed if workunit.id in outcome.published]
+        errors.update(outcome.errors)
+    if lost and not project.embedded and not project.upload_dir.is_dir():
+        # Not mounted, perhaps: then nothing of it is lost.
+        absent = FileNotFoundError(f"{project.upload_dir}: no such directory")
+        errors.update({directories[workunit.batch]: absent for workunit in lost})
+        lost = {}
+    _hold(held, directories, errors, now)
+    return published, lost
+
+
+async def _recover(store: Store, project: config.Project, lost: Mapping[Workunit, str], *, now: int) -> int:
+    """Let other valid results stand for workunits whose outputs are lost, or have them computed again.
+
+    Returns how many workunits there is something to do for again.
+    """
+    if not lost:
+        return 0
+    valid = await store.assimilations.valid_results([workunit.id for workunit in lost])
+    intact = await threads.in_thread(_intact, project, valid)
+    replaced = {workunit: intact[workunit.id] for workunit in lost if workunit.id in intact}
+    count = await store.assimilations.replace(replaced)
+    reopened = set(
+        await store.assimilations.reopen([workunit for workunit in lost if workunit not in replaced], now=now)
+    )
+    _tell("another valid result stands for it", {workunit: lost[workunit] for workunit in replaced})
+    _tell("computed again", {workunit: flaw for workunit, flaw in lost.items() if workunit.id in reopened})
+    return count + len(reopened)
+
+
+def _intact(project: config.Project, valid: Sequence[ValidResult]) -> dict[int, int]:
+    """Return the first result with an intact output of each workunit that has one; blocks."""
+    found: dict[int, int] = {}
+    for result in valid:
+        if result.workunitid not in found:
+            name = documents.output_name(result.xml_doc_in or b"")
+            expected = uploaded.reported(result.xml_doc_out, name)
+            if name and not uploaded.flaw(uploaded.path(project, name), expected):
+                found[result.workunitid] = result.id
+    return found
+
+
+def _tell(consequence: str, lost: Mapping[Workunit, str]) -> None:
+    """Write a line on workunits whose outputs are lost; of many, on the first ones."""
+    if not lost:
+        return
+    told = [f"[WU#{workunit.id} {workunit.name}] its valid output {flaw}" for workunit, flaw in lost.items()]
+    others = f"; and {len(told) - _MAX_TOLD} others" if len(told) > _MAX_TOLD else ""
+    _log.warning("%s: %s%s", consequence, "; ".join(told[:_MAX_TOLD]), others)
+
+
+def _absolute(directory: str, project: config.Project) -> str:
+    """Return the path of a batch directory. That of an embedded project is stored relative to it.
+
+    So both may be moved, and may have a path that no text in a database can hold.
+    """
+    return os.path.normpath(os.path.join(project.root, directory))
+
+
+def _hold(held: Held, directories: Mapping[int, str], errors: Mapping[str, OSError], now: float) -> None:
+    """Hold the batches in whose directories *errors* have happened, and those only."""
+    for batch, directory in directories.items():
+        if directory in errors:
+            level = logging.WARNING if held.hold(batch, now) else logging.DEBUG
+            _log.log(level, "[BATCH#%d] can't publish, will try again: %s", batch, errors[directory])
+        elif held.release(batch):
+            _log.info("[BATCH#%d] publishing again in %s", batch, directory)
+
+
+def _output(project: config.Project, workunit: Workunit, directory: str) -> publishing.Item:
+    name = documents.output_name(workunit.xml_doc_in or b"")
+    flaw = functools.partial(uploaded.flaw, expected=uploaded.reported(workunit.xml_doc_out, name))
+    return publishing.Item(workunit.id, directory, workunit.name, source=uploaded.path(project, name), flaw=flaw)
+
+
+def _failure(
+    workunit: Workunit, directory: str, executions: Sequence[Execution], fault: failures.Fault
+) -> publishing.Item:
+    content = failures.report(workunit.name, workunit.error_mask, executions, fault=fault)
+    return publishing.Item(workunit.id, directory, f"{workunit.name}.error", content=content)

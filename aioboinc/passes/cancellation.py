@@ -1,0 +1,98 @@
+"""Cancelling what is unfinished of a batch: in pieces, each in a short transaction, so that others are not held up.
+
+BOINC's tools mark workunits as cancelled and leave the rest to the transitioner. That takes those that are due first
+come, first served, some hundred a second: all other batches of the project would wait for the last of a large one. So
+each workunit is left here as the transitioner would leave it. Results that no host has are over. Those at hosts
+stay: the scheduler tells the hosts to abort them, and the transitioner sees to them, and lets the files go, when they
+come back or at their deadlines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from aioboinc import models
+from aioboinc.passes import transition
+from aioboinc.store.transitions import Decision, Result, Workunit
+
+if TYPE_CHECKING:
+    from aioboinc.store import Store
+
+__all__ = ["abandon", "cancel", "decide"]
+
+_PIECE = 500
+"""Workunits in a transaction: a tenth of a second."""
+
+
+async def abandon(
+    store: Store,
+    token: str,
+    *,
+    delete_delay: int = 0,
+    progressed: Callable[[int, int], None] = lambda done, total: None,
+    clock: Callable[[], float] = time.time,
+) -> None:
+    """Cancel the batch with this *token*, if there is one, finished outputs too, and forget it.
+
+    *progressed* is told how many of how many jobs are cancelled. Interrupted, it goes on when it is called again.
+    """
+    batch = await store.cancellations.begin(token)
+    if batch is None:
+        return
+    total = batch.unfinished
+    await cancel(
+        store,
+        batch.id,
+        finished=True,
+        delete_delay=delete_delay,
+        progressed=lambda done: progressed(min(done, total), total),
+        clock=clock,
+    )
+    await store.cancellations.forget(batch.id)
+    progressed(total, total)
+
+
+async def cancel(
+    store: Store,
+    batch: int,
+    *,
+    finished: bool,
+    delete_delay: int = 0,
+    progressed: Callable[[int], None] = lambda done: None,
+    clock: Callable[[], float] = time.time,
+) -> int:
+    """Cancel all workunits of *batch* that are not assimilated, those with outputs only if *finished*.
+
+    Their files are kept for *delete_delay* seconds after the last result has come back. Returns their number.
+    """
+    count = 0
+    after = 0
+    while True:
+        now = int(clock())
+        piece = await store.cancellations.cancel(
+            batch,
+            lambda workunit, results, now=now: decide(workunit, results, now, delete_delay=delete_delay),  # type: ignore[misc]
+            after=after,
+            limit=_PIECE,
+            finished=finished,
+        )
+        if piece is None:
+            return count
+        count += piece.count
+        after = piece.last
+        progressed(count)
+
+
+def decide(workunit: Workunit, results: Sequence[Result], now: int, *, delete_delay: int = 0) -> Decision:
+    """Return what becomes of *workunit* when it is cancelled: nobody is to assimilate it any more."""
+    cancelled = dataclasses.replace(
+        workunit,
+        error_mask=workunit.error_mask | models.ErrorMask.CANCELLED,
+        assimilate_state=models.AssimilateState.DONE,
+        need_validate=0,
+    )
+    decision = transition.decide(cancelled, results, now, delete_delay=delete_delay)
+    return dataclasses.replace(decision, before=workunit)

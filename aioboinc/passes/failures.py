@@ -1,0 +1,159 @@
+"""What the master is told of a job that has failed: its workunit's and its results' errors, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from aioboinc import models
+from aioboinc.store.assimilations import Execution
+from aioboinc.wire import codec, documents
+
+__all__ = ["Fault", "describe_error", "describe_exit", "report", "written"]
+
+Fault = Callable[[str, bytes, bytes], str]
+"""Returns what is wrong with a refused output, given the job and the documents of its workunit and its result."""
+
+_STDERR_BYTES = 4096
+_OF_SLAVE = "pyboinc: "
+"""What a line begins with in which the runtime on a host says why it gives up."""
+
+_EXIT_STATUSES = {
+    # BOINC's lib/error_numbers.h, as far as a client reports them.
+    100: "the slave returned no output",
+    192: "EXIT_STATEFILE_WRITE: can't write the state file",
+    193: "EXIT_SIGNAL: killed by a signal",
+    194: "EXIT_ABORTED_BY_CLIENT: aborted by the client",
+    195: "EXIT_CHILD_FAILED: the slave's process failed",
+    196: "EXIT_DISK_LIMIT_EXCEEDED: used more disk than rsc_disk_bound allows",
+    197: "EXIT_TIME_LIMIT_EXCEEDED: took longer than rsc_fpops_bound allows",
+    198: "EXIT_MEM_LIMIT_EXCEEDED: used more memory than rsc_memory_bound allows",
+    199: "EXIT_CLIENT_EXITING: the client was stopped",
+    200: "EXIT_UNSTARTED_LATE: not started before the deadline",
+    201: "EXIT_MISSING_COPROC: a coprocessor is missing",
+    202: "EXIT_ABORTED_BY_PROJECT: aborted by the project",
+    203: "EXIT_ABORTED_VIA_GUI: aborted by the volunteer",
+    204: "EXIT_UNKNOWN: ended in an unknown way",
+    205: "EXIT_OUT_OF_MEMORY: out of memory",
+    206: "EXIT_INIT_FAILURE: could not be started",
+    207: "EXIT_NO_SUB_TASKS: no sub-tasks",
+    208: "EXIT_SUB_TASK_FAILURE: a sub-task failed",
+    209: "EXIT_OVERDUE_EXCEEDED: too long after the deadline",
+    -108: "ERR_FOPEN: a file could not be opened",
+    -114: "ERR_GIVEUP_DOWNLOAD: a download timed out",
+    -115: "ERR_GIVEUP_UPLOAD: the upload timed out",
+    -119: "ERR_MD5_FAILED: a file arrived with a wrong MD5 sum",
+    -120: "ERR_RSA_FAILED: a file's signature is wrong",
+    -131: "ERR_FILE_TOO_BIG: the output is larger than max_nbytes allows",
+    -147: "ERR_FORK: no process could be made",
+    -148: "ERR_EXEC: the program could not be executed",
+    -161: "ERR_NOT_FOUND: a file was not found",
+    -177: "ERR_RSC_LIMIT_EXCEEDED: used more than a resource's bound",
+    -185: "ERR_RESULT_START: could not be started",
+    -186: "ERR_RESULT_DOWNLOAD: the download failed",
+    -187: "ERR_RESULT_UPLOAD: the upload failed",
+    -197: "ERR_ABORTED_VIA_GUI: aborted by the volunteer",
+    -200: "ERR_WRONG_SIZE: a file arrived with a wrong size",
+    -221: "ERR_ABORTED_BY_PROJECT: aborted by the project",
+    -224: "ERR_HTTP_PERMANENT: a file is not on the server",
+    -226: "ERR_TOO_MANY_EXITS: ended too often without having finished",
+    -232: "ERR_ABORTED_ON_EXIT: aborted when the client was stopped",
+}
+
+_ERRORS: dict[int, str] = {
+    models.ErrorMask.COULDNT_SEND_RESULT: "no host could get it",
+    models.ErrorMask.TOO_MANY_ERROR_RESULTS: "too many of its results failed",
+    models.ErrorMask.TOO_MANY_SUCCESS_RESULTS: "its outputs do not agree",
+    models.ErrorMask.TOO_MANY_TOTAL_RESULTS: "too many results without a quorum",
+    models.ErrorMask.CANCELLED: "cancelled",
+    models.ErrorMask.NO_CANONICAL_RESULT: "no canonical result",
+}
+
+_VALIDATE_STATES: dict[int, str] = {
+    models.ValidateState.INIT: "not compared with others",
+    models.ValidateState.VALID: "valid",
+    models.ValidateState.INVALID: "its output differs from the quorum's",
+    models.ValidateState.NO_CHECK: "not compared with others",
+    models.ValidateState.INCONCLUSIVE: "its output agrees with too few others",
+    models.ValidateState.TOO_LATE: "came too late",
+}
+
+_OUTCOMES: dict[int, str] = {
+    models.Outcome.COULDNT_SEND: "could not be sent",
+    models.Outcome.NO_REPLY: "no reply from the host before the deadline",
+    models.Outcome.VALIDATE_ERROR: "the validator has refused its output",
+    models.Outcome.CLIENT_DETACHED: "the host left the project",
+}
+
+
+def describe_exit(exit_status: int) -> str:
+    """Return an exit status in words, BOINC's name for it among them."""
+    words = _EXIT_STATUSES.get(exit_status)
+    return f"exit status {exit_status}" + (f" ({words})" if words else "")
+
+
+def describe_error(exit_status: int, stderr_out: str) -> str:
+    """Return why an execution has failed: its exit status, and what the runtime or the client says of it."""
+    stderr = written(stderr_out)
+    said = [line[len(_OF_SLAVE) :] for line in stderr.splitlines() if line.startswith(_OF_SLAVE)]
+    said = said or documents.client_messages(stderr_out)
+    words = describe_exit(exit_status)
+    return f"{words}: {said[-1]}" if said else words
+
+
+def written(stderr_out: str) -> str:
+    """Return the end of what the slave wrote to stderr; clients wrap that in XML."""
+    return documents.stderr_text(stderr_out).encode()[-_STDERR_BYTES:].decode("utf-8", "ignore")
+
+
+def report(
+    job: str, error_mask: int, executions: Iterable[Execution], reason: str = "", *, fault: Fault | None = None
+) -> bytes:
+    """Return the file that is published for the workunit *job*, which has failed. Blocks.
+
+    *reason* is a cause beside the workunit's *error_mask* and its *executions*. Why the validator has refused an
+    output is nowhere noted: BOINC's own ones have no place for it. So *fault* looks once more at the output's file,
+    which is there until after this.
+    """
+    results = [_result(job, execution, fault) for execution in executions if _counts(execution)]
+    return codec.encode(
+        {
+            "pyboinc": 1,
+            "job": job,
+            "reason": reason or _reason(error_mask, results),
+            "error_mask": error_mask,
+            "results": results,
+        }
+    )
+
+
+def _counts(execution: Execution) -> bool:
+    return execution.server_state == models.ServerState.OVER and execution.outcome != models.Outcome.DIDNT_NEED
+
+
+def _reason(error_mask: int, results: Sequence[dict[str, Any]]) -> str:
+    causes = [words for bit, words in _ERRORS.items() if error_mask & bit] or ["no canonical result"]
+    reasons = list(dict.fromkeys(result["reason"] for result in results))
+    return ", ".join(causes) + (f": {'; '.join(reasons)}" if reasons else "")
+
+
+def _result(job: str, execution: Execution, fault: Fault | None) -> dict[str, Any]:
+    text = (execution.stderr or b"").decode("utf-8", "replace")
+    found = ""
+    refused = execution.outcome == models.Outcome.VALIDATE_ERROR
+    if refused and fault is not None and execution.xml_doc and execution.xml_doc_in:
+        found = fault(job, execution.xml_doc, execution.xml_doc_in)
+    return {
+        "name": execution.name,
+        "reason": found or _result_reason(execution, text),
+        "exit_status": execution.exit_status,
+        "stderr": written(text),
+    }
+
+
+def _result_reason(execution: Execution, stderr_out: str) -> str:
+    if execution.outcome == models.Outcome.SUCCESS:
+        return _VALIDATE_STATES.get(execution.validate_state, "")
+    if execution.outcome != models.Outcome.CLIENT_ERROR:
+        return _OUTCOMES.get(execution.outcome, f"outcome {execution.outcome}")
+    return describe_error(execution.exit_status, stderr_out)

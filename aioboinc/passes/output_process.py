@@ -1,0 +1,201 @@
+"""A process of its own that reads outputs: they come from hosts, and must stop nothing but the job that they are of.
+
+It has a limit of memory, and one of time for each output and each comparison. An output at which it ends is a bad one;
+another process reads the others. It is started once, and gets the outputs of many workunits at a time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, Pipe
+from typing import IO
+
+from aioboinc import errors
+from aioboinc.passes import comparators, outputs
+
+__all__ = ["MEMORY", "SECONDS", "OutputProcess", "main"]
+
+SECONDS = 60.0
+"""Processor time that an output or a comparison may take; by the clock ten times as much."""
+MEMORY = 8 << 30
+"""Bytes that the process may allocate, where the machine has so many."""
+_LOOK = 0.1
+"""Seconds between looks whether to stop."""
+_ATTEMPTS = 3
+"""How often the process may end when it reads nothing."""
+# The package alone, without all that it imports for those who use it: the start takes a fraction of the time.
+_START = """\
+import json, sys, types
+path, folder, *descriptors = json.loads(sys.argv[1])
+sys.path[:] = path
+package = sys.modules["aioboinc"] = types.ModuleType("aioboinc")
+package.__path__ = [folder]
+from aioboinc.passes import output_process
+output_process.main(*descriptors)
+"""
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_MARK = struct.Struct("<qq")  # numbers of the workunit and of the output
+_NOTHING = _MARK.pack(-1, -1)
+
+
+class OutputProcess:
+    """Reads the outputs of workunits, in a process that is started at need. For one thread at a time."""
+
+    def __init__(
+        self, comparator: comparators.Comparator, *, seconds: float = SECONDS, memory: int = MEMORY
+    ) -> None:
+        self._comparator = comparator
+        self._seconds = seconds
+        self._memory = min(memory, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._mark: IO[bytes] | None = None
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Start the process, if it isn't there. Blocks. Raises `errors.ProjectError`."""
+        if self._process is not None:
+            return
+        try:
+            self._mark = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+            self._connection, theirs = Pipe()
+            descriptors = (theirs.fileno(), self._mark.fileno())
+            arguments = json.dumps([sys.path, _PACKAGE, *descriptors])
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _START, arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=2,  # what a comparator prints
+                    env={name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"},
+                    pass_fds=descriptors,
+                    start_new_session=True,  # ^C is for the process that started it, which ends this one
+                )
+        except OSError as error:
+            self._end()
+            raise errors.ProjectError(f"the process that reads outputs can't be started: {error}") from None
+        atexit.register(self.close)
+        with contextlib.suppress(OSError):  # it has ended: noticed at the first request
+            self._connection.send((self._comparator, self._seconds, self._memory))
+
+    def read(self, requests: Sequence[outputs.Request], stop: Callable[[], bool]) -> list[outputs.Reading]:
+        """Return what is found of the outputs in *requests*; nothing once *stop* returns true. Blocks.
+
+        Raises `errors.ProjectError` if there can be no such process.
+        """
+        known: list[dict[int, str]] = [{} for _ in requests]
+        ended = 0
+        while not (self._is_closed or stop()):
+            self.start()
+            assert self._connection is not None
+            assert self._mark is not None
+            os.pwrite(self._mark.fileno(), _NOTHING, 0)
+            try:
+                self._connection.send((requests, known))
+                while not self._connection.poll(_LOOK):
+                    if stop():
+                        self.close()
+                        return []
+                readings: list[outputs.Reading] = self._connection.recv()
+                return readings
+            except (EOFError, OSError):
+                workunit, number = _MARK.unpack(os.pread(self._mark.fileno(), _MARK.size, 0))
+                status = self._end()
+                if workunit >= 0:
+                    known[workunit][number] = self._reason(status, number)
+                    continue
+                ended += 1
+                if ended == _ATTEMPTS and not self._is_closed:
+                    raise errors.ProjectError(
+                        f"the process that reads outputs ends at once, {_words(status)}"
+                    ) from None
+        return []
+
+    def close(self) -> None:
+        """End the process. Blocks for a moment."""
+        self._is_closed = True
+        if self._process is not None:
+            self._process.kill()
+        self._end()
+
+    def _reason(self, status: int, number: int) -> str:
+        what = "comparing takes" if number == outputs.COMPARING else "its output takes"
+        if status == -signal.SIGPROF:
+            return f"{what} more than {self._seconds:g} s of processor time"
+        if status == -signal.SIGALRM:
+            return f"{what} more than {10 * self._seconds:g} s"
+        return f"{what} its reader down, {_words(status)}"
+
+    def _end(self) -> int:
+        """See to it that there is no process; return the exit status, minus the signal that killed it."""
+        process, self._process = self._process, None
+        status = 0
+        if process is not None:
+            try:
+                # After the end of the connection it is on its way out; its own status is to be had.
+                status = process.wait(_LOOK)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                status = process.wait()
+            atexit.unregister(self.close)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._mark is not None:
+            self._mark.close()
+            self._mark = None
+        return status
+
+
+def _words(status: int) -> str:
+    if status == -signal.SIGKILL:
+        return "killed: is there too little memory?"
+    return f"by signal {-status}" if status < 0 else f"with exit status {status}"
+
+
+def main(connection_descriptor: int, mark: int) -> None:
+    """Be the process, until the other end of the connection is gone."""
+    connection = Connection(connection_descriptor)
+    os.set_inheritable(connection_descriptor, False)
+    os.set_inheritable(mark, False)
+    try:
+        comparator, seconds, memory = connection.recv()
+        _limit(memory)
+        while True:
+            requests, known = connection.recv()
+            readings = []
+            for workunit, request in enumerate(requests):
+
+                def begin(number: int, workunit: int = workunit) -> None:
+                    os.pwrite(mark, _MARK.pack(workunit, number), 0)
+                    signal.setitimer(signal.ITIMER_PROF, seconds)
+                    signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
+
+                readings.append(outputs.read(request, comparator, begin=begin, known=known[workunit]))
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            connection.send(readings)
+    except (EOFError, OSError):
+        return
+
+
+def _limit(memory: int) -> None:
+    for number in (signal.SIGPROF, signal.SIGALRM):  # the timers' signals end the process, in C code too
+        signal.signal(number, signal.SIG_DFL)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        memory = min(memory, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("500")  # where memory runs out, this process goes first

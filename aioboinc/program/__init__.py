@@ -1,0 +1,1 @@
+"""A slave file with the local modules that it imports, bundled."""

@@ -1,0 +1,1 @@
+"""What `aioboinc serve` shows to people."""

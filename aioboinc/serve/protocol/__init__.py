@@ -1,0 +1,1 @@
+"""BOINC's scheduler protocol, kept apart from its I/O."""

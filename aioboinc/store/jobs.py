@@ -1,0 +1,124 @@
+"""What a call becomes on its way to the database: a call, a job of some form, a chunk of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aioboinc import arguments
+from aioboinc.program import bundle
+from aioboinc.wire import documents
+
+__all__ = ["MOST_KINDS", "Call", "Chunk", "Form", "Job", "Options"]
+
+MOST_KINDS = 1024
+"""Programs and options to keep what was worked out for them: where each call has its own, that is of no use."""
+
+_DAY = 86400
+_MAX_COUNT = 1000
+_MAX_PRIORITY = 2**31 - 1
+_MAX_DELAY = 100_000_000
+"""Three years: BOINC's times are integers of 32 bits, and it adds half as much again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Options:
+    """What a call may ask of the project. The names and most defaults are BOINC's ``create_work``'s.
+
+    Objects are told apart by identity, which is quick: calls that ask for the same share one.
+    """
+
+    quorum: int | None = None
+    """Results that must agree (``min_quorum``); None: 1 on an embedded project, 2 on a BOINC project."""
+    target_nresults: int | None = None
+    """Results made at first; None: as many as the quorum."""
+    max_error_results: int = 3
+    """The job fails when more results than this have failed."""
+    max_total_results: int = 10
+    """The job fails when it would take more results than this."""
+    max_success_results: int = 6
+    """The job fails when this many outputs have come back and no quorum agrees."""
+    priority: int = 0
+    """Jobs of higher priority are sent first."""
+    delay_bound: int = 7 * _DAY
+    """Seconds until a result sent to a host counts as lost."""
+    rsc_fpops_est: float = 3600e9
+    """Estimate of the job's size in floating-point operations."""
+    rsc_fpops_bound: float = 86400e9
+    """Operations after which the result is aborted; on an embedded project 1e9 of them count as a second."""
+    rsc_memory_bound: float = 5e8
+    """Bytes of memory that a result may use."""
+    rsc_disk_bound: float = 1e9
+    """Bytes of disk that a result may use."""
+
+    def __post_init__(self) -> None:
+        for name in ("quorum", "target_nresults"):
+            if getattr(self, name) is not None:
+                self._whole(name, 1, _MAX_COUNT)
+        for name in ("max_error_results", "max_total_results", "max_success_results"):
+            self._whole(name, 1, _MAX_COUNT)
+        self._whole("priority", -_MAX_PRIORITY, _MAX_PRIORITY)
+        delay: object = self.delay_bound
+        if isinstance(delay, float) and delay.is_integer():  # 1e6
+            object.__setattr__(self, "delay_bound", int(delay))
+        self._whole("delay_bound", 1, _MAX_DELAY, unit="seconds")
+        for name, unit in (
+            ("rsc_fpops_est", "floating-point operations"),
+            ("rsc_fpops_bound", "floating-point operations"),
+            ("rsc_memory_bound", "bytes"),
+            ("rsc_disk_bound", "bytes"),
+        ):
+            value = arguments.number(f"pyboinc_call: {name}", getattr(self, name), unit=unit)
+            object.__setattr__(self, name, value)
+
+    def _whole(self, name: str, least: int, most: int, *, unit: str = "") -> None:
+        value = arguments.whole(f"pyboinc_call: {name}", getattr(self, name), least, most, unit=unit)
+        object.__setattr__(self, name, value)
+
+
+@dataclass(slots=True)  # not frozen: that takes thrice as long to make, and there are millions
+class Call:
+    """One call, ready to be written."""
+
+    sources: bundle.Sources
+    """The slave and the modules it imports."""
+    input: bytes
+    """The encoded input."""
+    input_sha256: bytes
+    """SHA-256 of ``input``, 32 bytes."""
+    options: Options
+    """What the call asks of the project."""
+    record: bytes
+    """What the running digest takes in: 96 bytes that tell this call from any other."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """What workunits of the same program and options have in common. Objects are told apart by identity."""
+
+    options: Options
+    """With nothing left open."""
+    document: tuple[str, ...]
+    """Their ``xml_doc``: text, the name of a value, text, the name of a value and so on, text."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One workunit to be."""
+
+    form: Form
+    values: Mapping[str, str]
+    """Its ``name``, and what else the form's document has places for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Jobs that are committed together; their input files are in place and durable."""
+
+    first: int
+    """Number of the first job's call."""
+    jobs: Sequence[Job]
+    digest: str
+    """The running digest after the last of them."""
+    template: documents.Template | None
+    """For the first results, which go with the jobs; None if only BOINC's transitioner can make them."""

@@ -1,0 +1,1 @@
+"""What travels between master and hosts: values, outputs, BOINC's documents."""
