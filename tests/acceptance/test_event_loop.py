@@ -22,7 +22,7 @@ INLINE = 7
 PUBLISHER = """
     # Stands in for hosts, validator and assimilator: waits for the calls, publishes all outputs, counts them.
     import os, sqlite3, sys, time
-    from aioboinc import envelope
+    from aioboinc.wire import envelope
     database = sqlite3.connect(sys.argv[1], timeout=300)
     new, jobs = sys.argv[2], int(sys.argv[3])
     while database.execute("SELECT state FROM pyboinc_batch").fetchone() != (1,):
