@@ -18,8 +18,8 @@ __all__ = ["Guard"]
 
 _INTERVAL = 1.0
 """Seconds between two looks."""
-MIN_FREE = 128 << 10
-"""Bytes without which nothing can be written down."""
+MIN_FREE = 512 << 10
+"""Bytes without which nothing can be written down, the bytecode of the local hosts included."""
 MIN_FREE_FILES = 16
 """Files that can be made without which no job can begin."""
 

@@ -131,7 +131,7 @@ def test_one_server_a_project(process: Process, root: Path) -> None:
 )
 def test_bad_options(root: Path, options: list[str], complaint: str, capfd: pytest.CaptureFixture[str]) -> None:
     """In this process: to import a web server takes a second."""
-    status = main.main(["serve", "--project", str(root), *options])
+    status = main(["serve", "--project", str(root), *options])
     said, complaints = capfd.readouterr()
     assert (status, said) == (2, "")
     assert complaints.startswith("aioboinc: ")

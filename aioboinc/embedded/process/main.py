@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import sys
 
 from aioboinc.embedded.process import forker as forking
@@ -31,6 +32,7 @@ def main() -> None:
         from aioboinc.slave_runtime import processes_unix
 
         processes_unix.kill_strays(environment.MARKER, configuration["slot"])
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell's background jobs ignore it, and under a client it is not
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("500")  # where memory runs out, a slave goes before the master
