@@ -32,7 +32,7 @@ def main() -> None:
         from aioboinc.slave_runtime import processes_unix
 
         processes_unix.kill_strays(environment.MARKER, configuration["slot"])
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell's background jobs ignore it, and under a client it is not
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # as under a client; a shell's background jobs ignore it
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("500")  # where memory runs out, a slave goes before the master
