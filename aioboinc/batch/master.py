@@ -8,18 +8,26 @@ import contextvars
 import dataclasses
 import inspect
 import os
-import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aioboinc import arguments, connectors, embedded, errors, printable, store
+from aioboinc import arguments, errors, printable
 from aioboinc.aio import loops, task_group, threads
-from aioboinc.batch import calls, ending, handling, patrol, preflight, queue, staging, submission, tracebacks
-from aioboinc.batch.directory import EMBEDDED, BatchDirectory, Checkpoint
-from aioboinc.passes import cancellation
-from aioboinc.project import config
+from aioboinc.batch import (
+    calls,
+    ending,
+    handling,
+    opening,
+    patrol,
+    preflight,
+    queue,
+    staging,
+    submission,
+    tracebacks,
+)
+from aioboinc.batch.directory import BatchDirectory
 from aioboinc.store import batches
 
 __all__ = ["Defaults", "Progress", "Summary", "defaults", "pyboinc_master"]
@@ -169,10 +177,12 @@ async def _run(
 ) -> Summary:
     with directory.made(), directory.lock():
         if fresh:
-            await _discard(directory, root, report)
+            await opening.discard(
+                directory, root, lambda done, total: report(Progress(0, False, 0, 0, done, total))
+            )
         checkpoint = await directory.read_checkpoint()
         if checkpoint is not None:
-            _check(checkpoint, directory, root)
+            opening.check(checkpoint, directory, root)
         sender, receiver = queue.open()
         made = calls.Calls(_folder(make_calls), sender)
         async with task_group.TaskGroup() as tasks:
@@ -181,7 +191,7 @@ async def _run(
                 await making  # what it raises is why there is no call
                 raise errors.NoCalls("make_calls made no call of pyboinc_call: there is nothing to do")
             try:
-                async with _opened(
+                async with opening.opened(
                     directory,
                     root,
                     checkpoint,
@@ -193,80 +203,6 @@ async def _run(
                         return await batch.run(replay=replay, inline_inputs=inline_inputs)
             finally:
                 receiver.close()
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A project that is reached, and the batch in it that is to go on."""
-
-    running: embedded.Running
-    app: batches.App
-    checkpoint: Checkpoint
-
-
-@contextlib.asynccontextmanager
-async def _opened(
-    directory: BatchDirectory,
-    root: Path | None,
-    checkpoint: Checkpoint | None,
-    *,
-    workers: int | None,
-    homogeneous_redundancy: int,
-) -> AsyncIterator[_Opened]:
-    """Reach the project and begin the batch, unless *checkpoint* says which one goes on.
-
-    Nothing is left of what fails before there is a checkpoint.
-    """
-    is_new = checkpoint is None
-    had_project = await threads.in_thread(os.path.lexists, directory.embedded_project)
-    try:
-        async with await _reached(directory, root, workers) as running:
-            if root is not None:
-                preflight.check_database(root, await running.store.schema.missing())
-            app = preflight.check_application(
-                await running.store.batches.app(config.APP_NAME),
-                running.project,
-                homogeneous_redundancy=homogeneous_redundancy,
-            )
-            await threads.in_thread(_prepare, directory, running.project)
-            if checkpoint is None:
-                checkpoint = await _begun(running)
-                await directory.write_checkpoint(checkpoint)
-                is_new = False
-            yield _Opened(running, app, checkpoint)
-    finally:
-        if is_new:
-            await threads.in_thread(directory.remove_made)
-            if root is None and not had_project:
-                await threads.in_thread(embedded.remove, directory.embedded_project)
-
-
-async def _reached(
-    directory: BatchDirectory, root: Path | None, workers: int | None
-) -> contextlib.AbstractAsyncContextManager[embedded.Running]:
-    if root is None:
-        return embedded.running(directory.embedded_project, workers=workers)
-    project = config.read(root)
-    await threads.in_thread(preflight.check_downloads, project)
-    return _connected(project)
-
-
-async def _begun(running: embedded.Running) -> Checkpoint:
-    """Return the checkpoint of a new batch; where an embedded project has one, its checkpoint was removed."""
-    if not running.project.embedded:
-        return Checkpoint(secrets.token_hex(16), running.project.master_url, None, "submitting")
-    newest = await running.store.batches.newest()
-    batch, token = newest or (None, secrets.token_hex(16))
-    return Checkpoint(token, EMBEDDED, batch, "submitting")
-
-
-def _prepare(directory: BatchDirectory, project: config.Project) -> None:
-    """Make the batch directory's subdirectories; look whether all can be submitted and published."""
-    if not project.embedded:
-        preflight.check_files(project)
-    directory.create()
-    if not project.embedded:
-        preflight.check_batch_directory(project, directory)
 
 
 def _path(path: str | os.PathLike[str] | None) -> Path | None:
@@ -282,65 +218,13 @@ def _folder(make_calls: Callable[[], Any]) -> Path:
     return Path.cwd()
 
 
-async def _discard(directory: BatchDirectory, root: Path | None, report: Callable[[Progress], None]) -> None:
-    """Abandon the batch that is there. What is left after an interruption is abandoned by the next run."""
-    await threads.in_thread(directory.check_checkpoint)
-    await threads.in_thread(embedded.check, directory.embedded_project)
-    numbers: set[int] = set()
-    checkpoint = None
-    with contextlib.suppress(errors.CheckpointError):
-        checkpoint = await directory.read_checkpoint()
-    if checkpoint is None or checkpoint.project == EMBEDDED:
-        numbers = await embedded.batches(directory.embedded_project)
-    elif root is not None:
-        async with _connected(config.read(root)) as running:
-            if running.project.master_url == checkpoint.project:
-                await cancellation.abandon(
-                    running.store,
-                    checkpoint.token,
-                    delete_delay=running.project.delete_delay,
-                    progressed=lambda done, total: report(Progress(0, False, 0, 0, done, total)),
-                )
-    if checkpoint is not None and checkpoint.batch is not None:
-        numbers.add(checkpoint.batch)
-    await threads.in_thread(embedded.remove, directory.embedded_project)
-    await threads.in_thread(directory.discard, numbers)
-
-
-def _check(checkpoint: Checkpoint, directory: BatchDirectory, root: Path | None) -> None:
-    """Refuse a checkpoint that belongs to another project."""
-    ours = EMBEDDED if root is None else config.read(root).master_url
-    if checkpoint.project != ours:
-        theirs, mine = (
-            "its embedded project" if name == EMBEDDED else f"the project {name}"
-            for name in (checkpoint.project, ours)
-        )
-        raise errors.CheckpointError(
-            f"{directory.path}: the batch here belongs to {theirs}, not to {mine}; set PYBOINC_DIR as it was, "
-            "use another batch directory, or start anew with --fresh"
-        )
-    if ours == EMBEDDED and checkpoint.batch is not None:
-        if not directory.embedded_project.exists():
-            raise errors.CheckpointError(
-                f"{directory.embedded_project} is gone, and the batch with it; put it back, or start anew with --fresh"
-            )
-        embedded.check_whole(directory.embedded_project)
-
-
-@contextlib.asynccontextmanager
-async def _connected(project: config.Project) -> AsyncIterator[embedded.Running]:
-    """Reach a project whose daemons run elsewhere."""
-    async with connectors.open(project.database_url) as connector:
-        yield embedded.Running(project, store.Store(connector), asyncio.Event(), asyncio.Event())
-
-
 class _Batch:
     """The event loop of one batch: submit, watch the database, hand over what is published."""
 
     def __init__(
         self,
         directory: BatchDirectory,
-        opened: _Opened,
+        opened: opening.Opened,
         made: calls.Calls,
         receiver: queue.Receiver,
         handlers: handling.Handlers,
