@@ -141,4 +141,4 @@ def job_directories(place: Place, workunits: Iterable[int]) -> None:
         name = f"sj_{workunit}"
         directory = place.batch_dir / "boinc" / str(workunit)
         directory.mkdir(parents=True)
-        place.project.upload_path(name).write_text(f"<job_dir>{directory}</job_dir>\n")
+        Path(place.project.upload_path(name)).write_text(f"<job_dir>{directory}</job_dir>\n")

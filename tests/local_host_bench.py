@@ -72,7 +72,7 @@ class Bench:
         program_path.write_bytes(data)
         input_path = self.project.download_dir / f"{name}.input"
         input_path.write_bytes(codec.encode(value))
-        output = str(self.project.upload_path(f"{name}_0_r1_0"))
+        output = self.project.upload_path(f"{name}_0_r1_0")
         links = {
             "pyboinc_program": str(program_path),
             "pyboinc_input": str(input_path),

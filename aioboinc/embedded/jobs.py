@@ -26,8 +26,8 @@ def job(
     outputs = documents.links(assignment.xml_doc_in)
     if documents.PROGRAM not in inputs or list(outputs) != [documents.OUTPUT]:
         raise ValueError(f"{assignment.name}: not a result of pyboinc")
-    links = {open_name: _path(project.download_dir, name, project) for open_name, name in inputs.items()}
-    output = _path(project.upload_dir, outputs[documents.OUTPUT], project)
+    links = {open_name: project.download_path(name) for open_name, name in inputs.items()}
+    output = project.upload_path(outputs[documents.OUTPUT])
     limits = [file.max_nbytes for file in documents.files(assignment.xml_doc_in)]
     return {
         "name": assignment.name,
@@ -45,7 +45,3 @@ def job(
         "fpops_bound": assignment.rsc_fpops_bound,
         "checkpoint": None if checkpoint is None else str(checkpoint),
     }
-
-
-def _path(directory: Path, name: str, project: config.Project) -> str:
-    return f"{directory}/{config.fanout_directory(name, project.fanout)}/{name}"

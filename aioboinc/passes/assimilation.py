@@ -180,7 +180,7 @@ def _intact(project: config.Project, valid: Sequence[ValidResult]) -> dict[int, 
         if result.workunitid not in found:
             name = documents.output_name(result.xml_doc_in or b"")
             expected = uploaded.reported(result.xml_doc_out, name)
-            if name and not uploaded.flaw(uploaded.path(project, name), expected):
+            if name and not uploaded.flaw(project.upload_path(name), expected):
                 found[result.workunitid] = result.id
     return found
 
@@ -215,7 +215,7 @@ def _hold(held: Held, directories: Mapping[int, str], errors: Mapping[str, OSErr
 def _output(project: config.Project, workunit: Workunit, directory: str) -> publishing.Item:
     name = documents.output_name(workunit.xml_doc_in or b"")
     flaw = functools.partial(uploaded.flaw, expected=uploaded.reported(workunit.xml_doc_out, name))
-    return publishing.Item(workunit.id, directory, workunit.name, source=uploaded.path(project, name), flaw=flaw)
+    return publishing.Item(workunit.id, directory, workunit.name, source=project.upload_path(name), flaw=flaw)
 
 
 def _failure(

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aioboinc import models
@@ -62,7 +61,7 @@ async def one_pass(
 
 def delete(
     items: Sequence[Deletable],
-    path_of: Callable[[str], Path],
+    path_of: Callable[[str], str],
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[list[int], list[int]]:
     """Delete the files of *items*; blocks.

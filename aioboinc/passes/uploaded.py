@@ -11,10 +11,9 @@ import re
 import stat
 from dataclasses import dataclass
 
-from aioboinc.project import config
 from aioboinc.wire import codec, documents, envelope
 
-__all__ = ["Reported", "flaw", "path", "reported"]
+__all__ = ["Reported", "flaw", "reported"]
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _BLOCK = 1 << 20
@@ -33,11 +32,6 @@ class Reported:
         if nbytes != self.nbytes:
             return f"has {nbytes} of {self.nbytes} bytes"
         return "" if md5 == self.md5 else f"has MD5 {md5} in place of {self.md5}"
-
-
-def path(project: config.Project, name: str) -> str:
-    """Return ``project.upload_path(name)``; making that ``Path`` would take longer than linking the file."""
-    return f"{project.upload_dir}/{config.fanout_directory(name, project.fanout)}/{name}"
 
 
 def reported(xml_doc_out: bytes | None, name: str) -> Reported | None:

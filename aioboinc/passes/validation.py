@@ -194,7 +194,7 @@ def _request(
         identity.input_sha256,
         identity.program_sha256,
         str(project.upload_dir),
-        tuple(name and uploaded.path(project, name) for name in names),
+        tuple(name and project.upload_path(name) for name in names),
         tuple(None if one is None else (one.nbytes, one.md5) for one in reported),
     )
 

@@ -52,17 +52,17 @@ class Project:
     delete_delay: int = 0
     """Seconds for which files are kept after the last result has come back (``delete_delay_hours``)."""
 
-    def download_path(self, name: str) -> Path:
-        """Return where the input file *name* lies in the download hierarchy."""
-        return self.download_dir / fanout_directory(name, self.fanout) / name
+    def download_path(self, name: str) -> str:
+        """Return where the input file *name* lies in the download hierarchy; as text, for a Path takes its time."""
+        return f"{self.download_dir}/{fanout_directory(name, self.fanout)}/{name}"
 
     def download_file_url(self, name: str) -> str:
         """Return the URL from which hosts get the input file *name*."""
         return "/".join(filter(None, (self.download_url, fanout_directory(name, self.fanout), name)))
 
-    def upload_path(self, name: str) -> Path:
-        """Return where the output file *name* lies in the upload hierarchy."""
-        return self.upload_dir / fanout_directory(name, self.fanout) / name
+    def upload_path(self, name: str) -> str:
+        """Return where the output file *name* lies in the upload hierarchy, likewise."""
+        return f"{self.upload_dir}/{fanout_directory(name, self.fanout)}/{name}"
 
 
 def fanout_directory(name: str, fanout: int) -> str:

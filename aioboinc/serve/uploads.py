@@ -18,7 +18,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from aioboinc.aio import seldom, threads
-from aioboinc.passes import uploaded
 from aioboinc.project import config
 from aioboinc.serve import incoming
 from aioboinc.store import clients
@@ -258,7 +257,7 @@ class Uploads:
             return None
 
     def _path(self, name: str) -> str:
-        return uploaded.path(self._project, name)
+        return self._project.upload_path(name)
 
     def _check_room(self) -> None:
         if shutil.disk_usage(self._project.upload_dir).free < _MIN_FREE:

@@ -312,7 +312,7 @@ def alter_program(root: Path, batch: int) -> None:
     with sqlite3.connect(root / "project.sqlite") as database:
         ((document,),) = database.execute("SELECT xml_doc FROM workunit WHERE batch = ?", (batch,))
         name = document.decode().partition("<name>")[2].partition("</name>")[0]
-        path = project.download_path(name)
+        path = Path(project.download_path(name))
         before = path.read_bytes()
         altered = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(before)) as old, zipfile.ZipFile(altered, "w") as new:

@@ -34,7 +34,7 @@ class Hosts:
     def files(self) -> dict[str, bytes]:
         """The bad one's files, whole and incomplete."""
         name = self.task.output
-        paths = (self.site.project.upload_path(name), self.site.project.upload_dir / "partial" / name)
+        paths = (Path(self.site.project.upload_path(name)), self.site.project.upload_dir / "partial" / name)
         return {str(path): path.read_bytes() for path in paths if path.exists()}
 
     async def honest_does_its_job(self) -> None:

@@ -42,7 +42,7 @@ async def test_downloads(site: Site, job: tuple[Client, Task]) -> None:
         whole = await response.read()
         assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
         etag = response.headers["ETag"]
-    assert whole == site.project.download_path(url.rpartition("/")[2]).read_bytes()
+    assert whole == Path(site.project.download_path(url.rpartition("/")[2])).read_bytes()
     async with site.session.get(url, headers={"Range": "bytes=100-"}) as response:
         assert response.status == 206
         assert await response.read() == whole[100:]

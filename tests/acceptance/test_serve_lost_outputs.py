@@ -37,7 +37,7 @@ async def test_an_upload_is_durable_when_it_is_answered(
             assert disk.syncs < len(tasks)  # shared
             disk.cut(names_survive=names_survive)
             for name, data in answers.items():
-                assert site.project.upload_path(name).read_bytes() == data
+                assert Path(site.project.upload_path(name)).read_bytes() == data
 
 
 async def test_no_sync_leaves_a_name_without_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ async def test_no_sync_leaves_a_name_without_its_content(tmp_path: Path, monkeyp
         monkeypatch.setattr(durable, "sync", disk.sync)
         client = site.client()
         (task,) = (await client.call(1e9, 1)).tasks
-        path = site.project.upload_path(task.output)
+        path = Path(site.project.upload_path(task.output))
         placed = []
         disk.before_sync = lambda: placed.append(path.exists())
         data = os.urandom(600_000)
@@ -64,7 +64,7 @@ async def test_what_is_complete_is_made_durable_before_that_is_said(
         monkeypatch.setattr(durable, "sync", disk.sync)
         client = site.client()
         (task,) = (await client.call(1e9, 1)).tasks
-        path = site.project.upload_path(task.output)
+        path = Path(site.project.upload_path(task.output))
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"data")
         if question == "upload":
@@ -105,7 +105,7 @@ async def test_an_incomplete_file_is_never_taken_for_a_whole_one(site: Site, tmp
         partial.write_bytes(b"data")
         assert "<file_size>3</file_size>" in await client.uploaded_size(task.output)
         assert ACCEPTED in await client.upload(task, b"data", offset=3)
-        assert site.project.upload_path(task.output).read_bytes() == b"data"
+        assert Path(site.project.upload_path(task.output)).read_bytes() == b"data"
 
 
 Damage = Callable[[Path], None]

@@ -9,6 +9,7 @@ import pytest
 
 from aioboinc import connectors, sql
 from database import mariadb as mariadb_module
+from database.daemon_world import World
 
 
 @pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.mariadb)])
@@ -30,3 +31,23 @@ async def connector(database_url: str) -> AsyncIterator[connectors.Connector]:
     async with connectors.open(database_url) as connector:
         yield connector
         assert connector.checked_out == 0
+
+
+@pytest.fixture
+async def world(connector: connectors.Connector, tmp_path: Path) -> World:
+    """A project on such a database, with its application."""
+    world = World(connector, tmp_path / "project")
+    await world.set_up()
+    return world
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """The directory of `batch`."""
+    return tmp_path / "batch"
+
+
+@pytest.fixture
+async def batch(world: World, directory: Path) -> int:
+    """The ID of a batch of `world`."""
+    return (await world.batch(directory)).id

@@ -187,7 +187,7 @@ class World:
         """Where the output file of the result *name* belongs."""
         (row,) = await self.rows("SELECT xml_doc_in FROM result WHERE name = :name", name=name)
         file = row["xml_doc_in"].decode().partition("<file_name>")[2].partition("<")[0]
-        return self.project.upload_path(file)
+        return Path(self.project.upload_path(file))
 
     async def transition(self, **options: Any) -> int:
         return await transition.one_pass(self.store, self.project, appid=APPID, now=self.now, **options)
@@ -277,3 +277,8 @@ def document(job: str) -> str:
         for name, open_name in files.items()
     )
     return f"{infos}<workunit>\n{refs}</workunit>"
+
+
+def published(directory):
+    """Return the contents of the files in a batch directory's ``new/``, by name."""
+    return {path.name: path.read_bytes() for path in (directory / "new").iterdir()}

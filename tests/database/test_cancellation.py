@@ -1,5 +1,7 @@
 """Batches that are abandoned, or ended by somebody else, on both databases."""
 
+from pathlib import Path
+
 import pytest
 
 from aioboinc import errors, models
@@ -8,7 +10,7 @@ from aioboinc.batch import ending, handling, patrol
 from aioboinc.passes import cancellation
 from aioboinc.store import applications
 from aioboinc.wire import codec
-from database.daemon_world import APPID, World, input_sha256
+from database.daemon_world import APPID, input_sha256
 
 NEVER = models.NEVER
 TOKEN = "0" * 32
@@ -16,18 +18,6 @@ DONE = models.AssimilateState.DONE
 CANCELLED = models.ErrorMask.CANCELLED
 SETTLED = {"error_mask": CANCELLED, "assimilate_state": DONE, "file_delete_state": 1, "transition_time": NEVER}
 """What BOINC's transitioner makes of a workunit that is cancelled when nothing of it is at a host."""
-
-
-@pytest.fixture
-async def world(connector, tmp_path):
-    world = World(connector, tmp_path / "project")
-    await world.set_up()
-    return world
-
-
-@pytest.fixture
-async def batch(world, tmp_path):
-    return (await world.batch(tmp_path / "batch")).id
 
 
 async def abandon(world, **options):
@@ -84,7 +74,7 @@ async def test_an_abandoned_workunit_is_as_the_transitioner_would_leave_it(world
 async def test_files_of_an_abandoned_job_at_a_host_go_when_it_is_over(world, batch, how):
     (job,) = await world.submit(batch, 1)
     name = f"{job}_{input_sha256(job).hex()}"
-    inputs = world.project.download_path(name)
+    inputs = Path(world.project.download_path(name))
     inputs.parent.mkdir(exist_ok=True)
     inputs.write_bytes(b"")
     await world.send(f"{job}_0")

@@ -2,44 +2,24 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
 from aioboinc import errors, models
 from aioboinc.passes import cancellation, comparators, publishing, validation
 from aioboinc.wire import codec, envelope
-from database.daemon_world import APPID, NOW, PROGRAM, World, input_sha256, output
+from database.daemon_world import APPID, NOW, PROGRAM, input_sha256, output, published
 
 NEVER = models.NEVER
 FIRST = "pyboinc_1_0"
-
-
-@pytest.fixture
-async def world(connector, tmp_path):
-    world = World(connector, tmp_path / "project")
-    await world.set_up()
-    return world
-
-
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path / "batch"
-
-
-@pytest.fixture
-async def batch(world, directory):
-    return (await world.batch(directory)).id
-
-
-def published(directory):
-    return {path.name: path.read_bytes() for path in (directory / "new").iterdir()}
 
 
 async def test_a_job_passes_through(world, batch, directory):
     (job,) = await world.submit(batch, 1)
     inputs = [f"{job}_{input_sha256(job).hex()}", f"pyboinc_program_{'0' * 64}.zip"]
     for name in inputs:
-        path = world.project.download_path(name)
+        path = Path(world.project.download_path(name))
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
     await world.compute(f"{job}_0", 49)
@@ -67,8 +47,8 @@ async def test_a_job_passes_through(world, batch, directory):
     assert (workunit["file_delete_state"], workunit["transition_time"]) == (1, NEVER)
     assert await world.delete() == 2
     assert not path.exists()
-    assert not world.project.download_path(inputs[0]).exists()
-    assert world.project.download_path(inputs[1]).exists()
+    assert not Path(world.project.download_path(inputs[0])).exists()
+    assert Path(world.project.download_path(inputs[1])).exists()
     assert published(directory) == {job: output(job, 49)}
     workunit, (result,) = await world.workunit(job), await world.results(job)
     assert (workunit["file_delete_state"], result["file_delete_state"]) == (2, 2)

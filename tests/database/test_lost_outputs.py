@@ -8,30 +8,9 @@ import pytest
 from aioboinc import models
 from aioboinc.passes import comparators, publishing, validation
 from aioboinc.wire import codec
-from database.daemon_world import World, output
+from database.daemon_world import output, published
 
 DAMAGES = ["gone", "emptied", "truncated", "changed", "of the same size", "a directory"]
-
-
-@pytest.fixture
-async def world(connector, tmp_path):
-    world = World(connector, tmp_path / "project")
-    await world.set_up()
-    return world
-
-
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path / "batch"
-
-
-@pytest.fixture
-async def batch(world, directory):
-    return (await world.batch(directory)).id
-
-
-def published(directory):
-    return {path.name: path.read_bytes() for path in (directory / "new").iterdir()}
 
 
 def damage(path, how):

@@ -76,8 +76,8 @@ def test_fanout(name, directory):
 
 def test_paths(tmp_path):
     read = config.read(write(tmp_path, CONFIG))
-    assert str(read.download_path("data_1.txt")) == "/srv/demo/download/d7/data_1.txt"
-    assert str(read.upload_path("data_1.txt")) == "/srv/demo/upload/d7/data_1.txt"
+    assert read.download_path("data_1.txt") == "/srv/demo/download/d7/data_1.txt"
+    assert read.upload_path("data_1.txt") == "/srv/demo/upload/d7/data_1.txt"
     assert read.download_file_url("data_1.txt") == "http://127.0.0.1/demo/download/d7/data_1.txt"
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 
@@ -116,7 +117,7 @@ async def test_an_input_is_a_file(make, call, fanout):
     chunk = await stage(stager, 7, 5, [one])
     (job,) = chunk.jobs
     name = f"pyboinc_7_5_{one.input_sha256.hex()}"
-    path = where.download_path(name)
+    path = Path(where.download_path(name))
     assert path.read_bytes() == one.input
     assert job.values["name"] == "pyboinc_7_5"
     assert f"<url>{where.download_file_url(name)}</url>" in xml_doc(job)
