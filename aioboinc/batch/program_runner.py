@@ -10,9 +10,9 @@ import types
 from collections.abc import Sequence
 from pathlib import Path
 
-import aioboinc
 from aioboinc import errors
 from aioboinc.aio import signals
+from aioboinc.batch import calls, master
 
 __all__ = ["run"]
 
@@ -29,7 +29,7 @@ def run(path: Path, arguments: Sequence[str]) -> None:
     module = types.ModuleType("__main__")
     module.__file__ = str(path)
     module.__dict__.update(
-        pyboinc_call=aioboinc.pyboinc_call, pyboinc_master=aioboinc.pyboinc_master, __builtins__=__builtins__
+        pyboinc_call=calls.pyboinc_call, pyboinc_master=master.pyboinc_master, __builtins__=__builtins__
     )
     sys.modules["__main__"] = module
     program = types.FunctionType(code, module.__dict__)
