@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe
 from typing import IO
@@ -49,7 +50,7 @@ _NOTHING = _MARK.pack(-1, -1)
 
 
 class OutputProcess:
-    """Reads the outputs of workunits, in a process that is started at need. For one thread at a time."""
+    """Reads the outputs of workunits, in a process that is started at need. Any thread may close it meanwhile."""
 
     def __init__(
         self, comparator: comparators.Comparator, *, seconds: float = SECONDS, memory: int = MEMORY
@@ -61,6 +62,7 @@ class OutputProcess:
         self._connection: Connection | None = None
         self._mark: IO[bytes] | None = None
         self._is_closed = False
+        self._used = threading.RLock()  # the process and what leads to it
 
     def start(self) -> None:
         """Start the process, if it isn't there. Blocks. Raises `errors.ProjectError`."""
@@ -92,6 +94,10 @@ class OutputProcess:
 
         Raises `errors.ProjectError` if there can be no such process.
         """
+        with self._used:
+            return self._read(requests, stop)
+
+    def _read(self, requests: Sequence[outputs.Request], stop: Callable[[], bool]) -> list[outputs.Reading]:
         known: list[dict[int, str]] = [{} for _ in requests]
         ended = 0
         while not (self._is_closed or stop()):
@@ -102,7 +108,7 @@ class OutputProcess:
             try:
                 self._connection.send((requests, known))
                 while not self._connection.poll(_LOOK):
-                    if stop():
+                    if self._is_closed or stop():
                         self.close()
                         return []
                 readings: list[outputs.Reading] = self._connection.recv()
@@ -123,9 +129,11 @@ class OutputProcess:
     def close(self) -> None:
         """End the process. Blocks for a moment."""
         self._is_closed = True
-        if self._process is not None:
-            self._process.kill()
-        self._end()
+        process = self._process
+        if process is not None:
+            process.kill()  # a thread that waits for it goes on
+        with self._used:
+            self._end()
 
     def _reason(self, status: int, number: int) -> str:
         what = "comparing takes" if number == outputs.COMPARING else "its output takes"

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
@@ -72,12 +72,15 @@ def create(private_path: Path, public_path: Path) -> PrivateKey:
 
     The private key becomes a PEM file that only its owner can read, the public key a JSON file. An existing
     private key is kept, and its public file written again if that is missing or another's. Blocks, for a good
-    part of a second. Raises `errors.ProjectError`.
+    part of a second. Raises `errors.ProjectError`, and MemoryError.
     """
     if os.path.exists(private_path):
         key = load(private_path)
     else:
-        key = PrivateKey(rsa.generate_private_key(_EXPONENT, _BITS))
+        try:
+            key = PrivateKey(rsa.generate_private_key(_EXPONENT, _BITS))
+        except InternalError as error:  # with fixed arguments, it lacks nothing but memory
+            raise MemoryError("no memory for a key") from error
         pem = key._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )

@@ -149,6 +149,25 @@ def test_closing_while_it_reads(process, written):
     assert found == [[]]
 
 
+@pytest.mark.parametrize("looks", range(4))
+def test_closing_between_its_looks(process, written, looks):
+    """It is closed by another thread at the moment when it looks whether to go on."""
+    one = process(comparators.Custom(sleep))
+    seen = []
+    closing = threading.Thread(target=one.close)
+
+    def stop():
+        if len(seen) == looks:
+            closing.start()
+            closing.join(0.2)
+        seen.append(1)
+        return False
+
+    assert one.read([written(1, 1)], stop) == []
+    closing.join()
+    assert one._process is None
+
+
 def test_one_that_has_ended_is_replaced(process, written):
     one = process()
     one.start()
