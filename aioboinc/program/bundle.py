@@ -24,11 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aioboinc import errors
-from aioboinc.program import archive, imports
+from aioboinc.program import archive, imports, source_text
 from aioboinc.project import keys
 from aioboinc.wire import codec
 
-__all__ = ["MAX_BYTES", "Sources", "build", "collect", "registry"]
+__all__ = ["MAX_BYTES", "Sources", "build", "collect", "registry", "sources"]
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
@@ -51,6 +51,8 @@ class Sources:
     """Path of every bundled module, by its dotted name. A namespace package has none."""
     fingerprint: str
     """SHA-256, in hexadecimal, over all of the above."""
+    identity: str = ""
+    """SHA-256, in hexadecimal, over the same, but of Python files only what is code."""
 
 
 def collect(slave: Path, include: Sequence[str | Path] = ()) -> Sources:
@@ -68,9 +70,16 @@ def collect(slave: Path, include: Sequence[str | Path] = ()) -> Sources:
     collector.slave()
     for item in include:
         collector.include(item)
-    description = _description(slave.name, collector.files, collector.modules)
-    fingerprint = hashlib.sha256(_canonical(description)).hexdigest()
-    return Sources(slave.name, collector.files, collector.modules, fingerprint)
+    return sources(slave.name, collector.files, collector.modules)
+
+
+def sources(slave: str, files: Mapping[str, bytes], modules: Mapping[str, str]) -> Sources:
+    """Return the program of these *files*; the arguments are the fields of `Sources`."""
+    code = {path: source_text.code(content) if path.endswith(".py") else content for path, content in files.items()}
+    fingerprint, identity = (
+        hashlib.sha256(_canonical(_description(slave, contents, modules))).hexdigest() for contents in (files, code)
+    )
+    return Sources(slave, files, modules, fingerprint, identity)
 
 
 def build(sources: Sources, project: str, key: keys.PrivateKey) -> bytes:
