@@ -19,7 +19,7 @@ from typing import Any
 
 from aioboinc import errors
 
-__all__ = ["file_names", "flag", "function", "handler", "number", "options", "path", "slave", "whole"]
+__all__ = ["file_names", "flag", "function", "handler", "number", "options", "path", "slave", "version", "whole"]
 
 _MAX_SHOWN = 60
 """Characters of a value that is refused."""
@@ -124,6 +124,13 @@ def slave(value: object) -> None:
         )
     if not str(value) or "\0" in str(value):
         raise errors.UsageError(f"pyboinc_call: the slave must be the name of a Python file, not {_shown(value)}")
+
+
+def version(value: object) -> str | None:
+    """Return the *version* of a program that a call names, or None."""
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise errors.ArgumentError(f"version={_shown(value)}: must be text that is not empty, '2' for example")
 
 
 def file_names(value: object) -> tuple[str | Path, ...]:

@@ -12,70 +12,67 @@ import contextvars
 import hashlib
 import inspect
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from aioboinc import arguments, errors
-from aioboinc.batch import queue, tracebacks
+from aioboinc.batch import keys, queue, takers, tracebacks
 from aioboinc.program import bundle
 from aioboinc.store import jobs
 from aioboinc.wire import codec
 
-__all__ = ["Calls", "make", "pyboinc_call"]
+__all__ = ["Calls", "current", "make", "pyboinc_call"]
 
 _OUTSIDE = (
-    "pyboinc_call outside make_calls: only the function that pyboinc_master gets as make_calls makes calls, until it "
-    "has returned"
+    "pyboinc_call outside of pyboinc_master: only its make_calls, handle_result and handle_error make calls, until it "
+    "returns"
 )
 
 _current: contextvars.ContextVar[Calls] = contextvars.ContextVar("aioboinc.batch.calls")
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What calls of the same slave with the same options have in common."""
-
-    sources: bundle.Sources
-    registry: codec.Registry
-    options: jobs.Options
-    fingerprint: bytes
-    """Of the sources."""
-    options_sha256: bytes
-    """SHA-256 of the options that the calls name."""
-
-
 class Calls:
-    """The calls of one batch, as they are made: from the event loop or from one thread. They go to *sender*."""
+    """The calls of one batch, as they are made: from the event loop or from one thread. They go to *sender*.
 
-    def __init__(self, folder: Path, sender: queue.Sender) -> None:
+    Slaves' file names are relative to *folder*. ``pyboinc_call`` names *taker* as the one that gets the outputs.
+    """
+
+    def __init__(self, folder: Path, sender: queue.Sender, taker: takers.Taker) -> None:
         self.sender = sender
-        self.made = 0
-        """Number of calls so far."""
         self.maker: threading.Thread | None = None
         """The thread in which ``make_calls`` runs, if it is a plain function."""
+        self.taker = taker
+        self.late = False
+        """Whether the calls made now may depend on results."""
         self._folder = folder
         self._over = False
-        self._programs: dict[tuple[str | Path, ...], tuple[bundle.Sources, codec.Registry]] = {}
-        self._kinds: dict[tuple[Any, ...], _Kind] = {}
+        self._programs: dict[tuple[Any, ...], tuple[bundle.Sources, codec.Registry]] = {}
+        self._kinds: dict[tuple[Any, ...], tuple[jobs.Kind, codec.Registry]] = {}
 
-    def add(self, slave: str | Path, input: object, include: Sequence[str | Path], **options: Any) -> None:
-        """Encode one call and send it; does not block."""
-        kind = self._kind(slave, include, options)
+    def add(
+        self,
+        taker: takers.Taker,
+        program: str | Path | Callable[..., Any],
+        input: object,
+        include: Sequence[str | Path] = (),
+        version: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Encode one call and send it; does not block. Its output goes to *taker*."""
+        kind, registry = self._kind(program, include, version, options)
         try:
-            data = codec.encode(input, kind.registry)
+            data = codec.encode(input, registry)
         except codec.NotData as error:
             raise errors.NotData(str(error)) from None
         sha256 = hashlib.sha256(data).digest()
-        call = jobs.Call(kind.sources, data, sha256, kind.options, kind.fingerprint + sha256 + kind.options_sha256)
+        call = jobs.Call(kind, data, sha256, keys.first(kind.program, sha256), self.late, taker)
         if self._over:
             raise errors.CallOutsideBatch(_OUTSIDE)
         try:
             self.sender.send(call)
         except queue.Closed:
             raise asyncio.CancelledError("the master has stopped") from None
-        self.made += 1
 
     def end(self) -> None:
         """Refuse more calls."""
@@ -86,35 +83,55 @@ class Calls:
         """Return the classes of all programs called so far."""
         return bundle.registry(*(sources for sources, _ in list(self._programs.values())))
 
-    def _kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:
+    def _kind(
+        self,
+        program: str | Path | Callable[..., Any],
+        include: Sequence[str | Path],
+        version: str | None,
+        options: dict[str, Any],
+    ) -> tuple[jobs.Kind, codec.Registry]:
         try:
             # With their types: 1 and True are equal.
-            key = (slave, *include, None, *options.items(), *map(type, options.values()))
+            key = (program, *include, version, None, *options.items(), *map(type, options.values()))
             kind = self._kinds.get(key)
         except TypeError:  # of something that is no key, nor an argument
             kind = None
         if kind is None:
-            kind = self._new_kind(slave, include, options)
+            kind = self._new_kind(program, include, version, options)
             if len(self._kinds) >= jobs.MOST_KINDS:
                 self._kinds.clear()
             self._kinds[key] = kind
         return kind
 
-    def _new_kind(self, slave: str | Path, include: Sequence[str | Path], options: dict[str, Any]) -> _Kind:
+    def _new_kind(
+        self,
+        program: str | Path | Callable[..., Any],
+        include: Sequence[str | Path],
+        version: str | None,
+        options: dict[str, Any],
+    ) -> tuple[jobs.Kind, codec.Registry]:
         """Check what all calls of a kind have in common, and read the program."""
-        arguments.slave(slave)
+        arguments.slave(program)
         include = arguments.file_names(include)
+        version = arguments.version(version)
         arguments.options(options, jobs.Options.__slots__)
         chosen = jobs.Options(**options)
-        sources, registry = self._program(slave, include)
-        # Not of all options: new ones may get defaults.
-        named = hashlib.sha256(repr(tuple(sorted(options.items()))).encode()).digest()
-        return _Kind(sources, registry, chosen, bytes.fromhex(sources.fingerprint), named)
+        sources, registry = self._program(program, include)
+        name = str(program)
+        identity = bytes.fromhex(sources.identity)
+        if version is not None:
+            identity = hashlib.sha256(f"{name}\0{version}".encode("utf-8", "surrogatepass")).digest()
+        named = {option: getattr(chosen, option) for option in options if options[option] is not None}
+        text = repr(tuple(sorted(options.items())))
+        options_sha256 = hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
+        return jobs.Kind(sources, name, identity, chosen, named, options_sha256), registry
 
-    def _program(self, slave: str | Path, include: Sequence[str | Path]) -> tuple[bundle.Sources, codec.Registry]:
-        key = (slave, *include)
+    def _program(
+        self, program: str | Path | Callable[..., Any], include: Sequence[str | Path]
+    ) -> tuple[bundle.Sources, codec.Registry]:
+        key = (program, *include)
         if key not in self._programs:
-            sources = bundle.collect(self._folder / slave, include)
+            sources = bundle.collect(self._folder / cast(str | Path, program), include)
             self._programs[key] = (sources, bundle.registry(sources))
         return self._programs[key]
 
@@ -139,9 +156,14 @@ def pyboinc_call(
     input: object,
     *,
     include: Sequence[str | Path] = (),
+    version: str | None = None,
     **options: Any,
 ) -> Awaitable[None]:
     """Call the slave with *input* on some host, once; the output goes to the master's ``handle_result``.
+
+    A call that the batch knows from an earlier run, of the same program with the same input, is the same job. What
+    has changed in the program since makes others of all its calls, unless *version* names what it is: then calls are
+    the same as long as the version is.
 
     *slave_filename* is relative to the folder of the file that defines ``make_calls``. The modules it imports
     from its own folder go with it; *include* names more files or folders of that folder that it needs.
@@ -151,14 +173,14 @@ def pyboinc_call(
     function, the call itself waits.
 
     Raises `errors.ProgramError` for a slave that is missing or can't be bundled, `errors.NotData` for an
-    input that is not data, `errors.CallOutsideBatch` (a RuntimeError) outside of ``make_calls``, and other
+    input that is not data, `errors.CallOutsideBatch` (a RuntimeError) outside of ``pyboinc_master``, and other
     `errors.UsageError` for arguments that are wrong.
     """
     try:
         calls = _current.get(None)
         if calls is None:
             raise errors.CallOutsideBatch(_OUTSIDE)
-        calls.add(slave_filename, input, include, **options)
+        calls.add(calls.taker, slave_filename, input, include, version, **options)
     except errors.UsageError as error:
         error.at_call = True
         error.__traceback__ = None  # the line with the call comes next
@@ -168,10 +190,19 @@ def pyboinc_call(
     return _Queued(calls.sender)
 
 
+@contextlib.contextmanager
+def current(calls: Calls) -> Iterator[None]:
+    """Let what the body calls make *calls*, in this task and in those that it begins."""
+    token = _current.set(calls)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
 @tracebacks.calls_program
 async def make(make_calls: Callable[[], Any], calls: Calls) -> None:
     """Run *make_calls*, which makes *calls*, to its end. Plain functions and generators run in a thread."""
-    _current.set(calls)
     try:
         if inspect.iscoroutinefunction(make_calls):
             await make_calls()
@@ -190,7 +221,6 @@ async def make(make_calls: Callable[[], Any], calls: Calls) -> None:
     except BaseException:
         calls.sender.abort()
         raise
-    calls.end()
 
 
 async def _in_daemon_thread(make_calls: Callable[[], Any], calls: Calls) -> Any:

@@ -43,6 +43,7 @@ class _Channel:
         self.condition = threading.Condition()
         self.calls: list[jobs.Call] = []
         self.nbytes = 0
+        self.sent = 0
         self.limit = FIRST_CHUNK_CALLS
         """Calls in the next chunk at most."""
         self.wanted = 1
@@ -109,8 +110,14 @@ class Sender:
                 raise Closed
             channel.calls.append(call)
             channel.nbytes += len(call.input)
+            channel.sent += 1
         if len(channel.calls) >= channel.wanted or channel.nbytes >= MAX_BYTES:
             channel.notify_receiver()
+
+    @property
+    def sent(self) -> int:
+        """Number of calls so far."""
+        return self._channel.sent
 
     def block(self) -> None:
         """Wait until there is room; for a thread."""

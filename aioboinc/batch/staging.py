@@ -76,8 +76,8 @@ class Stager:
         downloads = _Downloads(self._project)
         made: list[jobs.Job] = []
         for number, call in enumerate(calls, first):
-            if call.sources.fingerprint not in self._programs:
-                await self._add_program(downloads, call.sources)
+            if call.kind.sources.fingerprint not in self._programs:
+                await self._add_program(downloads, call.kind.sources)
             if len(call.input) < _LARGE:
                 made.append(self._job(downloads, batch, number, call))
             else:
@@ -102,17 +102,18 @@ class Stager:
         return jobs.Job(form, values)
 
     def _form(self, call: jobs.Call, *, inline: bool) -> jobs.Form:
-        key = call.sources.fingerprint, call.options, inline
+        key = call.kind.sources.fingerprint, call.kind.options, inline
         if key not in self._forms:
             if len(self._forms) >= jobs.MOST_KINDS:
                 self._forms.clear()
-            file = self._programs[call.sources.fingerprint]
+            file = self._programs[call.kind.sources.fingerprint]
             self._forms[key] = jobs.Form(
-                self._completion(call.options), file.inline_document if inline else file.document
+                self.completed(call.kind.options), file.inline_document if inline else file.document
             )
         return self._forms[key]
 
-    def _completion(self, options: jobs.Options) -> jobs.Options:
+    def completed(self, options: jobs.Options) -> jobs.Options:
+        """Return *options* with nothing left open."""
         quorum = options.quorum or self._quorum
         target = max(options.target_nresults or quorum, quorum)
         values = {name: getattr(options, name) for name in jobs.Options.__slots__}

@@ -21,7 +21,7 @@ from aioboinc.store.transitions import Decision, Result, Workunit
 if TYPE_CHECKING:
     from aioboinc.store import Store
 
-__all__ = ["abandon", "cancel", "decide"]
+__all__ = ["abandon", "cancel", "decide", "decider"]
 
 _PIECE = 500
 """Workunits in a transaction: a tenth of a second."""
@@ -84,6 +84,13 @@ async def cancel(
         count += piece.count
         after = piece.last
         progressed(count)
+
+
+def decider(
+    delete_delay: int, clock: Callable[[], float] = time.time
+) -> Callable[[Workunit, Sequence[Result]], Decision]:
+    """Return `decide` for workunits that are cancelled now."""
+    return lambda workunit, results: decide(workunit, results, int(clock()), delete_delay=delete_delay)
 
 
 def decide(workunit: Workunit, results: Sequence[Result], now: int, *, delete_delay: int = 0) -> Decision:

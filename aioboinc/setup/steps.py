@@ -96,8 +96,13 @@ class _Setup:
         user = await store.user(self._options.user)
         if user is None and self._options.user is not None:
             raise errors.ProjectError(f"{self._root}: there is no account {self._options.user}; make it first")
-        if self._site.step("table pyboinc_batch", None if await store.table_exists() else "made"):
-            await store.make_table()
+        tables = await store.tables()
+        made = [
+            self._site.step(f"table {name}", None if name in tables else "made")
+            for name in ("pyboinc_batch", "pyboinc_calls")
+        ]
+        if any(made):
+            await store.make_tables()
         key = self._key()
         self._file(self._template, templates.OUTPUT_TEXT.encode(), 0o644)
         for name, module in daemons.LAUNCHERS.items():

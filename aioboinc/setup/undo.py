@@ -94,8 +94,9 @@ class _Undo:
         for path in sorted(self._download_dir.iterdir()):
             if versions.is_ours(path.name):
                 self._delete(path)
-        if await self._store.table_exists() and self._site.step("table pyboinc_batch", "removed"):
-            await self._store.drop_table()
+        removed = [self._site.step(f"table {name}", "removed") for name in sorted(await self._store.tables())]
+        if any(removed):
+            await self._store.drop_tables()
         for name in (keys.PROGRAM_PUBLIC, keys.PROGRAM_PRIVATE):
             self._delete(self._key_dir / name)
         self._conclude(jobs, hosts)

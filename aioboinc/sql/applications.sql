@@ -97,5 +97,8 @@ DELETE FROM batch WHERE app_id = :appid
 -- remove: an application
 DELETE FROM app WHERE id = :appid
 
--- drop_table: what aioboinc knows of batches
+-- drop_batches: what aioboinc knows of batches
 DROP TABLE IF EXISTS pyboinc_batch
+
+-- drop_calls: the keys of their calls
+DROP TABLE IF EXISTS pyboinc_calls

@@ -5,7 +5,7 @@ SELECT id, name, homogeneous_redundancy FROM app WHERE name = :name AND deprecat
 SELECT COUNT(*) AS n FROM app_version WHERE appid = :appid AND deprecated = 0
 
 -- find: the same, by the batch's token
-SELECT p.id, p.njobs, p.digest, p.state, p.nassimilated, p.nerrors, b.state AS boinc_state, b.completion_time
+SELECT p.id, p.njobs, p.digest, p.state, p.nassimilated, p.nerrors, p.version, b.state AS boinc_state, b.completion_time
 FROM pyboinc_batch p LEFT JOIN batch b ON b.id = p.id WHERE p.token = :token
 
 -- newest: the batch that was begun last
@@ -18,7 +18,7 @@ SELECT id FROM pyboinc_batch
 DELETE FROM batch WHERE id = :id
 
 -- progress: the counters of a batch, and what BOINC's row says of it
-SELECT p.id, p.njobs, p.digest, p.state, p.nassimilated, p.nerrors, b.state AS boinc_state, b.completion_time
+SELECT p.id, p.njobs, p.digest, p.state, p.nassimilated, p.nerrors, p.version, b.state AS boinc_state, b.completion_time
 FROM pyboinc_batch p LEFT JOIN batch b ON b.id = p.id WHERE p.id = :id
 
 -- submitter: whose batches those of an application are

@@ -37,5 +37,8 @@ WHERE appid = :appid AND assimilate_state = :ready AND batch = :batch LIMIT 1
 UPDATE workunit SET transition_time = :now
 WHERE id IN (:ids) AND assimilate_state = :init AND error_mask & :cancelled AND transition_time > :now
 
+-- forget_calls: the keys of a batch's calls
+DELETE FROM pyboinc_calls WHERE batch = :batch
+
 -- forget: our row of a batch
 DELETE FROM pyboinc_batch WHERE id = :batch

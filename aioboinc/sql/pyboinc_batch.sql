@@ -27,3 +27,21 @@ CREATE TABLE IF NOT EXISTS pyboinc_batch (
     create_time int NOT NULL,
     version int NOT NULL
 ) ENGINE = InnoDB;
+
+-- create_calls [sqlite]: the keys of a batch's calls, by the chunks in which they were committed
+CREATE TABLE IF NOT EXISTS pyboinc_calls (
+    batch integer NOT NULL,
+    first int NOT NULL,
+    call_keys blob NOT NULL,
+    kinds text NOT NULL,
+    PRIMARY KEY (batch, first)
+);
+
+-- create_calls [mysql]: the keys of a batch's calls, by the chunks in which they were committed
+CREATE TABLE IF NOT EXISTS pyboinc_calls (
+    batch bigint NOT NULL,
+    first int NOT NULL,
+    call_keys mediumblob NOT NULL,
+    kinds mediumtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    PRIMARY KEY (batch, first)
+) ENGINE = InnoDB;

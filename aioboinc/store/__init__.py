@@ -9,6 +9,7 @@ from aioboinc import connectors
 from aioboinc.store import (
     assimilations,
     batches,
+    calls,
     cancellations,
     clients,
     deletions,
@@ -29,6 +30,7 @@ class Store:
 
     def __init__(self, connector: connectors.Connector, clock: Callable[[], float] = time.time) -> None:
         self.batches = batches.Batches(connector, clock)
+        self.calls = calls.Calls(connector, clock)
         self.cancellations = cancellations.Cancellations(connector)
         self.submissions = submissions.Submissions(connector, clock)
         self.schema = schema.Schema(connector)

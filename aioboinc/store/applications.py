@@ -212,17 +212,21 @@ class Applications:
 
         await self._connector.run(work)
 
-    async def table_exists(self) -> bool:
-        """Tell whether the table ``pyboinc_batch`` is there."""
-        return bool(await self._connector.read(lambda tx: tx.columns("pyboinc_batch")))
+    async def tables(self) -> set[str]:
+        """Return which of our tables are there: ``pyboinc_batch``, ``pyboinc_calls``."""
 
-    async def make_table(self) -> None:
-        """Make the table ``pyboinc_batch``, unless it is there."""
+        async def work(tx: connectors.Transaction) -> set[str]:
+            return {name for name in ("pyboinc_batch", "pyboinc_calls") if await tx.columns(name)}
+
+        return await self._connector.read(work)
+
+    async def make_tables(self) -> None:
+        """Make those of our tables that are not there."""
         await self._connector.script(sql.schema(self._connector.dialect))
 
-    async def drop_table(self) -> None:
-        """Remove the table ``pyboinc_batch``."""
-        await self._connector.script([self._sql["drop_table"]])
+    async def drop_tables(self) -> None:
+        """Remove our tables."""
+        await self._connector.script([self._sql["drop_calls"], self._sql["drop_batches"]])
 
     async def _forbid(self, tx: connectors.Transaction, appid: int) -> None:
         await self._sql.fit(tx)

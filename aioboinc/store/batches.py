@@ -50,11 +50,13 @@ class Progress:
     digest: str
     """Running SHA-256 over these calls, hexadecimal."""
     submitted: bool
-    """All calls are committed."""
+    """All calls are committed, as far as was known when the last one was."""
     nassimilated: int
     """Jobs published in the batch directory, failed ones included."""
     nerrors: int
     """Jobs published as failed."""
+    version: int
+    """Version of the format of the batch's rows and files."""
     end: End | None = None
     """It was ended by somebody, and not all of its jobs are published."""
 
@@ -87,11 +89,11 @@ class Batches:
         self._clock = clock
 
     async def app(self, name: str) -> App | None:
-        """Return the application *name*, None if the project hasn't got it, or hasn't got our table."""
+        """Return the application *name*, None if the project hasn't got it, or hasn't got our tables."""
 
         async def work(tx: connectors.Transaction) -> App | None:
             row = await tx.fetch_one(self._sql["app"], {"name": name})
-            if row is None or not await tx.columns("pyboinc_batch"):
+            if row is None or not (await tx.columns("pyboinc_batch") and await tx.columns("pyboinc_calls")):
                 return None
             versions = await tx.fetch_one(self._sql["app_versions"], {"appid": row["id"]})
             assert versions is not None
@@ -157,7 +159,7 @@ class Batches:
                     "version": version,
                 },
             )
-            return Progress(batch, 0, EMPTY_DIGEST, False, 0, 0)
+            return Progress(batch, 0, EMPTY_DIGEST, False, 0, 0, version)
 
         return await self._connector.run(work)
 
@@ -270,6 +272,7 @@ def _progress(row: connectors.Row) -> Progress:
         submitted=submitted,
         nassimilated=row["nassimilated"],
         nerrors=row["nerrors"],
+        version=row["version"],
         end=None if submitted and row["nassimilated"] >= row["njobs"] else _end(row),
     )
 

@@ -112,5 +112,11 @@ class Cancellations:
         return await self._connector.run(lambda tx: tx.execute(self._sql["hasten"], values))
 
     async def forget(self, batch: int) -> None:
-        """Remove our row of *batch*."""
-        await self._connector.run(lambda tx: tx.execute(self._sql["forget"], {"batch": batch}))
+        """Remove our rows of *batch*."""
+
+        async def work(tx: connectors.Transaction) -> None:
+            if await tx.columns("pyboinc_calls"):
+                await tx.execute(self._sql["forget_calls"], {"batch": batch})
+            await tx.execute(self._sql["forget"], {"batch": batch})
+
+        await self._connector.run(work)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aioboinc import arguments
 from aioboinc.program import bundle
 from aioboinc.wire import documents
 
-__all__ = ["MOST_KINDS", "Call", "Chunk", "Form", "Job", "Options"]
+__all__ = ["MOST_KINDS", "Call", "Chunk", "Form", "Job", "Kind", "Options"]
 
 MOST_KINDS = 1024
 """Programs and options to keep what was worked out for them: where each call has its own, that is of no use."""
@@ -76,20 +77,39 @@ class Options:
         object.__setattr__(self, name, value)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """What calls of the same program with the same options have in common. Objects are told apart by identity."""
+
+    sources: bundle.Sources
+    """The slave and the modules it imports."""
+    name: str
+    """Of the slave or the function, as the calls name it."""
+    program: bytes
+    """32 bytes: what makes a call of this program another one than the same call of another program."""
+    options: Options
+    """What the calls ask of the project."""
+    named: Mapping[str, int | float]
+    """Those options that the calls name."""
+    options_sha256: bytes
+    """What version 0.1 of aioboinc noted of them: SHA-256 of their text, as the calls wrote them."""
+
+
 @dataclass(slots=True)  # not frozen: that takes thrice as long to make, and there are millions
 class Call:
     """One call, ready to be written."""
 
-    sources: bundle.Sources
-    """The slave and the modules it imports."""
+    kind: Kind
     input: bytes
     """The encoded input."""
     input_sha256: bytes
     """SHA-256 of ``input``, 32 bytes."""
-    options: Options
-    """What the call asks of the project."""
-    record: bytes
-    """What the running digest takes in: 96 bytes that tell this call from any other."""
+    key: bytes
+    """16 bytes that calls with the same program and input have in common, and no others."""
+    late: bool
+    """It was made when there may have been results that it depends on."""
+    taker: Any
+    """Who gets its output; of no concern to the store."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +138,10 @@ class Chunk:
     first: int
     """Number of the first job's call."""
     jobs: Sequence[Job]
+    keys: bytes
+    """The 16 bytes of each one's call that tell it from all others of the batch."""
+    kinds: str
+    """What the master notes of the calls' programs and options, as JSON."""
     digest: str
     """The running digest after the last of them."""
     template: documents.Template | None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from aioboinc import connectors, errors, models, sql
 from aioboinc.project import templates
 from aioboinc.sql import expressions
-from aioboinc.store import jobs, results
+from aioboinc.store import calls, jobs, results
 
 __all__ = ["Submissions"]
 
@@ -34,6 +34,8 @@ class Submissions:
         With an output template their first results are inserted too, as BOINC's transitioner would on its
         first pass; without one that pass is due at once. Doing this twice does it once.
 
+        A batch all of whose calls were committed is open again.
+
         Raises `errors.DatabaseError` if the batch is not where the chunk begins: somebody else submits to it;
         `errors.BatchAborted` if somebody has ended the batch.
         """
@@ -54,9 +56,10 @@ class Submissions:
             if not advanced:
                 await self._check_done(tx, batch, njobs, chunk.digest)
                 return
-            counts = {"batch": batch, "njobs": njobs, "ended": list(models.ENDED)}
-            if not await tx.execute(self._sql["njobs"], counts):
+            state = {"ended": list(models.ENDED), "in_progress": models.BatchState.IN_PROGRESS}
+            if not await tx.execute(self._sql["njobs"], {"batch": batch, "njobs": njobs, **state}):
                 raise errors.BatchAborted(f"batch {batch} takes no more jobs")
+            await calls.add(tx, batch, calls.Chunk(chunk.first, chunk.keys, chunk.kinds))
             newest = None if chunk.template is None else await tx.fetch_one(self._sql["newest"], {"batch": batch})
             columns = await tx.columns("workunit")
             workunit = functools.partial(_workunit, batch, appid, now, first_pass=chunk.template is None)

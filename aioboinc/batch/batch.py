@@ -1,0 +1,215 @@
+"""A batch as an asynchronous context manager: calls at any time, jobs as they are done."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, AsyncIterable, NamedTuple, Self
+
+from aioboinc import arguments, errors
+from aioboinc.batch import held, mapping, settings, takers, tracebacks
+from aioboinc.batch.job import Job
+from aioboinc.wire import codec
+
+__all__ = ["Arguments", "Batch", "Caller"]
+
+Program = str | Path | Callable[..., Any]
+
+
+class Arguments(NamedTuple):
+    """What a function was called with, where that is not one argument alone."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Caller:
+    """Makes calls of a batch that have some options in common."""
+
+    def __init__(self, batch: Batch, options: dict[str, Any]) -> None:
+        self._batch = batch
+        self._options = options
+
+    def options(self, **options: Any) -> Caller:
+        """Return what makes calls with these options, beside those it has already.
+
+        They are ``include``, ``version`` and the fields of `aioboinc.JobOptions`, as of `pyboinc_call`.
+        """
+        return Caller(self._batch, {**self._options, **options})
+
+    def submit(self, program: Program, /, *args: Any, **kwargs: Any) -> Job:
+        """Call *program* on some host, once; return the job at once. ``await job`` gives its output.
+
+        *program* is a function, which gets *args* and *kwargs*, or the name of a slave's file, which gets its one
+        argument as input. A call that an earlier run has made is the same job as then.
+
+        Raises `errors.ProgramError` for a program that is missing or can't be sent, `errors.NotData` for an argument
+        that is not data, and other `errors.UsageError` for what is wrong with the call.
+        """
+        return self._batch._submit(program, args, kwargs, self._options)
+
+    def map(
+        self,
+        program: Program,
+        /,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        ordered: bool = False,
+    ) -> mapping.Map:
+        """Call *program* for each item of *iterables*, which may be asynchronous; iterate over the jobs with ``async for``.
+
+        Several iterables are gone through together, as by `map`: of a function each gives an argument. Jobs come as
+        they are done, or, if *ordered*, in the order of the items. Items are taken some thousand ahead of the jobs, so
+        that there may be any number of them.
+
+        Raises as `submit` does; for an item in the middle the iteration does.
+        """
+        return self._batch._map(program, iterables, ordered, self._options)
+
+
+class Batch(Caller):
+    """A batch of calls, in the directory *batch_dir*.
+
+    Use it as ``async with aioboinc.Batch("sweep") as batch``. What was begun there goes on: a call that was made before
+    is the same job as then. Leaving the block ends the run. If all jobs are done, those of calls that this run has not
+    made are cancelled; if not, the batch can be resumed.
+
+    *project* is the root directory of a BOINC or served project (default: the environment variable PYBOINC_DIR;
+    without it, a project embedded in the batch directory, whose only hosts are *workers* cores of this machine, by
+    default all). *fresh* abandons the batch that is there. *keep_results* says that what is done stays done although
+    the program has changed since. *inline_inputs*, *homogeneous_redundancy* and *progress* are as of `pyboinc_master`.
+    *options* hold for all calls.
+
+    Raises `errors.UsageError` for what is wrong with the directory or the project: when the block is entered, or at
+    the first call.
+    """
+
+    def __init__(
+        self,
+        batch_dir: str | os.PathLike[str] | None = None,
+        *,
+        project: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        fresh: bool = False,
+        keep_results: bool = False,
+        inline_inputs: int = 0,
+        homogeneous_redundancy: int = 0,
+        progress: Callable[[settings.Progress], None] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(self, options)
+        self._settings = settings.chosen(
+            "Batch",
+            batch_dir=batch_dir,
+            project=project,
+            workers=workers,
+            fresh=fresh,
+            keep_results=keep_results,
+            inline_inputs=inline_inputs,
+            homogeneous_redundancy=homogeneous_redundancy,
+            progress=progress,
+        )
+        self._held: held.Held | None = None
+        self._awaited = _Awaited()
+        self._maps: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        if self._held is not None:
+            raise errors.UsageError("Batch: it has been used before: make a new one for another block")
+        one = held.Held(self._settings, _folder(), self._awaited)
+        await one.__aenter__()
+        self._held = one
+        one.calls.late = True
+        self._settling = one.tasks.create_task(self._awaited.run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._held is not None
+        for task in self._maps:
+            task.cancel()
+        self._awaited.end()
+        try:
+            await self._held.__aexit__(kind, error, trace)
+        finally:
+            self._awaited.close()
+
+    def _submit(
+        self, program: Program, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> Job:
+        job = Job(self._read_input)
+        self._call(self._awaited, program, args, kwargs, options)
+        self._awaited.add(job)
+        return job
+
+    def _map(
+        self,
+        program: Program,
+        iterables: Sequence[Iterable[Any] | AsyncIterable[Any]],
+        options: dict[str, Any],
+        *,
+        ordered: bool,
+    ) -> mapping.Map:
+        arguments.flag("map: ordered", ordered)
+        one = self._entered()
+        queue = takers.OrderedQueue() if ordered else takers.Queue()
+
+        def call(args: tuple[Any, ...]) -> None:
+            self._call(queue, program, args, {}, options)
+
+        jobs = mapping.Map(one, queue, call, arguments.iterables("map", iterables), self._read_input)
+        self._maps.append(one.tasks.create_task(jobs.make_calls()))
+        return jobs
+
+    def _call(
+        self,
+        taker: takers.Taker,
+        program: Program,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: dict[str, Any],
+    ) -> None:
+        made = self._entered().calls
+        if not callable(program):
+            if len(args) != 1 or kwargs:
+                raise errors.ArgumentError(f"{program}: a slave gets one input, and no keywords")
+            made.add(taker, program, args[0], **options)
+        else:
+            made.add_function(taker, program, args, kwargs, **options)
+
+    def _entered(self) -> held.Held:
+        if self._held is None:
+            raise errors.CallOutsideBatch("Batch: it takes calls in its block: write `async with Batch(...) as batch:`")
+        return self._held
+
+    def _read_input(self, order: int) -> Any:
+        one = self._entered()
+        value = codec.decode(one.input(order), one.calls.registry())
+        if not isinstance(value, functions.Arguments):
+            return value
+        return value.args[0] if len(value.args) == 1 and not value.kwargs else value
+
+
+class _Awaited(takers.Queue):
+    """Jobs that were submitted one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: collections.deque[Job] = collections.deque()
+        self._jobs: dict[int, Job] = {}
+
+    def add(self, job: Job) -> None:
+        """Take note of the *job* of a call that was just made."""
+        self._made.append(job)
+
+    def identified(self, number: int, order: int) -> None:
+        job = self._made.popleft()
+        job.identify(number, order)
+        self._jobs[number] = job
+
+    async def run(self, session: Callable[[], Awaitable[session.Session | None]]) -> None:
+        """Settle jobs as their outputs come, to the end."""

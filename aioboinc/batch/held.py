@@ -1,0 +1,130 @@
+"""A batch directory while a program has it: locked, and from the first call on with its batch open."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aioboinc.aio import task_group
+from aioboinc.batch import calls, inputs, opening, queue, session, settings, takers
+from aioboinc.batch.directory import BatchDirectory
+
+__all__ = ["Held"]
+
+_blocks: collections.Counter[Path] = collections.Counter()
+"""How many batches this process has begun in a directory."""
+
+
+class Held:
+    """A batch directory that is held, and the batch in it, which is reached at the first call.
+
+    *folder* is where slaves' file names begin, *taker* gets the outputs of ``pyboinc_call``.
+    """
+
+    def __init__(
+        self,
+        chosen: settings.Settings,
+        folder: Path,
+        taker: takers.Queue,
+        *,
+        replay: bool = True,
+        keep_inputs: bool = True,
+    ) -> None:
+        self._settings = chosen
+        self._directory = BatchDirectory(chosen.batch_dir)
+        self._folder = folder
+        self._taker = taker
+        self._replay = replay
+        self._keep_inputs = keep_inputs
+        self._leave = asyncio.Event()
+        self._stack = contextlib.AsyncExitStack()
+        self.tasks = task_group.TaskGroup()
+        """Ends, and the body of the batch with it, when one of its tasks fails."""
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(self._directory.made())
+            stack.enter_context(self._directory.lock())
+            await self._begin()
+            self._stack = stack.pop_all()
+        await self.tasks.__aenter__()
+        self._work = self.tasks.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.calls.end()
+        self._leave.set()
+        async with self._stack:
+            try:
+                await self.tasks.__aexit__(kind, error, trace)
+            finally:
+                self._receiver.close()
+
+    async def _begin(self) -> None:
+        root = self._settings.project
+        if self._settings.fresh:
+            await opening.discard(self._directory, root, self._tell_cancelled)
+        self._checkpoint = await self._directory.read_checkpoint()
+        if self._checkpoint is not None:
+            opening.check(self._checkpoint, self._directory, root)
+        sender, self._receiver = queue.open()
+        self.calls = calls.Calls(self._folder, sender, self._taker)
+        self._opened: asyncio.Future[session.Session | None] = asyncio.get_running_loop().create_future()
+
+    def _tell_cancelled(self, done: int, total: int) -> None:
+        self._settings.progress(settings.Progress(0, False, 0, 0, done, total))
+
+    async def session(self) -> session.Session | None:
+        """Return the batch's session, once there is a call; None if no call was made to the end."""
+        return await asyncio.shield(self._opened)
+
+    async def _run(self) -> None:
+        if not await self._receiver.ready():
+            self._opened.set_result(None)
+            return
+        block = _blocks[self._directory.path]
+        _blocks[self._directory.path] += 1
+        async with opening.opened(
+            self._directory,
+            self._settings.project,
+            self._checkpoint,
+            workers=self._settings.workers,
+            homogeneous_redundancy=self._settings.homogeneous_redundancy,
+        ) as opened:
+            with contextlib.ExitStack() as stack:
+                kept = None
+                if self._keep_inputs:
+                    kept = inputs.Inputs(self._directory.tmp)
+                    stack.callback(kept.close)
+                current = session.Session(
+                    self._directory,
+                    opened,
+                    self.calls,
+                    self._receiver,
+                    self._settings,
+                    block=block,
+                    replay=self._replay,
+                    kept_inputs=kept,
+                )
+                await self._serve(current)
+
+    async def _serve(self, current: session.Session) -> None:
+        async with current.withdrawn_in_vain():
+            await current.begin()
+            self._taker.source = current
+            async with task_group.TaskGroup() as tasks:
+                working = tasks.create_task(current.run())
+                self._opened.set_result(current)
+                await self._leave.wait()
+                await current.committed_all()
+                await current.mark_submitted()
+                if not current.outstanding:
+                    await current.withdraw_uncalled()
+                    await current.finish()
+                working.cancel()

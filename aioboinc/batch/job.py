@@ -1,0 +1,79 @@
+"""A job as the program sees it: one call, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any
+
+from aioboinc import errors
+from aioboinc.batch import outputs
+
+__all__ = ["Job"]
+
+
+class Job:
+    """One call. ``await job`` gives its output, or raises its error."""
+
+    __slots__ = ("_done", "_input", "_number", "_order", "_output")
+
+    def __init__(self, read_input: Callable[[int], Any]) -> None:
+        self._input = read_input
+        self._number: int | None = None
+        self._order = -1
+        self._output: outputs.Output | None = None
+        self._done: asyncio.Future[None] | None = None
+
+    @property
+    def number(self) -> int | None:
+        """The number of the job in its batch, from 0; None while the batch has not been looked up for it."""
+        return self._number
+
+    @property
+    def input(self) -> Any:
+        """What the call was given, as it was then: of a slave file its input, of a function its one argument.
+
+        Of a call with several arguments, or with keywords, an `Arguments`. Read from the disk. Raises RuntimeError
+        while there is no ``number``, and `errors.UsageError` if the batch is closed.
+        """
+        if self._order < 0:
+            raise RuntimeError("the job's call has not been looked up in its batch yet: await the job first")
+        return self._input(self._order)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an output or an error."""
+        return self._output is not None
+
+    @property
+    def error(self) -> errors.JobFailed | None:
+        """Why the job has failed; None if it has not, or is not done."""
+        return None if self._output is None else self._output.error
+
+    @property
+    def output(self) -> Any:
+        """What the slave or the function has returned. Raises the job's error, and RuntimeError if it is not done."""
+        if self._output is None:
+            raise RuntimeError(f"job {self._number} is not done: await it")
+        if self._output.error is not None:
+            raise self._output.error
+        return self._output.value
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if self._output is None:
+            if self._done is None:
+                self._done = asyncio.get_running_loop().create_future()
+            yield from asyncio.shield(self._done).__await__()
+        return self.output
+
+    def __repr__(self) -> str:
+        state = "not done" if self._output is None else "done" if self._output.error is None else "failed"
+        return f"<Job {'without a number' if self._number is None else self._number}: {state}>"
+
+    def _identified(self, number: int, order: int) -> None:
+        self._number, self._order = number, order
+
+    def _settle(self, output: outputs.Output) -> None:
+        self._output = output
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)

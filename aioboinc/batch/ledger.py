@@ -1,0 +1,256 @@
+"""The calls of a batch: which job each is, by its key, and which of them this run has made.
+
+A batch is a set of calls. A call is the same as one of an earlier run if it has the same program and input, and as many
+equal ones before it: it is the same job then, whatever the order. A run that makes the calls in their old order is
+recognized by comparing; an index is made at the first call that is not where it was.
+
+There may be millions of calls: for each there are some 40 bytes.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import json
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aioboinc.batch import keys
+from aioboinc.store import calls as stored
+from aioboinc.store import jobs
+from aioboinc.store.calls import KEY_SIZE
+
+__all__ = ["VERSION", "Ledger", "Note"]
+
+VERSION = 2
+"""Version of the format of a batch's rows and files: with keys."""
+
+_NO_KEY = bytes(KEY_SIZE)
+_NOT_CALLED = -1
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the ledger notes of calls beside their keys."""
+
+    name: str
+    """Of the slave or function, as the call names it."""
+    program: str
+    """What the program's part of the key is, in hexadecimal."""
+    options: tuple[tuple[str, int | float], ...]
+    """The options that the call names, sorted."""
+    block: int
+    """How many batches the process had begun in this directory before the one that made the call."""
+    late: bool
+    """The call was made when there may have been results that it depends on."""
+
+
+class Ledger:
+    """The calls of one batch, by the numbers of their jobs."""
+
+    def __init__(self, block: int = 0, *, keep_results: Callable[[int], bool] | None = None) -> None:
+        """Begin with none. *keep_results* tells of a number whether it has an output that a changed program keeps."""
+        self.block = block
+        self.firsts: list[int] = []
+        """Numbers of the first call of each chunk."""
+        self._keep_results = keep_results
+        self._keys = bytearray()
+        self._index: keys.Index | None = None
+        self._notes: list[Note] = []
+        self._places: dict[Note, int] = {}
+        self._note_of = array("I")
+        self._order = array("i")
+        """For each number, how many calls of this run came before its call."""
+        self._next = 0
+        """The number that the next call has, in the old order."""
+        self._repeats: dict[bytes, int] = {}
+        """How often a call was made, by the key of the first one, where that was more than once."""
+        self._kinds: dict[tuple[jobs.Kind, bool], int] = {}
+        """Places of the notes of this run's calls."""
+        self.ncalls = 0
+        """Number of calls in this run."""
+
+    def __len__(self) -> int:
+        return len(self._note_of)
+
+    def load(self, chunk: stored.Chunk) -> None:
+        """Take in calls of former runs. Raises ValueError if they are not in order."""
+        count = len(chunk.keys) // KEY_SIZE
+        described = json.loads(chunk.kinds)
+        places = [self._place(_note(kind)) for kind in described["kinds"]]
+        runs = [(number, places[kind]) for number, kind in described["runs"]]
+        if chunk.first != len(self) or sum(number for number, _ in runs) != count:
+            raise ValueError(f"the keys of the batch's calls from {len(self)} on are damaged")
+        self.firsts.append(chunk.first)
+        self._keys += chunk.keys
+        for number, place in runs:
+            self._note_of.extend([place] * number)
+        self._order.extend([_NOT_CALLED] * count)
+
+    def find(self, call: jobs.Call) -> tuple[int, bytes]:
+        """Return the number of the job that *call* is, and its key; -1 for a new one, which is to be added."""
+        key, number = call.key, self._next
+        if self._index is None:
+            if number < len(self):
+                repeat = 0
+                if not self._keys.startswith(key, KEY_SIZE * number):
+                    repeat = self._repeats.get(key, 1)
+                    key = keys.repeated(key, repeat)
+                if repeat == 0 or self._keys.startswith(key, KEY_SIZE * number):
+                    if repeat:
+                        self._repeats[call.key] = repeat + 1
+                    self._next += 1
+                    return self._called(number), key
+            self._index = keys.Index(self._keys)
+        return self._search(self._index, call)
+
+    def _search(self, index: keys.Index, call: jobs.Call) -> tuple[int, bytes]:
+        repeat = self._repeats.get(call.key, 0)
+        while True:
+            key = keys.repeated(call.key, repeat)
+            number = index.find(key)
+            if number < 0 or self._order[number] == _NOT_CALLED:
+                break
+            repeat += 1
+        if repeat:
+            self._repeats[call.key] = repeat + 1
+        if self._keep_results is not None and (number < 0 or not self._keep_results(number)):
+            kept = self._kept(index, call, repeat)
+            number = number if kept < 0 else kept
+        return (number if number < 0 else self._called(number)), key
+
+    def _kept(self, index: keys.Index, call: jobs.Call, repeat: int) -> int:
+        """Return the number of the same call of an earlier version of the program, if it has an output."""
+        assert self._keep_results is not None
+        own = call.kind.program.hex()
+        programs = dict.fromkeys(
+            note.program for note in reversed(self._notes) if note.name == call.kind.name and note.program != own
+        )
+        for program in programs:
+            key = keys.repeated(keys.first(bytes.fromhex(program), call.input_sha256), repeat)
+            number = index.find(key)
+            if number >= 0 and self._order[number] == _NOT_CALLED and self._keep_results(number):
+                return number
+        return -1
+
+    def add(self, call: jobs.Call, key: bytes) -> int:
+        """Take in a new call with this *key*; return its number."""
+        assert self._index is not None
+        number = len(self)
+        self._index.add(key)
+        self._note_of.append(self._noted(call))
+        self._order.append(_NOT_CALLED)
+        return self._called(number)
+
+    def chunk(self, first: int) -> stored.Chunk:
+        """Return the calls from number *first* on, which are committed together."""
+        if first not in self.firsts[-1:]:
+            self.firsts.append(first)
+        return self._chunk(first, len(self))
+
+    def chunks(self, numbers: Sequence[int]) -> list[stored.Chunk]:
+        """Return the chunks that the calls *numbers* are in."""
+        bounds = [*self.firsts, len(self)]
+        places = sorted({bisect.bisect_right(self.firsts, number) - 1 for number in numbers})
+        return [self._chunk(bounds[place], bounds[place + 1]) for place in places]
+
+    def options_differ(self, number: int, kind: jobs.Kind) -> bool:
+        """Tell whether the job *number* asks for other options than calls of *kind* do."""
+        return self._notes[self._note_of[number]].options != _options(kind)
+
+    def set_options(self, numbers: Sequence[int], kind: jobs.Kind) -> None:
+        """Note that the jobs *numbers* ask for what calls of *kind* do."""
+        for number in numbers:
+            note = self._notes[self._note_of[number]]
+            self._note_of[number] = self._place(
+                Note(note.name, note.program, _options(kind), note.block, note.late)
+            )
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """See to it that no call is one of the jobs *numbers* any more."""
+        for number in numbers:
+            self._keys[KEY_SIZE * number : KEY_SIZE * (number + 1)] = _NO_KEY
+
+    def is_called(self, number: int) -> bool:
+        """Tell whether this run has made the call of the job *number*."""
+        return number < len(self._order) and self._order[number] != _NOT_CALLED
+
+    def order(self, number: int) -> int:
+        """Return how many calls of this run came before that of the job *number*."""
+        return self._order[number]
+
+    def not_called(self) -> Iterator[int]:
+        """Yield the numbers of jobs that this run could have called by now, and has not.
+
+        Those of batches that the process begins later in the same directory are none of them.
+        """
+        if self.ncalls == len(self):
+            return
+        keys_of = memoryview(bytes(self._keys))
+        for number, order in enumerate(self._order):
+            if order == _NOT_CALLED and self._notes[self._note_of[number]].block <= self.block:
+                if keys_of[KEY_SIZE * number : KEY_SIZE * (number + 1)] != _NO_KEY:
+                    yield number
+
+    @property
+    def has_late_calls(self) -> bool:
+        """Whether there are calls, of this run or of former ones, that depended on results."""
+        return any(note.late and note.block <= self.block for note in self._notes)
+
+    def _called(self, number: int) -> int:
+        self._order[number] = self.ncalls
+        self.ncalls += 1
+        return number
+
+    def _noted(self, call: jobs.Call) -> int:
+        """Return the place of the note of calls like *call*."""
+        kind, late = call.kind, call.late
+        place = self._kinds.get((kind, late))
+        if place is None:
+            if len(self._kinds) >= jobs.MOST_KINDS:
+                self._kinds.clear()
+            note = Note(kind.name, kind.program.hex(), _options(kind), self.block, late)
+            place = self._kinds[kind, late] = self._place(note)
+        return place
+
+    def _place(self, note: Note) -> int:
+        place = self._places.get(note)
+        if place is None:
+            place = self._places[note] = len(self._notes)
+            self._notes.append(note)
+        return place
+
+    def _chunk(self, first: int, end: int) -> stored.Chunk:
+        runs = [(len(list(group)), place) for place, group in itertools.groupby(self._note_of[first:end])]
+        places = {place: index for index, place in enumerate(dict.fromkeys(place for _, place in runs))}
+        kinds = [_described(self._notes[place]) for place in places]
+        text = json.dumps(
+            {"kinds": kinds, "runs": [[count, places[place]] for count, place in runs]}, separators=(",", ":")
+        )
+        return stored.Chunk(first, bytes(self._keys[KEY_SIZE * first : KEY_SIZE * end]), text)
+
+
+def _options(kind: jobs.Kind) -> tuple[tuple[str, int | float], ...]:
+    return tuple(sorted(kind.named.items()))
+
+
+def _described(note: Note) -> dict[str, Any]:
+    return {
+        "name": note.name,
+        "program": note.program,
+        "options": dict(note.options),
+        "block": note.block,
+        "late": note.late,
+    }
+
+
+def _note(described: Mapping[str, Any]) -> Note:
+    return Note(
+        described["name"],
+        described["program"],
+        tuple(sorted(described["options"].items())),
+        described["block"],
+        described["late"],
+    )
