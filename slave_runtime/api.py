@@ -37,7 +37,12 @@ class Job:
     def get_input(self) -> Any:
         """Return the input of this job, the same object each time."""
         if self._data is not None:
-            self._input = codec.decode(self._data, self._registry)
+            try:
+                self._input = codec.decode(self._data, self._registry)
+            except codec.Malformed:
+                if b"cnumpy\n" in self._data:
+                    import numpy  # noqa: F401  # an ImportError is this host's failure, not an outcome
+                raise
             self._data = None
         return self._input
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Mapping
 
-__all__ = ["Program", "Refused"]
+__all__ = ["GENERATED", "Program", "Refused"]
+
+GENERATED = "pyboinc-slave.py"
+"""Name of a slave file that we have written, to call a function of the user's."""
 
 
 class Refused(Exception):

@@ -181,7 +181,7 @@ def _outcome(prepared: Prepared, job: api.Job, main: types.ModuleType, delivery:
         failures.say("slave was interrupted")
         return 130
     except BaseException as error:
-        _print(_without_our_frames(error))
+        _print(_without_our_frames(error, prepared))
         return _failed(prepared.program, job, error) if delivery.is_slave() else 1
     return 0
 
@@ -218,10 +218,12 @@ def _exit_status(exit: SystemExit) -> int:
     return 1
 
 
-def _without_our_frames(error: BaseException) -> BaseException:
-    ours = _outcome.__code__.co_filename
+def _without_our_frames(error: BaseException, prepared: Prepared) -> BaseException:
+    ours = {_outcome.__code__.co_filename}
+    if prepared.program.slave == program_file.GENERATED:
+        ours.add(prepared.code.co_filename)
     trace = exceptions.traceback(error)
-    while trace is not None and trace.tb_frame.f_code.co_filename == ours:
+    while trace is not None and trace.tb_frame.f_code.co_filename in ours:
         trace = trace.tb_next
     return BaseException.with_traceback(error, trace)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib.machinery
 import json
@@ -19,7 +20,7 @@ import site
 import sys
 import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from aioboinc.program import archive, imports, source_text
 from aioboinc.project import keys
 from aioboinc.wire import codec
 
-__all__ = ["MAX_BYTES", "Sources", "build", "collect", "registry", "sources"]
+__all__ = ["MAX_BYTES", "Generated", "Sources", "build", "collect", "generate", "locality", "registry", "root"]
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
@@ -53,6 +54,24 @@ class Sources:
     """SHA-256, in hexadecimal, over all of the above."""
     identity: str = ""
     """SHA-256, in hexadecimal, over the same, but of Python files only what is code."""
+    classes: frozenset[str] = frozenset()
+    """Names of the classes of the running program, ``__main__``, that are in it: for functions only."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Files of a program that are in no folder."""
+
+    slave: str
+    """Path of the slave file."""
+    files: Mapping[str, bytes]
+    """Content by path, the slave's too."""
+    modules: Mapping[str, str] = field(default_factory=dict)
+    """Path of a module among them, by its dotted name."""
+    classes: frozenset[str] = frozenset()
+    """As in `Sources`."""
+    place: Callable[[str, int], str] = "{}:{}".format
+    """Returns for path and line where the line comes from."""
 
 
 def collect(slave: Path, include: Sequence[str | Path] = ()) -> Sources:
@@ -70,16 +89,55 @@ def collect(slave: Path, include: Sequence[str | Path] = ()) -> Sources:
     collector.slave()
     for item in include:
         collector.include(item)
-    return sources(slave.name, collector.files, collector.modules)
+    return collector.sources(slave.name)
 
 
-def sources(slave: str, files: Mapping[str, bytes], modules: Mapping[str, str]) -> Sources:
-    """Return the program of these *files*; the arguments are the fields of `Sources`."""
-    code = {path: source_text.code(content) if path.endswith(".py") else content for path, content in files.items()}
-    fingerprint, identity = (
-        hashlib.sha256(_canonical(_description(slave, contents, modules))).hexdigest() for contents in (files, code)
-    )
-    return Sources(slave, files, modules, fingerprint, identity)
+def generate(generated: Generated, folder: Path, include: Sequence[str | Path] = ()) -> Sources:
+    """Return the program of *generated*, with *include* and the modules in *folder* that it imports; as `collect`."""
+    collector = _Collector(folder / generated.slave, generated.place)
+    collector.generated(generated)
+    for item in include:
+        collector.include(item)
+    for name, path in collector.modules.items():
+        if path in generated.files and name not in generated.modules:
+            raise errors.ProgramError(
+                f"{folder / path}: a module of the program imports it as {name}, but it is the program that makes the "
+                f"calls: move what both need into a module of its own"
+            )
+    return collector.sources(generated.slave, generated.classes)
+
+
+def locality(folder: Path) -> Callable[[str], bool]:
+    """Return a function that says whether a module, by its dotted name, is bundled with programs in *folder*."""
+    collector = _Collector(folder / "slave.py")
+
+    @functools.cache
+    def is_local(top: str) -> bool:
+        try:
+            return collector.top(top) is not None
+        except _Missing:
+            return False
+
+    return lambda name: is_local(name.partition(".")[0])
+
+
+def root(name: str, folder: Path) -> Path | None:
+    """Return the folder from which the loaded module *name* was imported; None if hosts have it installed.
+
+    *folder* is that of the running program.
+    """
+    top = name.partition(".")[0]
+    module = sys.modules[top]
+    packages = list(getattr(module, "__path__", ()))
+    file = os.path.dirname(packages[0]) if packages else os.path.dirname(getattr(module, "__file__", None) or "")
+    if not file:
+        return None
+    spec = _Collector(folder / "slave.py").installed(top)
+    if spec is not None:
+        is_of_python = top in sys.stdlib_module_names and spec.origin in {"frozen", "built-in"}
+        if is_of_python or spec.origin == getattr(module, "__file__", None):
+            return None
+    return folder if os.path.abspath(file) == os.path.abspath(site.getusersitepackages()) else Path(file)
 
 
 def build(sources: Sources, project: str, key: keys.PrivateKey) -> bytes:
@@ -93,12 +151,20 @@ def registry(*programs: Sources) -> codec.Registry:
     """Return the registry of the classes that inputs and outputs of *programs* may contain.
 
     They are those of their modules. A slave file is none of them: on the host it is ``__main__``, and to
-    import it here would run it.
+    import it here would run it. Of the running program they are those that went with a function.
     """
     slaves = {sources.slave for sources in programs}
+    modules = {name for sources in programs for name, path in sources.modules.items() if path not in slaves}
+    classes = {name for sources in programs for name in sources.classes}
     return codec.Registry.of_modules(
-        sorted({name for sources in programs for name, path in sources.modules.items() if path not in slaves})
+        sorted(modules - {"__main__"}), {("__main__", name): functools.partial(_newest, name) for name in classes}
     )
+
+
+def _newest(name: str) -> type:
+    """Return what the running program has under *name* now: in a notebook a class may be defined again."""
+    found: type = vars(sys.modules["__main__"])[name]
+    return found
 
 
 def _description(slave: str, files: Mapping[str, bytes], modules: Mapping[str, str]) -> dict[str, object]:
@@ -131,11 +197,13 @@ class _Module:
 class _Collector:
     """Reads files of one folder, each once, and follows their imports."""
 
-    def __init__(self, slave: Path) -> None:
+    def __init__(self, slave: Path, place: Callable[[str, int], str] | None = None) -> None:
         self.files: dict[str, bytes] = {}
         self.modules: dict[str, str] = {}
         self._slave = slave
         self._folder = slave.parent
+        self._place = place
+        self._made: set[str] = set()
         self._size = 0
         self._listings: dict[str, frozenset[str]] = {}
         self._trees: dict[str, ast.Module] = {}
@@ -143,6 +211,28 @@ class _Collector:
         self._followed: dict[str, bool] = {}
         self._pending: list[tuple[str, str, bool]] = []
         self._installed_path = _installed_path(self._folder)
+
+    def sources(self, slave: str, classes: frozenset[str] = frozenset()) -> Sources:
+        """Return what was bundled, with the *slave* of that path."""
+        files = self.files
+        code = {path: source_text.code(text) if path.endswith(".py") else text for path, text in files.items()}
+        fingerprint, identity = (
+            hashlib.sha256(_canonical(_description(slave, contents, self.modules))).hexdigest()
+            for contents in (files, code)
+        )
+        return Sources(slave, files, self.modules, fingerprint, identity, classes)
+
+    def generated(self, generated: Generated) -> None:
+        """Bundle files that are in no folder and what they import."""
+        for path, content in generated.files.items():
+            self._made.add(path)
+            self._check_name(path)
+            self._take_in(path, content)
+        self.modules.update(generated.modules)
+        for path in generated.files:
+            if path.endswith(".py"):
+                self._follow(path, package="", needed=True)
+        self._follow_all()
 
     def slave(self) -> None:
         """Bundle the slave and what it imports."""
@@ -213,7 +303,13 @@ class _Collector:
                 except _Missing as error:
                     missing.add(imported)
                     if import_needed:
-                        raise errors.ProgramError(f"{self._folder / path}:{imported.line}: {error}") from None
+                        where = self._where(path, imported.line)
+                        raise errors.ProgramError(f"{where}: {error}") from None
+
+    def _where(self, path: str, line: int) -> str:
+        if self._place is not None and path in self._made:
+            return self._place(path, line)
+        return f"{self._folder / path}:{line}"
 
     def _bundle(self, imported: imports.Import, package: str, *, needed: bool) -> None:
         """Bundle the local modules that one import statement loads; raises `_Missing`."""
@@ -236,7 +332,7 @@ class _Collector:
     def _take(self, name: str, *, needed: bool) -> _Module | None:
         """Bundle the module *name* and the packages it is in; return None if it is not local."""
         top, *rest = name.split(".")
-        module = self._top(top)
+        module = self.top(top)
         if module is None:
             return None
         self._add(top, module, needed=needed)
@@ -244,7 +340,7 @@ class _Collector:
         for part in rest:
             inner = self._locate(module.folder, part) if module.folder else None
             if inner is None:
-                if module.path is None and self._installed(top):
+                if module.path is None and self.installed(top):
                     return None
                 if module.folder is None:
                     raise _Missing(f"no module named '{taken}.{part}': {taken} is a module, not a package")
@@ -253,7 +349,7 @@ class _Collector:
             self._add(taken, module, needed=needed)
         return module
 
-    def _top(self, name: str) -> _Module | None:
+    def top(self, name: str) -> _Module | None:
         """Find the top-level module *name* as Python would: None if it is not a local one."""
         if name in _PROVIDED or name in sys.builtin_module_names:
             return None
@@ -262,7 +358,7 @@ class _Collector:
             return module
         if name in sys.stdlib_module_names:
             return None
-        spec = self._installed(name)
+        spec = self.installed(name)
         if spec is not None and (spec.origin is not None or module is None):
             return None
         if module is None:
@@ -279,7 +375,7 @@ class _Collector:
             return _Module(f"{path}.py", None)
         return _Module(None, f"{path}/") if is_folder else None
 
-    def _installed(self, name: str) -> importlib.machinery.ModuleSpec | None:
+    def installed(self, name: str) -> importlib.machinery.ModuleSpec | None:
         """Find the top-level module *name* outside of the program; nothing is imported."""
         for finder in sys.meta_path:
             spec = finder.find_spec(name, self._installed_path)
@@ -350,11 +446,14 @@ class _Collector:
                 content = file.read(MAX_BYTES - self._size + 1)
         except OSError as error:
             raise errors.ProgramError(errors.describe(where, error)) from None
+        self._take_in(path, content)
+
+    def _take_in(self, path: str, content: bytes) -> None:
         self._size += len(content)
         if self._size > MAX_BYTES:
             raise errors.ProgramError(
-                f"{where}: with it the program has more than {MAX_BYTES >> 20} MiB, and each host downloads "
-                "all of it: include less, or give each job its part of the data as input"
+                f"{self._folder / path}: with it the program has more than {MAX_BYTES >> 20} MiB, and each host "
+                "downloads all of it: include less, or give each job its part of the data as input"
             )
         self.files[path] = content
 

@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Collection
 from dataclasses import dataclass
 
-__all__ = ["Import", "exported", "scan"]
+__all__ = ["Import", "exported", "is_choice", "scan"]
 
 _CATCHES_IMPORT_ERROR = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 _PLATFORM = {
@@ -81,6 +81,16 @@ def exported(tree: ast.Module) -> tuple[str, ...]:
             except (ValueError, TypeError):
                 return ()
     return ()
+
+
+def is_choice(statement: ast.stmt) -> bool:
+    """Say whether *statement* chooses between imports: by an ImportError that it catches, or by the platform."""
+    match statement:
+        case ast.Try(handlers=handlers):
+            return any(map(_catches_import_error, handlers))
+        case ast.If(test=test):
+            return _asks_for_platform(test)
+    return False
 
 
 @dataclass(frozen=True)

@@ -310,6 +310,7 @@ class Registry:
     def __init__(self, classes: Mapping[tuple[str, str], type | Callable[[], type]] | None = None) -> None:
         self._classes = dict(classes or {})
         self._modules: frozenset[str] = frozenset()
+        self._replaceable: dict[type, list[bytes]] = {}
         self.layouts: dict[type, Layout | Members] = {}
         """How objects are written, of the classes seen so far."""
         self.readers: dict[bytes, Any] = forms.readers(forms.numpy_value)
@@ -317,12 +318,14 @@ class Registry:
         layouts that an object may have, or a Constant."""
 
     @classmethod
-    def of_modules(cls, names: Iterable[str]) -> Registry:
-        """Return the registry of all classes at top level of the modules with these (dotted) names.
+    def of_modules(
+        cls, names: Iterable[str], classes: Mapping[tuple[str, str], type | Callable[[], type]] | None = None
+    ) -> Registry:
+        """Return the registry of all classes at top level of the modules with these (dotted) names, and *classes*.
 
         On decoding, a module that has not been imported yet is imported when an object of a class of it comes.
         """
-        registry = cls()
+        registry = cls(classes)
         registry._modules = frozenset(names)
         return registry
 
@@ -361,7 +364,22 @@ class Registry:
         if len(cls.__module__) + len(cls.__qualname__) > _LONGEST_NAME:
             raise forms.Refused("the name of its class is too long")
         layout = self.layouts[cls] = layout_of(cls)
+        self._note(cls)
         return layout
+
+    def refresh(self) -> None:
+        """Forget classes that have been replaced by others of their names; to be called before each value."""
+        for cls, keys in list(self._replaceable.items()):
+            if not self.knows(cls):
+                self._replaceable.pop(cls, None)
+                self.layouts.pop(cls, None)
+                for key in keys:
+                    self.readers.pop(key, None)
+
+    def _note(self, cls: type, *keys: bytes) -> None:
+        """Remember that *cls*, under the name *keys* on the wire, may be replaced: a function returns it."""
+        if not isinstance(self._classes.get((cls.__module__, cls.__qualname__), cls), type):
+            self._replaceable.setdefault(cls, []).extend(keys)
 
     def reader(self, key: bytes) -> Any:
         """Return what ``module\\nname``, not in `readers` yet, stands for. Raises LookupError, ValueError."""
@@ -381,6 +399,7 @@ class Registry:
         elif dot:
             raise LookupError(f"{name} is not an enumeration")
         self.readers[key] = found
+        self._note(cls, key)
         return found
 
     def unhashable(self, kind: type, items: list[Any]) -> Any:

@@ -82,6 +82,8 @@ def encode(value: Any, registry: Registry | None = None, *, root: str = "input",
 
     Raises NotData, with a path that begins with *root*. Does not block.
     """
+    if registry is not None:
+        registry.refresh()
     pieces: list[bytes] = [_HEADER]
     encoder = writer.Encoder(
         pieces.append,
@@ -123,6 +125,8 @@ def decode_part(
     """Return the value in *data* from *position* up to *closing*, the opcodes that end it. As `decode` otherwise."""
     if len(data) > limits.size + _MORE_SIZE:
         raise Malformed(f"has {len(data)} bytes, more than a file may have ({limits.size})")
+    if registry is not None:
+        registry.refresh()
     try:
         with reader.uncollected() if len(data) >= reader.LARGE else _AS_IT_IS:
             return reader.read(

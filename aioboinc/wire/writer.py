@@ -347,12 +347,15 @@ def _known(registry: classes.Registry, value: Any) -> classes.Layout | classes.M
     module = cls.__module__
     if module == "builtins":
         reason = f"{name} is not data"
-    elif module == "__main__":
+    elif module == "__main__" and not registry.has_module(module):
         reason = f"class {name} is in __main__, which is another file on the other side: move it to a module"
     elif "." in name:
         reason = f"class {name} of module {module} is not data: it is not at the module's top level; move it there"
     elif registry.has_module(module):
-        reason = f"class {name} is not data: by that name module {module} has something else now"
+        reason = (
+            f"class {name} is not data: by that name module {module} has something else now; if the class was defined "
+            "again since, make the object again"
+        )
     else:
         reason = (
             f"class {name} is not data: its module {module} is not one that the slave imports from its own folder; "

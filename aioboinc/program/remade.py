@@ -1,0 +1,97 @@
+"""Values that are no data and are made anew on the host, by the statement that has made them here."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import logging
+import operator
+import pathlib
+import re
+import struct
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from aioboinc.program import texts
+
+__all__ = ["is_assignment", "is_sent", "unwrapped"]
+
+_KINDS: tuple[type, ...] = (
+    re.Pattern,
+    struct.Struct,
+    logging.Logger,
+    pathlib.PurePath,
+    functools.partial,
+    operator.attrgetter,
+    operator.itemgetter,
+    operator.methodcaller,
+    typing.TypeVar,
+    typing.ParamSpec,
+    typing.NewType,
+    *(getattr(typing, name) for name in ("TypeAliasType", "TypeVarTuple") if hasattr(typing, name)),
+)
+"""Nothing but what they were made of."""
+_OF_NUMPY = {"dtype", "ufunc", "vectorize"}
+_SAFE = (
+    *(ast.Constant, ast.Name, ast.Attribute, ast.Load, ast.Subscript, ast.Slice, ast.Starred, ast.keyword),
+    *(ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp, ast.unaryop, ast.BinOp, ast.operator),
+)
+"""Parts of expressions that only put together what is there."""
+
+
+def is_assignment(statement: ast.stmt, name: str) -> bool:
+    """Say whether *statement* assigns to *name* alone, an expression without that name in it."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=target)], value=value):
+            pass
+        case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value):
+            pass
+        case _:
+            return type(statement).__name__ == "TypeAlias" and statement.name.id == name  # type: ignore[attr-defined]
+    return target == name and not any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(value))
+
+
+def is_sent(binding: texts.Binding, name: str, value: Any, namespace: Mapping[str, Any]) -> bool:
+    """Say whether the statement of *binding* makes *value* for *name*, on a host as here."""
+    statement = binding.statement
+    if not is_assignment(statement, name):
+        return False
+    expression: ast.expr | None = getattr(statement, "value", None)
+    if isinstance(value, types.FunctionType) and value.__name__ == "<lambda>":
+        return isinstance(expression, ast.Lambda) and expression.lineno == value.__code__.co_firstlineno
+    kind = type(value)
+    if isinstance(value, _KINDS) or (kind.__module__.partition(".")[0] == "numpy" and kind.__name__ in _OF_NUMPY):
+        return True
+    inner = unwrapped(value)
+    if inner is not None and inner is not value:  # a decorator that was called
+        return True
+    return expression is not None and _gives(expression, value, namespace)
+
+
+def unwrapped(value: Any) -> types.FunctionType | None:
+    """Return the function that decorators, those of packages too, have wrapped; *value* itself if it is one."""
+    seen: set[int] = set()
+    while value is not None and id(value) not in seen:
+        seen.add(id(value))
+        inner = inspect.getattr_static(value, "__wrapped__", None)
+        for attribute in ("py_func", "pyfunc"):  # numba's, numpy's
+            inner = inner or getattr(value, "__dict__", {}).get(attribute)
+        if inner is None:
+            break
+        value = inner
+    return value if isinstance(value, types.FunctionType) else None
+
+
+def _gives(expression: ast.expr, value: Any, namespace: Mapping[str, Any]) -> bool:
+    """Say whether *expression*, which just puts things together, gives an equal of *value* again."""
+    if not all(isinstance(node, _SAFE) for node in ast.walk(expression)):
+        return False
+    try:
+        code = compile(ast.Expression(expression), "<expression>", "eval", dont_inherit=True)
+        again = eval(code, dict(namespace))
+        return type(again) is type(value) and bool(again == value)
+    except Exception:
+        return False
