@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 from aioboinc._version import __version__
 
 if TYPE_CHECKING:
+    from aioboinc.batch.batch import Arguments, Batch
     from aioboinc.batch.calls import pyboinc_call
-    from aioboinc.batch.master import Progress, Summary, pyboinc_master
+    from aioboinc.batch.job import Job
+    from aioboinc.batch.master import Summary, pyboinc_master
+    from aioboinc.batch.settings import Progress
     from aioboinc.errors import (
         AioboincError,
         ArgumentError,
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AioboincError",
     "ArgumentError",
+    "Arguments",
+    "Batch",
     "BatchAborted",
     "BatchFailed",
     "BatchLocked",
@@ -39,6 +44,7 @@ __all__ = [
     "CheckpointError",
     "DatabaseError",
     "FailedResult",
+    "Job",
     "JobFailed",
     "MalformedResult",
     "NoCalls",
@@ -56,7 +62,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Progress": "batch.master",
+    "Arguments": "batch.batch",
+    "Batch": "batch.batch",
+    "Job": "batch.job",
+    "Progress": "batch.settings",
     "Summary": "batch.master",
     "pyboinc_call": "batch.calls",
     "pyboinc_master": "batch.master",

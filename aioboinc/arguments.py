@@ -7,19 +7,32 @@ one that is out of bounds.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import math
 import numbers
 import operator
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from aioboinc import errors
 
-__all__ = ["file_names", "flag", "function", "handler", "number", "options", "path", "slave", "version", "whole"]
+__all__ = [
+    "file_names",
+    "flag",
+    "function",
+    "handler",
+    "iterables",
+    "number",
+    "options",
+    "path",
+    "slave",
+    "version",
+    "whole",
+]
 
 _MAX_SHOWN = 60
 """Characters of a value that is refused."""
@@ -95,18 +108,33 @@ def function(what: str, value: Any, use: str, *arguments: str) -> None:
     except TypeError as error:
         name = getattr(value, "__name__", type(value).__name__)
         wanted = f"one argument, the {arguments[0]}" if arguments else "no arguments"
+        if len(arguments) > 1:
+            wanted = f"two arguments, the {arguments[0]} and the {arguments[1]}"
         raise errors.ArgumentError(
             f"{what}: it is called with {wanted}, and {name}{signature} can't be: {error}"
         ) from None
 
 
-def handler(what: str, value: Any, argument: str) -> None:
-    """Refuse a *value* that can't be called with each *argument*, or that would do nothing then."""
-    function(what, value, f"it is called with each {argument}", argument)
+def handler(what: str, value: Any, argument: str) -> bool:
+    """Return whether *value* is to be called with each *argument* and its job: it asks for two, or has a ``job``.
+
+    Refuses one that can't be called with the *argument*, or that would do nothing then.
+    """
+    takes_job = False
+    with contextlib.suppress(TypeError, ValueError):  # no function, or a built-in one of which it is not known
+        positional = [
+            parameter
+            for parameter in inspect.signature(value).parameters.values()
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
+        second = positional[1] if len(positional) > 1 else None
+        takes_job = second is not None and (second.name == "job" or second.default is second.empty)
+    function(what, value, f"it is called with each {argument}", *([argument, "job"] if takes_job else [argument]))
     if inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
         raise errors.ArgumentError(
             f"{what}: {value.__name__} has a yield in it, so that a call of it does nothing"
         )
+    return takes_job
 
 
 def slave(value: object) -> None:
@@ -124,6 +152,17 @@ def slave(value: object) -> None:
         )
     if not str(value) or "\0" in str(value):
         raise errors.UsageError(f"pyboinc_call: the slave must be the name of a Python file, not {_shown(value)}")
+
+
+def iterables(what: str, values: Sequence[object]) -> None:
+    """Refuse *values* that can't be gone through, or none at all."""
+    if not values:
+        raise errors.ArgumentError(f"{what}: it takes something to go through, a list of inputs for example")
+    for value in values:
+        if not isinstance(value, Iterable | AsyncIterable):
+            raise errors.ArgumentError(
+                f"{what}: {_shown(value)} can't be gone through: it takes a list, for example"
+            )
 
 
 def version(value: object) -> str | None:

@@ -1,7 +1,7 @@
 """Batches that version 0.1 of aioboinc has begun: lists of calls, not sets.
 
-Calls had no keys. A running SHA-256 over them was committed with each chunk, and a run had to make the same calls in the
-same order. Such a batch goes on if the first calls are those that were committed; from then on it is a set.
+Calls had no keys. A running SHA-256 over them was committed with each chunk, and a run had to make the same calls in
+the same order. Such a batch goes on if the first calls are those that were committed; from then on it is a set.
 """
 
 from __future__ import annotations

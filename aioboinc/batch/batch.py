@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, AsyncIterable, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from aioboinc import arguments, errors
-from aioboinc.batch import held, mapping, settings, takers, tracebacks
+from aioboinc.batch import held, mapping, settings, takers
 from aioboinc.batch.job import Job
 from aioboinc.wire import codec
 
@@ -59,15 +60,15 @@ class Caller:
         *iterables: Iterable[Any] | AsyncIterable[Any],
         ordered: bool = False,
     ) -> mapping.Map:
-        """Call *program* for each item of *iterables*, which may be asynchronous; iterate over the jobs with ``async for``.
+        """Call *program* for each item of *iterables*; return an iterator over the jobs, for ``async for``.
 
-        Several iterables are gone through together, as by `map`: of a function each gives an argument. Jobs come as
-        they are done, or, if *ordered*, in the order of the items. Items are taken some thousand ahead of the jobs, so
-        that there may be any number of them.
+        Iterables may be asynchronous. Several are gone through together, as by `map`: of a function each gives an
+        argument. Jobs come as they are done, or, if *ordered*, in the order of the items. Items are taken some
+        thousand ahead of the jobs, so that there may be any number of them.
 
         Raises as `submit` does; for an item in the middle the iteration does.
         """
-        return self._batch._map(program, iterables, ordered, self._options)
+        return self._batch._map(program, iterables, self._options, ordered=ordered)
 
 
 class Batch(Caller):
@@ -101,6 +102,9 @@ class Batch(Caller):
         **options: Any,
     ) -> None:
         super().__init__(self, options)
+        # Slaves' file names are relative to the folder of the file that makes the batch.
+        file = sys._getframe(1).f_code.co_filename
+        self._folder = Path(os.path.abspath(file)).parent if os.path.exists(file) else Path.cwd()
         self._settings = settings.chosen(
             "Batch",
             batch_dir=batch_dir,
@@ -119,11 +123,11 @@ class Batch(Caller):
     async def __aenter__(self) -> Self:
         if self._held is not None:
             raise errors.UsageError("Batch: it has been used before: make a new one for another block")
-        one = held.Held(self._settings, _folder(), self._awaited)
+        one = held.Held(self._settings, self._folder, self._awaited)
         await one.__aenter__()
         self._held = one
         one.calls.late = True
-        self._settling = one.tasks.create_task(self._awaited.run())
+        one.tasks.create_task(self._awaited.settle(one))
         return self
 
     async def __aexit__(
@@ -141,7 +145,7 @@ class Batch(Caller):
     def _submit(
         self, program: Program, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> Job:
-        job = Job(self._read_input)
+        job = Job(self._reader(program))
         self._call(self._awaited, program, args, kwargs, options)
         self._awaited.add(job)
         return job
@@ -155,13 +159,14 @@ class Batch(Caller):
         ordered: bool,
     ) -> mapping.Map:
         arguments.flag("map: ordered", ordered)
+        arguments.iterables("map", iterables)
         one = self._entered()
         queue = takers.OrderedQueue() if ordered else takers.Queue()
 
         def call(args: tuple[Any, ...]) -> None:
             self._call(queue, program, args, {}, options)
 
-        jobs = mapping.Map(one, queue, call, arguments.iterables("map", iterables), self._read_input)
+        jobs = mapping.Map(one, queue, call, iterables, self._reader(program))
         self._maps.append(one.tasks.create_task(jobs.make_calls()))
         return jobs
 
@@ -174,24 +179,32 @@ class Batch(Caller):
         options: dict[str, Any],
     ) -> None:
         made = self._entered().calls
-        if not callable(program):
-            if len(args) != 1 or kwargs:
-                raise errors.ArgumentError(f"{program}: a slave gets one input, and no keywords")
+        if callable(program):
+            made.add_function(taker, program, args, kwargs, **options)
+        elif len(args) == 1 and not kwargs:
             made.add(taker, program, args[0], **options)
         else:
-            made.add_function(taker, program, args, kwargs, **options)
+            raise errors.ArgumentError(f"{program}: a slave file gets one input, not {len(args)}, and no keywords")
 
     def _entered(self) -> held.Held:
         if self._held is None:
-            raise errors.CallOutsideBatch("Batch: it takes calls in its block: write `async with Batch(...) as batch:`")
+            raise errors.CallOutsideBatch(
+                "Batch: it takes calls in its block: write `async with Batch(...) as batch:`"
+            )
         return self._held
 
-    def _read_input(self, order: int) -> Any:
+    def _reader(self, program: Program) -> Callable[[int], Any]:
+        """Return a function that returns the input of a call of *program*, given its order."""
         one = self._entered()
-        value = codec.decode(one.input(order), one.calls.registry())
-        if not isinstance(value, functions.Arguments):
-            return value
-        return value.args[0] if len(value.args) == 1 and not value.kwargs else value
+
+        def read(order: int) -> Any:
+            value = codec.decode(one.input(order), one.calls.registry())
+            if not callable(program):
+                return value
+            args, kwargs = value
+            return args[0] if len(args) == 1 and not kwargs else Arguments(args, kwargs)
+
+        return read
 
 
 class _Awaited(takers.Queue):
@@ -203,13 +216,23 @@ class _Awaited(takers.Queue):
         self._jobs: dict[int, Job] = {}
 
     def add(self, job: Job) -> None:
-        """Take note of the *job* of a call that was just made."""
+        """Take note of the *job* of the call that was just made."""
         self._made.append(job)
 
     def identified(self, number: int, order: int) -> None:
-        job = self._made.popleft()
+        job = self._jobs[number] = self._made.popleft()
         job.identify(number, order)
-        self._jobs[number] = job
 
-    async def run(self, session: Callable[[], Awaitable[session.Session | None]]) -> None:
-        """Settle jobs as their outputs come, to the end."""
+    async def settle(self, one: held.Held) -> None:
+        """Settle the jobs as their outputs come, to the end."""
+        through: list[int] = []
+        while group := await self.take(through):
+            for output in group:
+                one.taken(output)
+                self._jobs.pop(output.number).settle(output)
+            through = [output.number for output in group]
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        for job in (*self._made, *self._jobs.values()):
+            job.close()

@@ -12,13 +12,14 @@ import contextvars
 import hashlib
 import inspect
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from aioboinc import arguments, errors
 from aioboinc.batch import keys, queue, takers, tracebacks
-from aioboinc.program import bundle
+from aioboinc.program import bundle, functions
 from aioboinc.store import jobs
 from aioboinc.wire import codec
 
@@ -47,24 +48,49 @@ class Calls:
         """Whether the calls made now may depend on results."""
         self._folder = folder
         self._over = False
-        self._programs: dict[tuple[Any, ...], tuple[bundle.Sources, codec.Registry]] = {}
+        self._slaves: dict[tuple[Any, ...], bundle.Sources] = {}
+        self._functions: dict[tuple[Any, ...], functions.Program] = {}
+        self._called: dict[int, bundle.Sources] = {}
+        self._registry: tuple[int, codec.Registry] = 0, bundle.registry()
         self._kinds: dict[tuple[Any, ...], tuple[jobs.Kind, codec.Registry]] = {}
 
     def add(
         self,
         taker: takers.Taker,
-        program: str | Path | Callable[..., Any],
+        slave: str | Path,
         input: object,
         include: Sequence[str | Path] = (),
         version: str | None = None,
         **options: Any,
     ) -> None:
-        """Encode one call and send it; does not block. Its output goes to *taker*."""
-        kind, registry = self._kind(program, include, version, options)
+        """Encode one call of a slave file and send it; does not block. Its output goes to *taker*."""
+        key = ("slave", slave, include if isinstance(include, str) else tuple(include), version)
+        kind, registry = self._kind(key, options, lambda: self._slave(slave, include, version))
         try:
             data = codec.encode(input, registry)
         except codec.NotData as error:
             raise errors.NotData(str(error)) from None
+        self._send(kind, data, taker)
+
+    def add_function(
+        self,
+        taker: takers.Taker,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        include: Sequence[str | Path] = (),
+        version: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Encode one call of a function and send it; does not block. Its output goes to *taker*."""
+        program = self._function(function, include)
+        sources, data = program.encode(args, kwargs)
+        kind, _ = self._kind(
+            ("function", sources, version), options, lambda: self._part(sources, program.name, version)
+        )
+        self._send(kind, data, taker)
+
+    def _send(self, kind: jobs.Kind, data: bytes, taker: takers.Taker) -> None:
         sha256 = hashlib.sha256(data).digest()
         call = jobs.Call(kind, data, sha256, keys.first(kind.program, sha256), self.late, taker)
         if self._over:
@@ -81,59 +107,71 @@ class Calls:
 
     def registry(self) -> codec.Registry:
         """Return the classes of all programs called so far."""
-        return bundle.registry(*(sources for sources, _ in list(self._programs.values())))
+        called = tuple(self._called.values())
+        if len(called) != self._registry[0]:
+            self._registry = len(called), bundle.registry(*called)
+        return self._registry[1]
 
     def _kind(
-        self,
-        program: str | Path | Callable[..., Any],
-        include: Sequence[str | Path],
-        version: str | None,
-        options: dict[str, Any],
+        self, program: tuple[Any, ...], options: dict[str, Any], find: Callable[[], _Program]
     ) -> tuple[jobs.Kind, codec.Registry]:
+        """Return what calls of a *program* with *options* have in common; *find* finds the program."""
         try:
             # With their types: 1 and True are equal.
-            key = (program, *include, version, None, *options.items(), *map(type, options.values()))
+            key = (program, *options.items(), *map(type, options.values()))
             kind = self._kinds.get(key)
         except TypeError:  # of something that is no key, nor an argument
             kind = None
         if kind is None:
-            kind = self._new_kind(program, include, version, options)
+            found = find()
+            kind = _kind(found, options), found.registry
             if len(self._kinds) >= jobs.MOST_KINDS:
                 self._kinds.clear()
             self._kinds[key] = kind
         return kind
 
-    def _new_kind(
-        self,
-        program: str | Path | Callable[..., Any],
-        include: Sequence[str | Path],
-        version: str | None,
-        options: dict[str, Any],
-    ) -> tuple[jobs.Kind, codec.Registry]:
-        """Check what all calls of a kind have in common, and read the program."""
-        arguments.slave(program)
-        include = arguments.file_names(include)
+    def _slave(self, slave: str | Path, include: Sequence[str | Path], version: str | None) -> _Program:
+        arguments.slave(slave)
+        names = arguments.file_names(include)
+        key = (slave, *names)
+        if key not in self._slaves:
+            self._slaves[key] = bundle.collect(self._folder / slave, names)
+        return self._part(self._slaves[key], str(slave), version)
+
+    def _function(self, function: Callable[..., Any], include: Sequence[str | Path]) -> functions.Program:
+        names = arguments.file_names(include)
+        key = (function, *names)
+        if key not in self._functions:
+            self._functions[key] = functions.Program(function, names)
+        return self._functions[key]
+
+    def _part(self, sources: bundle.Sources, name: str, version: str | None) -> _Program:
         version = arguments.version(version)
-        arguments.options(options, jobs.Options.__slots__)
-        chosen = jobs.Options(**options)
-        sources, registry = self._program(program, include)
-        name = str(program)
+        self._called[id(sources)] = sources
         identity = bytes.fromhex(sources.identity)
         if version is not None:
             identity = hashlib.sha256(f"{name}\0{version}".encode("utf-8", "surrogatepass")).digest()
-        named = {option: getattr(chosen, option) for option in options if options[option] is not None}
-        text = repr(tuple(sorted(options.items())))
-        options_sha256 = hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
-        return jobs.Kind(sources, name, identity, chosen, named, options_sha256), registry
+        return _Program(sources, bundle.registry(sources), name, identity)
 
-    def _program(
-        self, program: str | Path | Callable[..., Any], include: Sequence[str | Path]
-    ) -> tuple[bundle.Sources, codec.Registry]:
-        key = (program, *include)
-        if key not in self._programs:
-            sources = bundle.collect(self._folder / cast(str | Path, program), include)
-            self._programs[key] = (sources, bundle.registry(sources))
-        return self._programs[key]
+
+@dataclass(frozen=True)
+class _Program:
+    """A program as calls name it."""
+
+    sources: bundle.Sources
+    registry: codec.Registry
+    name: str
+    identity: bytes
+
+
+def _kind(program: _Program, options: dict[str, Any]) -> jobs.Kind:
+    """Check *options*; return what calls of *program* with them have in common."""
+    arguments.options(options, jobs.Options.__slots__)
+    chosen = jobs.Options(**options)
+    named = {option: getattr(chosen, option) for option, value in options.items() if value is not None}
+    text = repr(tuple(sorted(options.items())))
+    options_sha256 = hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
+    return jobs.Kind(program.sources, program.name, program.identity, chosen, named, options_sha256)
 
 
 class _Queued:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from aioboinc import errors
 from aioboinc.aio import task_group
-from aioboinc.batch import calls, inputs, opening, queue, session, settings, takers
+from aioboinc.batch import calls, inputs, opening, outputs, queue, session, settings, takers
 from aioboinc.batch.directory import BatchDirectory
 
 __all__ = ["Held"]
@@ -38,8 +40,10 @@ class Held:
         self._directory = BatchDirectory(chosen.batch_dir)
         self._folder = folder
         self._taker = taker
+        self._queues = [taker]
         self._replay = replay
         self._keep_inputs = keep_inputs
+        self._inputs: inputs.Inputs | None = None
         self._leave = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
         self.tasks = task_group.TaskGroup()
@@ -80,7 +84,32 @@ class Held:
     def _tell_cancelled(self, done: int, total: int) -> None:
         self._settings.progress(settings.Progress(0, False, 0, 0, done, total))
 
-    async def session(self) -> session.Session | None:
+    def attach(self, queue: takers.Queue) -> None:
+        """Let *queue* take outputs from the batch."""
+        self._queues.append(queue)
+        if self._opened.done():
+            queue.source = self._opened.result()
+
+    def input(self, order: int) -> bytes:
+        """Return the encoded input of the run's call number *order*. Raises `errors.UsageError`."""
+        if self._inputs is None:
+            raise errors.UsageError("the batch was left: inputs can be read only before that")
+        return self._inputs.read(order)
+
+    def order(self, number: int) -> int:
+        """Return how many calls of this run came before that of the job *number*."""
+        current = self._opened.result()
+        assert current is not None
+        return current.ledger.order(number)
+
+    def taken(self, output: outputs.Output) -> None:
+        """Count *output* as taken by whoever wants it."""
+        current = self._opened.result()
+        assert current is not None
+        current.taken(output)
+        current.tell()
+
+    async def opened(self) -> session.Session | None:
         """Return the batch's session, once there is a call; None if no call was made to the end."""
         return await asyncio.shield(self._opened)
 
@@ -97,11 +126,7 @@ class Held:
             workers=self._settings.workers,
             homogeneous_redundancy=self._settings.homogeneous_redundancy,
         ) as opened:
-            with contextlib.ExitStack() as stack:
-                kept = None
-                if self._keep_inputs:
-                    kept = inputs.Inputs(self._directory.tmp)
-                    stack.callback(kept.close)
+            with self._kept_inputs():
                 current = session.Session(
                     self._directory,
                     opened,
@@ -110,14 +135,28 @@ class Held:
                     self._settings,
                     block=block,
                     replay=self._replay,
-                    kept_inputs=kept,
+                    kept_inputs=self._inputs,
                 )
                 await self._serve(current)
+
+    @contextlib.contextmanager
+    def _kept_inputs(self) -> Iterator[None]:
+        """Keep the inputs of calls meanwhile, if somebody may ask for them."""
+        if not self._keep_inputs:
+            yield
+            return
+        self._inputs = inputs.Inputs(self._directory.tmp)
+        try:
+            yield
+        finally:
+            self._inputs.close()
+            self._inputs = None
 
     async def _serve(self, current: session.Session) -> None:
         async with current.withdrawn_in_vain():
             await current.begin()
-            self._taker.source = current
+            for queue in self._queues:
+                queue.source = current
             async with task_group.TaskGroup() as tasks:
                 working = tasks.create_task(current.run())
                 self._opened.set_result(current)

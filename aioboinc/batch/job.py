@@ -15,13 +15,14 @@ __all__ = ["Job"]
 class Job:
     """One call. ``await job`` gives its output, or raises its error."""
 
-    __slots__ = ("_done", "_input", "_number", "_order", "_output")
+    __slots__ = ("_closed", "_done", "_input", "_number", "_order", "_output")
 
     def __init__(self, read_input: Callable[[int], Any]) -> None:
         self._input = read_input
         self._number: int | None = None
         self._order = -1
         self._output: outputs.Output | None = None
+        self._closed = False
         self._done: asyncio.Future[None] | None = None
 
     @property
@@ -54,13 +55,14 @@ class Job:
     def output(self) -> Any:
         """What the slave or the function has returned. Raises the job's error, and RuntimeError if it is not done."""
         if self._output is None:
-            raise RuntimeError(f"job {self._number} is not done: await it")
+            remedy = "its batch was left before; run the program again" if self._closed else "await it"
+            raise RuntimeError(f"job {self._number} is not done: {remedy}")
         if self._output.error is not None:
             raise self._output.error
         return self._output.value
 
     def __await__(self) -> Generator[Any, None, Any]:
-        if self._output is None:
+        if self._output is None and not self._closed:
             if self._done is None:
                 self._done = asyncio.get_running_loop().create_future()
             yield from asyncio.shield(self._done).__await__()
@@ -70,10 +72,18 @@ class Job:
         state = "not done" if self._output is None else "done" if self._output.error is None else "failed"
         return f"<Job {'without a number' if self._number is None else self._number}: {state}>"
 
-    def _identified(self, number: int, order: int) -> None:
+    def identify(self, number: int, order: int) -> None:
+        """Take note which job this is, and that its call was the run's call number *order*. For the batch."""
         self._number, self._order = number, order
 
-    def _settle(self, output: outputs.Output) -> None:
+    def settle(self, output: outputs.Output) -> None:
+        """Take note of what became of the job. For the batch."""
         self._output = output
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    def close(self) -> None:
+        """Take note that the batch's block was left, and the job is not done. For the batch."""
+        self._closed = True
         if self._done is not None and not self._done.done():
             self._done.set_result(None)

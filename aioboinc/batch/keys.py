@@ -48,7 +48,8 @@ class Index:
     def find(self, key: bytes) -> int:
         """Return the number of the job with *key*, -1 if there is none. There is only one that was not forgotten."""
         table = self._table
-        slot = _head(key)[0] & self._mask
+        head: int = _head(key)[0]
+        slot = head & self._mask
         while (number := table[slot]) >= 0:
             if self._keys.startswith(key, KEY_SIZE * number):
                 return number

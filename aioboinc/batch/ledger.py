@@ -190,9 +190,12 @@ class Ledger:
             return
         keys_of = memoryview(bytes(self._keys))
         for number, order in enumerate(self._order):
-            if order == _NOT_CALLED and self._notes[self._note_of[number]].block <= self.block:
-                if keys_of[KEY_SIZE * number : KEY_SIZE * (number + 1)] != _NO_KEY:
-                    yield number
+            if (
+                order == _NOT_CALLED
+                and self._notes[self._note_of[number]].block <= self.block
+                and keys_of[KEY_SIZE * number : KEY_SIZE * (number + 1)] != _NO_KEY
+            ):
+                yield number
 
     @property
     def has_late_calls(self) -> bool:

@@ -81,6 +81,8 @@ class Session:
         """Those of them that failed."""
         self.complete = False
         """No more calls are expected, for all that is known."""
+        self._marked = 0
+        """Number of jobs in the batch when `mark_submitted` was called last."""
         self._submitted = 0
         self._announced = 0
         """Jobs whose outputs are there, or were."""
@@ -146,7 +148,10 @@ class Session:
 
     async def mark_submitted(self) -> None:
         """Record that the calls made so far are all, for all that is known. They are committed."""
+        if self.complete and self._marked == len(self.ledger):
+            return
         self.complete = True
+        self._marked = len(self.ledger)
         await self._running.store.batches.submitted(self._batch.id, len(self.ledger))
         await self._note("submitted")
         self.tell()

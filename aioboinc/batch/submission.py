@@ -101,7 +101,9 @@ class Submission:
         """See to it that the calls made by version 0.1 have keys; return calls that are to be looked up."""
         if self._batch.version >= ledger.VERSION:
             return []
-        calls, rest = await adoption.adopted(self._batch, self._calls, self._idle, self._ledger, self._store, self._stager)
+        calls, rest = await adoption.adopted(
+            self._batch, self._calls, self._idle, self._ledger, self._store, self._stager
+        )
         for number, call in enumerate(calls):
             self._observer.identified(number, call)
         self._digest = bytes.fromhex(batches.EMPTY_DIGEST)
@@ -156,6 +158,4 @@ class Submission:
                 with self._calls.held():
                     await staged.write()
             await staged.sync()
-        return jobs.Chunk(
-            written.first, staged.jobs, written.keys, written.kinds, digest, self._stager.template
-        )
+        return jobs.Chunk(written.first, staged.jobs, written.keys, written.kinds, digest, self._stager.template)

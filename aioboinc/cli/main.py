@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import aioboinc
 from aioboinc import errors, printable, starting
 from aioboinc.aio import signals
-from aioboinc.batch import master, program_runner
+from aioboinc.batch import program_runner, settings
 from aioboinc.cli import progress
 from aioboinc.setup import daemons, steps, undo
 
@@ -75,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         metavar="N",
         help="local hosts of an embedded project (default: one a core)",
+    )
+    run.add_argument(
+        "--keep-results",
+        action="store_true",
+        help="what is done stays done although the program has changed since",
     )
     run.add_argument("--fresh", action="store_true", help="abandon the batch that is there and begin a new one")
     run.add_argument("--quiet", action="store_true", help="show no progress")
@@ -243,12 +248,13 @@ def _how_to_attach(running: serving.Serving) -> str:
 
 def _run(options: argparse.Namespace) -> int:
     path = Path(os.path.abspath(options.program))
-    master.defaults.set(
-        master.Defaults(
+    settings.defaults.set(
+        settings.Defaults(
             batch_dir=options.batch_dir or path.parent,
             project=options.project,
             workers=options.workers,
             fresh=options.fresh,
+            keep_results=options.keep_results,
             progress=None if options.quiet else progress.show(sys.stderr),
         )
     )

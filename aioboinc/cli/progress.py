@@ -8,7 +8,7 @@ from typing import Never, TextIO
 
 import tqdm
 
-from aioboinc.batch import master
+from aioboinc.batch import settings
 
 __all__ = ["show"]
 
@@ -16,7 +16,7 @@ _INTERVAL = 10.0
 """Seconds between two lines where there is no terminal."""
 
 
-def show(stream: TextIO) -> Callable[[master.Progress], None]:
+def show(stream: TextIO) -> Callable[[settings.Progress], None]:
     """Return a function that shows a batch's progress on *stream*; for ``pyboinc_master(progress=…)``.
 
     Where the stream does not take it any more, that is the end of the showing, not of the batch.
@@ -25,10 +25,10 @@ def show(stream: TextIO) -> Callable[[master.Progress], None]:
 
 
 class _Lenient:
-    def __init__(self, show: Callable[[master.Progress], None]) -> None:
-        self._show: Callable[[master.Progress], None] | None = show
+    def __init__(self, show: Callable[[settings.Progress], None]) -> None:
+        self._show: Callable[[settings.Progress], None] | None = show
 
-    def __call__(self, progress: master.Progress) -> None:
+    def __call__(self, progress: settings.Progress) -> None:
         if self._show is not None:
             try:
                 self._show(progress)
@@ -41,7 +41,7 @@ class _Bar:
         self._stream = stream
         self._bar: tqdm.tqdm[Never] | None = None
 
-    def __call__(self, progress: master.Progress) -> None:
+    def __call__(self, progress: settings.Progress) -> None:
         if self._bar is None:
             self._bar = tqdm.tqdm(file=self._stream, unit="job", dynamic_ncols=True, miniters=1)
         if progress.to_cancel:
@@ -69,7 +69,7 @@ class _Lines:
         self._clock = clock
         self._due = 0.0
 
-    def __call__(self, progress: master.Progress) -> None:
+    def __call__(self, progress: settings.Progress) -> None:
         finished = _is_over(progress)
         now = self._clock()
         if finished or now >= self._due:
@@ -77,21 +77,21 @@ class _Lines:
             print(_line(progress), file=self._stream, flush=True)
 
 
-def _is_over(progress: master.Progress) -> bool:
+def _is_over(progress: settings.Progress) -> bool:
     """Tell whether nothing more will be done of what is being done."""
     if progress.to_cancel:
         return progress.cancelled == progress.to_cancel
     return progress.complete and progress.handled == progress.submitted
 
 
-def _line(progress: master.Progress) -> str:
+def _line(progress: settings.Progress) -> str:
     if progress.to_cancel:
         return f"{progress.cancelled} of {progress.to_cancel} jobs of the old batch cancelled"
     remarks = _remarks(progress)
     return f"{progress.handled} of {progress.submitted} jobs done{', ' if remarks else ''}{remarks}"
 
 
-def _remarks(progress: master.Progress) -> str:
+def _remarks(progress: settings.Progress) -> str:
     remarks = [] if progress.complete else ["submitting"]
     if progress.failed:
         remarks.append(f"{progress.failed} failed")

@@ -78,10 +78,10 @@ class Program:
         _check(function)
         self._function = function
         self._include = tuple(include)
-        self._name = _name(function)
-        self._namespace = _namespace(function)
-        self._folder = _folder(self._namespace)
-        self._module = "__main__" if _is_of_main(function, self._namespace) else _module(function)
+        self.name = _name(function)
+        self.namespace = _namespace(function)
+        self._folder = _folder(self.namespace)
+        self._module = "__main__" if _is_of_main(function, self.namespace) else _module(function)
         if self._module != "__main__":
             self._folder = bundle.root(self._module, self._folder) or self._folder
         self._is_local = bundle.locality(self._folder)
@@ -103,7 +103,7 @@ class Program:
             return sources, codec.encode(value, registry, root="")
         except codec.NotData:
             pass  # for want of a class, or for good
-        recorder = pieces.Recorder(self._namespace, self._is_local)
+        recorder = pieces.Recorder(self.namespace, self._is_local)
         try:
             data = codec.encode(value, recorder, root="")
         except codec.NotData as error:
@@ -119,7 +119,7 @@ class Program:
         try:
             signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise errors.ArgumentError(f"{self._name}{signature}: {error}") from None
+            raise errors.ArgumentError(f"{self.name}{signature}: {error}") from None
 
     def _program(self, extra: frozenset[tuple[str, str]]) -> tuple[bundle.Sources, codec.Registry]:
         """Return the program with the *extra* classes, each with its module, or all of a module."""
@@ -132,7 +132,7 @@ class Program:
         return self._programs[extra]
 
     def _generated(self, classes: Iterable[str], modules: Iterable[str]) -> bundle.Generated:
-        selection = pieces.Selection(self._name, self._namespace, self._is_local)
+        selection = pieces.Selection(self.name, self.namespace, self._is_local)
         if self._module == "__main__":
             called = self._select(selection)
         else:
@@ -148,7 +148,7 @@ class Program:
         main = (
             _NOTEBOOK
             if selection.is_of_notebook
-            else os.path.basename(self._namespace.get("__file__") or _NOTEBOOK)
+            else os.path.basename(self.namespace.get("__file__") or _NOTEBOOK)
         )
         text, places = _joined(chosen)
         files = {main: text.encode("utf-8", "surrogatepass")}
@@ -160,17 +160,17 @@ class Program:
             files,
             {"__main__": main},
             selection.classes,
-            functools.partial(_place, places, self._name, self._namespace),
+            functools.partial(_place, places, self.name, self.namespace),
         )
 
     def _select(self, selection: pieces.Selection) -> str:
         """Take what the function of ``__main__`` needs; return the expression by which it is called."""
         path = getattr(self._function, "__qualname__", "")
         top = path.partition(".")[0]
-        if "." in path and "<" not in path and _attribute(self._namespace, path) is self._function:
+        if "." in path and "<" not in path and _attribute(self.namespace, path) is self._function:
             selection.add(top)
             return path
-        name = _global_name(self._function, self._namespace)
+        name = _global_name(self._function, self.namespace)
         if name is not None:
             selection.add(name)
             return name

@@ -22,13 +22,11 @@ def code(source: bytes) -> bytes:
         return source
     kept = []
     for number, line in enumerate(lines, 1):
-        if number in comments:
-            line = line[: comments[number]]
-        if number not in strings:
-            line = line.rstrip() + "\n"
-            if line == "\n":
-                continue
-        kept.append(line)
+        text = line[: comments.get(number)]
+        if number in strings:
+            kept.append(text)
+        elif text.strip():
+            kept.append(text.rstrip() + "\n")
     return "".join(kept).encode("utf-8", "surrogatepass")
 
 

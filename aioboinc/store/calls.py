@@ -96,7 +96,9 @@ class Calls:
 
         return await self._connector.run(work)
 
-    async def change(self, batch: int, numbers: Collection[int], options: jobs.Options, chunks: Sequence[Chunk]) -> None:
+    async def change(
+        self, batch: int, numbers: Collection[int], options: jobs.Options, chunks: Sequence[Chunk]
+    ) -> None:
         """Let those of the jobs *numbers* that have no output ask for *options*; *chunks* say so of their calls."""
 
         async def work(tx: connectors.Transaction) -> None:

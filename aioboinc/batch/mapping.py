@@ -1,0 +1,106 @@
+"""Calls for each item of iterables, and their jobs as they are done."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, Self
+
+from aioboinc.batch import held, outputs, takers
+from aioboinc.batch.job import Job
+
+__all__ = ["MAX_AHEAD", "Map"]
+
+MAX_AHEAD = 16384
+"""Calls that may be made before their jobs are taken."""
+
+
+class Map:
+    """An asynchronous iterator over the jobs of *call*, made for each item of *iterables*; see `Batch.map`."""
+
+    def __init__(
+        self,
+        batch: held.Held,
+        queue: takers.Queue,
+        call: Callable[[tuple[Any, ...]], None],
+        iterables: Sequence[Iterable[Any] | AsyncIterable[Any]],
+        read_input: Callable[[int], Any],
+    ) -> None:
+        self._batch = batch
+        self._queue = queue
+        self._call = call
+        self._iterables = iterables
+        self._read_input = read_input
+        self._made = 0
+        self._yielded = 0
+        self._all_made = False
+        self._failure: Exception | None = None
+        self._room = asyncio.Event()
+        self._group: collections.deque[outputs.Output] = collections.deque()
+        self._through: list[int] = []
+        batch.attach(queue)
+
+    async def make_calls(self) -> None:
+        """Make the calls, not too many ahead. For the batch."""
+        try:
+            async for args in _items(self._iterables):
+                while self._made - self._yielded >= MAX_AHEAD:
+                    self._room.clear()
+                    await self._room.wait()
+                self._call(args)
+                self._made += 1
+                await self._batch.calls.sender.room()
+        except Exception as error:
+            self._failure = error
+        self._all_made = True
+        if self._failure is not None or self._yielded == self._made:
+            self._queue.end()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Job:
+        if not self._group:
+            self._group.extend(await self._take())
+        if not self._group:
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
+            raise StopAsyncIteration
+        output = self._group.popleft()
+        self._through.append(output.number)
+        self._yielded += 1
+        self._room.set()
+        if self._all_made and self._yielded == self._made:
+            self._queue.end()
+        job = Job(self._read_input)
+        job.identify(output.number, self._batch.order(output.number))
+        job.settle(output)
+        self._batch.taken(output)
+        return job
+
+    async def _take(self) -> list[outputs.Output]:
+        through, self._through = self._through, []
+        return await self._queue.take(through)
+
+
+async def _items(iterables: Sequence[Iterable[Any] | AsyncIterable[Any]]) -> AsyncIterator[tuple[Any, ...]]:
+    """Go through *iterables* together, to the end of the shortest."""
+    iterators = [
+        aiter(iterable) if isinstance(iterable, AsyncIterable) else _asynchronous(iterable)
+        for iterable in iterables
+    ]
+    while True:
+        items = []
+        for iterator in iterators:
+            try:
+                items.append(await anext(iterator))
+            except StopAsyncIteration:
+                return
+        yield tuple(items)
+
+
+async def _asynchronous(iterable: Iterable[Any]) -> AsyncIterator[Any]:
+    for item in iterable:
+        yield item
