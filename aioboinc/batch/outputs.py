@@ -67,8 +67,10 @@ class Outputs:
         for folder, state in ((self._directory.old, _OLD), (self._directory.new, _NEW)):
             with errors.of_files(folder):
                 for number, failed, is_file in self._entries(folder):
-                    if is_file and not self.is_old(number):
+                    if is_file and (state == _OLD or not self.is_old(number)):
                         self._found(number, state, failed=failed)
+                    elif not is_file and state == _NEW:
+                        self._set(number, self._state(number) | _OBSTACLE)
 
     def scan(self) -> list[int]:
         """Return the numbers of the outputs that have come into ``new/`` since the last scan, in their order.
