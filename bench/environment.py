@@ -21,6 +21,7 @@ import pymysql
 
 from aioboinc import connectors, errors, sql, store
 from aioboinc.batch import directory as batch_directory
+from aioboinc.batch import ledger
 from aioboinc.project import config, keys, templates
 from aioboinc.store import batches
 
@@ -92,7 +93,7 @@ class Place:
             app = await data.batches.app(config.APP_NAME)
             assert app is not None
             batch = await data.batches.find_or_create(
-                "0" * 32, appid=app.id, name="bench", directory=str(self.batch_dir), version=1
+                "0" * 32, appid=app.id, name="bench", directory=str(self.batch_dir), version=ledger.VERSION
             )
             yield Opened(connector, data, app, batch)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
-from aioboinc.batch import calls, master
+from aioboinc.aio import threads
+from aioboinc.batch import calls, handlers, master, takers
 from aioboinc.batch import directory as batch_directory
-from aioboinc.batch import handling as handlings
+from aioboinc.batch import outputs as published
 from aioboinc.wire import codec
 from bench import jobs, measuring, stand_in
 from bench.environment import Environment, Place
@@ -34,32 +36,47 @@ async def run(environment: Environment) -> measuring.Stage:
     return measuring.Stage("handling", settings.jobs, settings.database, series)
 
 
-class _Calls:
-    """Calls that were *made*, without classes of their own."""
-
-    def __init__(self, made: int) -> None:
-        self.made = made
-
-    def registry(self) -> codec.Registry:
-        return codec.Registry()
-
-
 class Outputs:
     """The outputs of a batch of *count* jobs, on their way through its handler."""
 
     def __init__(self, place: Place, batch: int, count: int) -> None:
         self._seen = bytearray(count)
         directory = batch_directory.BatchDirectory(place.batch_dir)
-        handlers = handlings.Handlers(self._handle_result, None)
-        self._handling = handlings.Handling(directory, batch, handlers, _Calls(count))
+        self._outputs = published.Outputs(directory, batch, codec.Registry, lambda: count)
+        self._handlers = handlers.Handlers(self._handle_result, None)
 
-    async def handle(self, published: int) -> None:
-        """Handle what is in ``new/``; *published* are all outputs so far."""
-        await self._handling.drain(lambda: None)
-        assert sum(self._seen) == published
+    async def handle(self, count: int) -> None:
+        """Handle what is in ``new/``; there are *count* outputs so far."""
+        queue = takers.Queue()
+        queue.source = self
+        for number in await threads.in_thread(self._outputs.scan):
+            queue.announce(number)
+        queue.end()
+        await self._handlers.hand_over(self, queue, lambda: None)
+        assert sum(self._seen) == count
 
     def _handle_result(self, output: dict[str, int]) -> None:
         self._seen[output["number"]] = 1
+
+    # What a session does (takers.Source), and what a batch does that is held.
+
+    async def load(self, numbers: Sequence[int]) -> tuple[list[published.Output], list[int]]:
+        return await threads.in_thread(self._outputs.load, numbers)
+
+    async def retire(self, numbers: Sequence[int]) -> None:
+        await threads.in_thread(self._outputs.retire, numbers)
+
+    def lost(self, numbers: Sequence[int], taker: takers.Taker) -> None:
+        raise AssertionError(f"{len(numbers)} outputs are lost")
+
+    def taken(self, output: published.Output) -> None:
+        pass
+
+    def order(self, number: int) -> int:
+        return number
+
+    def input(self, order: int) -> Any:
+        raise AssertionError("the handler does not take the job")
 
 
 async def _handling(environment: Environment) -> float:

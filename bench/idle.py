@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 
 from aioboinc.batch import calls, master
+from aioboinc.batch import settings as batch_settings
 from aioboinc.store import batches
 from bench import jobs, measuring
 from bench.environment import Environment
@@ -40,7 +41,7 @@ async def run(environment: Environment, settle: float = _SETTLE, watch: float = 
 
     submitted = asyncio.Event()
 
-    def note(state: settings.Progress) -> None:
+    def note(state: batch_settings.Progress) -> None:
         if state.submitted == settings.jobs:
             submitted.set()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
-from aioboinc.batch import calls, queue, staging, submission
+from aioboinc.batch import calls, ledger, queue, staging, submission, takers
+from aioboinc.store import jobs
 from bench.environment import Opened, Place
 
 __all__ = ["SLAVE", "TOKEN", "submit", "value"]
@@ -32,13 +33,33 @@ async def submit(
     project = dataclasses.replace(place.project, upload_certificates=not results)
     stager = staging.Stager(project, inline)
     sender, receiver = queue.open()
-    made = calls.Calls(place.batch_dir, sender)
-    pipeline = submission.Submission(receiver, opened.store, stager, opened.app, opened.batch)
+    made = calls.Calls(place.batch_dir, sender, takers.Queue())
+    pipeline = submission.Submission(
+        receiver, opened.store, stager, opened.app, opened.batch, ledger.Ledger(), _Observer()
+    )
 
     async def make_calls() -> None:
         for number in range(count):
             await calls.pyboinc_call(SLAVE, value(number), quorum=quorum)
 
+    async def make() -> None:
+        with calls.current(made):
+            await calls.make(make_calls, made)
+        made.end()
+
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(calls.make(make_calls, made))
-        await pipeline.run(lambda _: None)
+        tasks.create_task(make())
+        await pipeline.run()
+
+
+class _Observer:
+    """Does nothing with what a session notes of calls."""
+
+    def identified(self, number: int, call: jobs.Call) -> None:
+        pass
+
+    def is_done(self, number: int) -> bool:
+        return False
+
+    def committed(self, njobs: int) -> None:
+        pass

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Self
 from aioboinc import arguments, errors
 from aioboinc.batch import held, mapping, settings, takers
 from aioboinc.batch.job import Job
-from aioboinc.wire import codec
 
 __all__ = ["Arguments", "Batch", "Caller"]
 
@@ -198,7 +197,7 @@ class Batch(Caller):
         one = self._entered()
 
         def read(order: int) -> Any:
-            value = codec.decode(one.input(order), one.calls.registry())
+            value = one.input(order)
             if not callable(program):
                 return value
             args, kwargs = value

@@ -65,8 +65,10 @@ class Calls:
         **options: Any,
     ) -> None:
         """Encode one call of a slave file and send it; does not block. Its output goes to *taker*."""
-        key = ("slave", slave, include if isinstance(include, str) else tuple(include), version)
-        kind, registry = self._kind(key, options, lambda: self._slave(slave, include, version))
+        names = arguments.file_names(include) if include != () else ()
+        kind, registry = self._kind(
+            ("slave", slave, names, version), options, lambda: self._slave(slave, names, version)
+        )
         try:
             data = codec.encode(input, registry)
         except codec.NotData as error:
@@ -131,9 +133,8 @@ class Calls:
             self._kinds[key] = kind
         return kind
 
-    def _slave(self, slave: str | Path, include: Sequence[str | Path], version: str | None) -> _Program:
+    def _slave(self, slave: str | Path, names: Sequence[str | Path], version: str | None) -> _Program:
         arguments.slave(slave)
-        names = arguments.file_names(include)
         key = (slave, *names)
         if key not in self._slaves:
             self._slaves[key] = bundle.collect(self._folder / slave, names)

@@ -8,12 +8,13 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aioboinc import errors
 from aioboinc.aio import task_group
 from aioboinc.batch import calls, inputs, opening, outputs, queue, session, settings, takers
 from aioboinc.batch.directory import BatchDirectory
+from aioboinc.wire import codec
 
 __all__ = ["Held"]
 
@@ -90,11 +91,11 @@ class Held:
         if self._opened.done():
             queue.source = self._opened.result()
 
-    def input(self, order: int) -> bytes:
-        """Return the encoded input of the run's call number *order*. Raises `errors.UsageError`."""
+    def input(self, order: int) -> Any:
+        """Return the input of the run's call number *order*. Raises `errors.UsageError`."""
         if self._inputs is None:
             raise errors.UsageError("the batch was left: inputs can be read only before that")
-        return self._inputs.read(order)
+        return codec.decode(self._inputs.read(order), self.calls.registry())
 
     def order(self, number: int) -> int:
         """Return how many calls of this run came before that of the job *number*."""

@@ -12,17 +12,10 @@ from typing import Any
 
 from aioboinc import arguments, errors
 from aioboinc.aio import task_group
-from aioboinc.batch import calls, held, outputs, session, settings, takers, tracebacks
-from aioboinc.batch.job import Job
+from aioboinc.batch import calls, handlers, held, session, settings, takers, tracebacks
 from aioboinc.batch.settings import Progress
-from aioboinc.wire import codec
 
 __all__ = ["Summary", "pyboinc_master"]
-
-_SLICE = 0.005
-"""Seconds of handling after which the event loop gets its turn."""
-_KEPT_ERRORS = 1000
-"""Errors kept for `errors.BatchFailed`; their number is told in full."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ async def pyboinc_master(
     with tracebacks.Shortened():
         arguments.function("pyboinc_master: make_calls", make_calls, "it calls pyboinc_call")
         arguments.flag("pyboinc_master: replay", replay)
-        handlers = _Handlers(handle_result, handle_error)
+        called = handlers.Handlers(handle_result, handle_error)
         chosen = settings.chosen(
             "pyboinc_master",
             batch_dir=batch_dir,
@@ -101,16 +94,16 @@ async def pyboinc_master(
             progress=progress,
         )
         queue = takers.Queue()
-        held_batch = held.Held(chosen, _folder(make_calls), queue, replay=replay, keep_inputs=handlers.take_jobs)
+        held_batch = held.Held(chosen, _folder(make_calls), queue, replay=replay, keep_inputs=called.take_jobs)
         async with held_batch as batch:
-            current = await _run(batch, queue, make_calls, handlers)
+            current = await _run(batch, queue, make_calls, called)
         if current.failed and handle_error is None:
-            raise errors.BatchFailed(f"{current.failed} of {current.handled} jobs failed", handlers.errors)
+            raise errors.BatchFailed(f"{current.failed} of {current.handled} jobs failed", called.errors)
         return Summary(current.batch, current.handled, current.failed)
 
 
 async def _run(
-    batch: held.Held, queue: takers.Queue, make_calls: Callable[[], Any], handlers: _Handlers
+    batch: held.Held, queue: takers.Queue, make_calls: Callable[[], Any], called: handlers.Handlers
 ) -> session.Session:
     """Make the calls and handle the outputs, to the end."""
     with calls.current(batch.calls):
@@ -127,7 +120,7 @@ async def _run(
 
             settling = tasks.create_task(_settle(making, current, check_end))
             with calls.late():
-                await _handle(batch, queue, handlers, check_end)
+                await called.hand_over(batch, queue, check_end)
             await settling
     return current
 
@@ -147,75 +140,6 @@ async def _settle(making: asyncio.Task[None], current: session.Session, check_en
     await current.mark_submitted()
     if not current.ledger.has_late_calls:
         await current.withdraw_uncalled()
-
-
-async def _handle(
-    batch: held.Held, queue: takers.Queue, handlers: _Handlers, check_end: Callable[[], None]
-) -> None:
-    """Hand over outputs, to the end. While a group is handled the next one is read, and the one before moves."""
-    loop = asyncio.get_running_loop()
-    through: list[int] = []
-    group = await queue.take()
-    try:
-        while group:
-            taking = asyncio.ensure_future(queue.take(through))
-            before, through = through, []
-            try:
-                until = loop.time() + _SLICE
-                for output in group:
-                    await handlers.deliver(batch, output)
-                    through.append(output.number)
-                    if loop.time() > until:
-                        await asyncio.sleep(0)
-                        until = loop.time() + _SLICE
-                check_end()
-            except BaseException:
-                taking.cancel()
-                await asyncio.wait({taking})
-                through = before + through  # it may have been cancelled before it began
-                raise
-            group = await taking
-    finally:
-        if through and queue.source is not None:
-            await queue.source.retire(through)
-
-
-class _Handlers:
-    """The program's two handlers."""
-
-    def __init__(self, result: Callable[..., Any], error: Callable[..., Any] | None) -> None:
-        self.errors: list[errors.JobFailed] = []
-        """The first errors for which there was no handler."""
-        self._result = result
-        self._error = error
-        self._result_takes_job = arguments.handler("pyboinc_master: handle_result", result, "output")
-        self._error_takes_job = error is not None and arguments.handler(
-            "pyboinc_master: handle_error", error, "error"
-        )
-        self.take_jobs = self._result_takes_job or self._error_takes_job
-
-    @tracebacks.calls_program
-    async def deliver(self, batch: held.Held, output: outputs.Output) -> None:
-        """Hand over *output*, and count it when its handler is through."""
-        outcome = None
-        if output.error is None:
-            outcome = self._result(output.value, *self._job(batch, output, wanted=self._result_takes_job))
-        elif self._error is not None:
-            outcome = self._error(output.error, *self._job(batch, output, wanted=self._error_takes_job))
-        elif len(self.errors) < _KEPT_ERRORS:
-            self.errors.append(output.error)
-        if inspect.isawaitable(outcome):
-            await outcome
-        batch.taken(output)
-
-    @staticmethod
-    def _job(batch: held.Held, output: outputs.Output, *, wanted: bool) -> tuple[Job, ...]:
-        if not wanted:
-            return ()
-        job = Job(lambda order: codec.decode(batch.input(order), batch.calls.registry()))
-        job.identify(output.number, batch.order(output.number))
-        job.settle(output)
-        return (job,)
 
 
 def _folder(make_calls: Callable[[], Any]) -> Path:

@@ -72,7 +72,7 @@ async def test_masters_can_submit(world):
         store = batches.Batches(connector)
         app = await store.app("pyboinc")
         assert app.versions == 6
-        await store.find_or_create("0" * 32, appid=app.id, name="test", directory="/b", version=1)
+        await store.find_or_create("0" * 32, appid=app.id, name="test", directory="/b", version=2)
     assert world.execute("SELECT user_id FROM batch") == [(1,)]
 
 

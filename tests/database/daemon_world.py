@@ -12,7 +12,18 @@ from aioboinc.project import config, templates
 from aioboinc.store import batches, jobs, submissions
 from aioboinc.wire import envelope
 
-__all__ = ["APPID", "NOW", "OUTPUT_TEMPLATE", "PROGRAM", "World", "document", "input_sha256", "output", "uploaded"]
+__all__ = [
+    "APPID",
+    "NOW",
+    "OUTPUT_TEMPLATE",
+    "PROGRAM",
+    "World",
+    "document",
+    "input_sha256",
+    "key",
+    "output",
+    "uploaded",
+]
 
 NOW = 1_800_000_000
 APPID = 1
@@ -94,7 +105,7 @@ class World:
         for name in ("new", "old", "tmp"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         return await self.store.batches.find_or_create(
-            token, appid=APPID, name="test", directory=str(directory), version=1
+            token, appid=APPID, name="test", directory=str(directory), version=2
         )
 
     async def submit(
@@ -105,7 +116,8 @@ class World:
         asked = jobs.Options(**{"quorum": 1, "target_nresults": options.get("quorum", 1), **options})
         template = templates.read(self.project) if made else None
         made = [jobs.Job(jobs.Form(asked, (document(name),)), {"name": name}) for name in names]
-        chunk = jobs.Chunk(first, made, "0" * 64, template)
+        keys = b"".join(map(key, range(first, first + count)))
+        chunk = jobs.Chunk(first, made, keys, "{}", "0" * 64, template)
         await self.submissions.commit(batch, APPID, chunk)
         if last:
             await self.store.batches.submitted(batch, first + count)
@@ -242,6 +254,11 @@ class World:
     async def counts(self, batch: int) -> tuple[int, int]:
         (row,) = await self.rows("SELECT nassimilated, nerrors FROM pyboinc_batch WHERE id = :id", id=batch)
         return row["nassimilated"], row["nerrors"]
+
+
+def key(number: int) -> bytes:
+    """Return the key of the call of the job *number*."""
+    return hashlib.sha256(str(number).encode()).digest()[:16]
 
 
 def input_sha256(job: str) -> bytes:

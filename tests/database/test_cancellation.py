@@ -6,7 +6,7 @@ import pytest
 
 from aioboinc import errors, models
 from aioboinc.batch import directory as batch_directory
-from aioboinc.batch import ending, handling, patrol
+from aioboinc.batch import ending, patrol
 from aioboinc.passes import cancellation
 from aioboinc.store import applications
 from aioboinc.wire import codec
@@ -290,18 +290,6 @@ async def test_a_patrol_says_once_that_the_application_is_out_of_use(world, batc
     assert caplog.messages == [
         "the application pyboinc has no version in use any more: hosts get no jobs until setup is run"
     ]
-
-
-def test_unhandled_jobs(tmp_path):
-    directory = batch_directory.BatchDirectory(tmp_path)
-    work = handling.Handling(directory, 1, handling.Handlers(print, None), None)
-    assert work.unhandled(0, 5, 3) == [0, 1, 2]
-    for number in (0, 2, 4000):
-        work._mark(number)
-    assert work.unhandled(0, 5, 10) == [1, 3, 4]
-    assert work.unhandled(3999, 9000, 2) == [3999, 4001]
-    assert work.unhandled(8999, 9000, 5) == [8999]
-    assert work.unhandled(9000, 9000, 5) == []
 
 
 async def test_other_batches_go_on_between_two_pieces(world, batch, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import contextlib
 from patience import PATIENCE, until
 
 from aioboinc import connectors
-from aioboinc.batch import calls, queue, staging, submission
+from aioboinc.batch import calls, ledger, queue, staging, submission, takers
 from aioboinc.project import keys
 from database.daemon_world import World
 
@@ -20,15 +20,44 @@ async def opened(tmp_path, database_url, connector):
     (tmp_path / "app_slave.py").write_text("")
     app = await world.store.batches.app("pyboinc")
     batch = await world.store.batches.find_or_create(
-        "0" * 32, appid=app.id, name="test", directory="/b", version=1
+        "0" * 32, appid=app.id, name="test", directory="/b", version=2
     )
     return world, app, batch
+
+
+class Observer:
+    """What a session notes of calls."""
+
+    def __init__(self):
+        self.numbers = []
+        self.done = set()
+        self.counts = []
+
+    def identified(self, number, call):
+        self.numbers.append(number)
+
+    def is_done(self, number):
+        return number in self.done
+
+    def committed(self, njobs):
+        self.counts.append(njobs)
+
+
+def make(make_calls, made):
+    """Return a task in which *make_calls* makes the calls, and says at the end that these were all."""
+
+    async def to_the_end():
+        with calls.current(made):
+            await calls.make(make_calls, made)
+        made.end()
+
+    return to_the_end()
 
 
 async def test_calls_wait_while_files_are_written(tmp_path, database_url, connector):
     world, app, batch = await opened(tmp_path, database_url, connector)
     sender, receiver = queue.open()
-    made = calls.Calls(tmp_path, sender)
+    made = calls.Calls(tmp_path, sender, takers.Queue())
     held = receiver.held
     seen = []
 
@@ -44,21 +73,24 @@ async def test_calls_wait_while_files_are_written(tmp_path, database_url, connec
 
     receiver.held = holding
 
-    def make():
+    def make_calls():
         calls.pyboinc_call("app_slave.py", 1)
 
-    submitting = submission.Submission(receiver, world.store, staging.Stager(world.project), app, batch)
+    observer = Observer()
+    submitting = submission.Submission(
+        receiver, world.store, staging.Stager(world.project), app, batch, ledger.Ledger(), observer
+    )
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(calls.make(make, made))
-        njobs = tasks.create_task(submitting.run(lambda _: None))
-    assert njobs.result() == 1
+        tasks.create_task(make(make_calls, made))
+        tasks.create_task(submitting.run())
+    assert observer.counts == [1]
     assert seen == [0, 2]  # the input and its program
 
 
 async def test_calls_come_together_while_those_before_are_written(tmp_path, database_url, connector):
     world, app, batch = await opened(tmp_path, database_url, connector)
     sender, receiver = queue.open()
-    made = calls.Calls(tmp_path, sender)
+    made = calls.Calls(tmp_path, sender, takers.Queue())
     take = receiver.take
     taken = []
 
@@ -68,7 +100,8 @@ async def test_calls_come_together_while_those_before_are_written(tmp_path, data
         return chunk
 
     receiver.take = taking
-    committed = []
+    observer = Observer()
+    committed = observer.counts
     locked, unlock = asyncio.Event(), asyncio.Event()
 
     async def hold(tx):
@@ -76,7 +109,7 @@ async def test_calls_come_together_while_those_before_are_written(tmp_path, data
         locked.set()
         await unlock.wait()
 
-    async def make():
+    async def make_calls():
         await calls.pyboinc_call("app_slave.py", 0)
         await until(lambda: committed == [1])
         async with connectors.open(database_url) as other, asyncio.TaskGroup() as tasks:
@@ -91,9 +124,11 @@ async def test_calls_come_together_while_those_before_are_written(tmp_path, data
         await until(lambda: committed[-1] >= 7)
         await calls.pyboinc_call("app_slave.py", 7)
 
-    submitting = submission.Submission(receiver, world.store, staging.Stager(world.project), app, batch)
+    submitting = submission.Submission(
+        receiver, world.store, staging.Stager(world.project), app, batch, ledger.Ledger(), observer
+    )
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
-        tasks.create_task(calls.make(make, made))
-        njobs = tasks.create_task(submitting.run(committed.append))
-    assert njobs.result() == 8
+        tasks.create_task(make(make_calls, made))
+        tasks.create_task(submitting.run())
+    assert observer.numbers == list(range(8))
     assert committed == [1, 2, 7, 8]

@@ -11,6 +11,7 @@ from aioboinc import errors, models, store
 from aioboinc.passes import cancellation
 from aioboinc.store import batches, jobs
 from aioboinc.wire import documents
+from database.daemon_world import key
 
 NOW = 1_800_000_000
 TEMPLATE = documents.parse_template(
@@ -28,7 +29,7 @@ def db(connector):
 @pytest.fixture
 async def batch(db, connector):
     await insert_app(connector)
-    return await db.batches.find_or_create("0" * 32, appid=1, name="test", directory="/b", version=1)
+    return await db.batches.find_or_create("0" * 32, appid=1, name="test", directory="/b", version=2)
 
 
 async def insert_app(connector):
@@ -50,7 +51,9 @@ def chunk(batch, first, count, *, template=TEMPLATE, options=OPTIONS):
     made = [
         jobs.Job(form, {"name": f"pyboinc_{batch.id}_{n}", "number": str(n)}) for n in range(first, first + count)
     ]
-    return jobs.Chunk(first, made, hashlib.sha256(f"{first + count}".encode()).hexdigest(), template)
+    keys = b"".join(map(key, range(first, first + count)))
+    digest = hashlib.sha256(f"{first + count}".encode()).hexdigest()
+    return jobs.Chunk(first, made, keys, f'{{"from": {first}}}', digest, template)
 
 
 async def test_app(db, connector):
@@ -61,7 +64,7 @@ async def test_app(db, connector):
 
 async def test_a_token_has_one_batch(db, batch, connector):
     again = await asyncio.gather(
-        *(db.batches.find_or_create("0" * 32, appid=1, name="test", directory="/b", version=1) for _ in range(5))
+        *(db.batches.find_or_create("0" * 32, appid=1, name="test", directory="/b", version=2) for _ in range(5))
     )
     assert {found.id for found in again} == {batch.id}
     assert len(await rows(connector, "SELECT id FROM batch")) == 1
@@ -70,7 +73,7 @@ async def test_a_token_has_one_batch(db, batch, connector):
 
 
 async def test_a_moved_batch_directory_is_noted(db, batch, connector):
-    await db.batches.find_or_create("0" * 32, appid=1, name="test", directory="/elsewhere", version=1)
+    await db.batches.find_or_create("0" * 32, appid=1, name="test", directory="/elsewhere", version=2)
     (row,) = await rows(connector, "SELECT directory FROM pyboinc_batch")
     assert row["directory"] == "/elsewhere"
 

@@ -12,7 +12,7 @@ import numpy
 import pytest
 
 from aioboinc import errors, pyboinc_call, pyboinc_master
-from aioboinc.batch import calls, queue
+from aioboinc.batch import calls, queue, takers
 from aioboinc.store import jobs
 
 
@@ -27,14 +27,16 @@ def folder(tmp_path, monkeypatch):
 async def made(folder, *arguments, **options):
     """Return the call that is made of these arguments."""
     sender, receiver = queue.open()
-    called = calls.Calls(folder, sender)
+    called = calls.Calls(folder, sender, takers.Queue())
     idle = asyncio.Event()
     idle.set()
 
     async def make_calls():
         await pyboinc_call(*arguments, **options)
 
-    await calls.make(make_calls, called)
+    with calls.current(called):
+        await calls.make(make_calls, called)
+    called.end()
     (call,) = await receiver.take(idle)
     return call
 
@@ -111,10 +113,10 @@ async def test_priorities_and_times_that_are_refused(folder, name, value):
 
 
 async def test_what_is_equal_to_a_right_value_is_refused_after_it(folder):
-    called = calls.Calls(folder, queue.open()[0])
-    called.add("app_slave.py", 1, (), quorum=1)
+    called = calls.Calls(folder, queue.open()[0], takers.Queue())
+    called.add(called.taker, "app_slave.py", 1, (), quorum=1)
     with pytest.raises(errors.ArgumentError, match="quorum=True"):
-        called.add("app_slave.py", 1, (), quorum=True)
+        called.add(called.taker, "app_slave.py", 1, (), quorum=True)
 
 
 async def test_numbers_of_numpy_and_whole_floats_are_numbers(folder):
@@ -128,7 +130,7 @@ async def test_numbers_of_numpy_and_whole_floats_are_numbers(folder):
         rsc_memory_bound=numpy.float32(2.0),
         rsc_disk_bound=10**9,
     )
-    options = call.options
+    options = call.kind.options
     assert [options.quorum, options.priority, options.delay_bound] == [2, -3, 1_000_000]
     assert {type(options.quorum), type(options.priority), type(options.delay_bound)} == {int}
     assert (options.rsc_memory_bound, options.rsc_disk_bound) == (2.0, 1e9)
@@ -142,7 +144,7 @@ def test_every_option_is_checked():
 
 
 def test_a_call_outside_of_a_batch():
-    with pytest.raises(errors.CallOutsideBatch, match="pyboinc_call outside make_calls") as caught:
+    with pytest.raises(errors.CallOutsideBatch, match="pyboinc_call outside of pyboinc_master") as caught:
         pyboinc_call("app_slave.py", 1)
     assert isinstance(caught.value, RuntimeError)
 
@@ -156,6 +158,10 @@ def takes_nothing():
 
 
 def takes_two(one, two):
+    pass
+
+
+def takes_three(one, two, three):
     pass
 
 
@@ -177,9 +183,9 @@ async def generates_asynchronously(output):
         ((make_calls, None), {}, "handle_result=None: must be a function"),
         ((make_calls, takes_nothing), {}, "takes_nothing() can't be: too many positional arguments"),
         (
-            (make_calls, takes_two),
+            (make_calls, takes_three),
             {},
-            "it is called with one argument, the output, and takes_two(one, two) can't be",
+            "it is called with two arguments, the output and the job, and takes_three(one, two, three) can't be",
         ),
         ((make_calls, generates), {}, "generates has a yield in it"),
         ((make_calls, generates_asynchronously), {}, "has a yield in it"),
@@ -200,7 +206,7 @@ async def generates_asynchronously(output):
         ((make_calls, print), {"batch_dir": "a\0b"}, "no path is like that"),
         *(
             ((make_calls, print), {name: value}, f"{name}={value!r}: must be True or False")
-            for name in ("fresh", "replay")
+            for name in ("fresh", "replay", "keep_results")
             for value in ("no", 0, None)
         ),
         *(
@@ -235,7 +241,16 @@ async def test_a_coroutine_in_place_of_its_function():
 
 
 @pytest.mark.parametrize(
-    "handler", [print, [].append, functools.partial(takes_two, 1), lambda *all: None, lambda output, more=3: None]
+    "handler",
+    [
+        print,
+        [].append,
+        takes_two,
+        functools.partial(takes_two, 1),
+        lambda *all: None,
+        lambda output, more=3: None,
+        lambda output, job=None: None,
+    ],
 )
 async def test_handlers_of_all_kinds_are_taken(handler):
     with pytest.raises(errors.NoCalls):

@@ -8,8 +8,7 @@ from published import job_failed, load_all, name, opened, publish, remote_error
 
 from aioboinc import errors
 from aioboinc.batch import directory as batch_directory
-from aioboinc.batch import master, takers
-from aioboinc.wire import codec
+from aioboinc.batch import handlers, takers
 
 
 class Handlers:
@@ -31,7 +30,6 @@ class Batch:
 
     def __init__(self, directory):
         self.outputs = opened(directory)
-        self.calls = self
         self.handled = 0
         self.failed = 0
 
@@ -52,10 +50,7 @@ class Batch:
         return 1000 + number
 
     def input(self, order):
-        return codec.encode(f"input {order}")
-
-    def registry(self):
-        return codec.Registry()
+        return f"input {order}"
 
     async def handle(self, result, error=None):
         """Hand over what is in ``new/`` now; return the handlers."""
@@ -63,10 +58,10 @@ class Batch:
         queue.source = self
         for number in self.outputs.scan():
             queue.announce(number)
-        handlers = master._Handlers(result, error)
+        called = handlers.Handlers(result, error)
         queue.end()
-        await master._handle(self, queue, handlers, lambda: None)
-        return handlers
+        await called.hand_over(self, queue, lambda: None)
+        return called
 
 
 @pytest.fixture
@@ -167,19 +162,19 @@ async def test_what_a_handler_has_taken_when_it_is_cancelled_is_handled(director
 async def test_errors_go_to_their_handler(directory, batch, seen):
     remote_error(directory, 0)
     job_failed(directory, 1)
-    handlers = await batch.handle(seen.handle_result, seen.handle_error)
+    called = await batch.handle(seen.handle_result, seen.handle_error)
     remote, failed = seen.failures
     assert isinstance(remote, errors.RemoteError)
     assert str(failed) == f"{name(1)}: too many errors"
-    assert (batch.handled, batch.failed, handlers.errors) == (2, 2, [])
+    assert (batch.handled, batch.failed, called.errors) == (2, 2, [])
 
 
 async def test_without_a_handler_errors_are_kept(directory, batch, seen):
     remote_error(directory, 0)
     publish(directory, 1, "fine")
-    handlers = await batch.handle(seen.handle_result)
+    called = await batch.handle(seen.handle_result)
     assert seen.outputs == ["fine"]
-    assert [error.call for error in handlers.errors] == [0]
+    assert [error.call for error in called.errors] == [0]
     assert sorted(os.listdir(directory.old)) == [name(0), name(1)]
 
 
@@ -208,7 +203,10 @@ async def test_handlers_that_take_the_job(directory, batch):
         jobs.append(job)
 
     await batch.handle(handle_result, handle_error)
-    assert [(job.number, job.input, job.done) for job in jobs] == [(0, "input 1000", True), (1, "input 1001", True)]
+    assert [(job.number, job.input, job.done) for job in jobs] == [
+        (0, "input 1000", True),
+        (1, "input 1001", True),
+    ]
 
 
 async def test_the_event_loop_keeps_running(directory, batch):

@@ -10,6 +10,7 @@ from aioboinc.batch import directory as batch_directory
 from aioboinc.batch import outputs
 from aioboinc.wire import codec, envelope
 
+
 @pytest.fixture
 def directory(tmp_path):
     directory = batch_directory.BatchDirectory(tmp_path)

@@ -9,7 +9,7 @@ from aioboinc import sql
 
 DAEMONS = ("transitions", "validations", "assimilations", "deletions")
 SCHEDULER = ("clients", "dispatch", "scheduling")
-LISTS = {"ids", "workunits", "held", "batches", "canonical", "names", "counted"}
+LISTS = {"ids", "unsent", "workunits", "held", "batches", "canonical", "names", "counted"}
 DIRECT = re.compile(
     r"SEARCH \w+ USING (INTEGER PRIMARY KEY \(rowid=\?\)"
     r"|INDEX \w+ \(file_delete_state=\? AND rowid=\?\)"
@@ -23,6 +23,13 @@ PAGES = re.compile(
 )
 
 
+CALLS = re.compile(
+    r"SEARCH pyboinc_calls USING (INDEX sqlite_autoindex_pyboinc_calls_1 \(batch=\? AND first[=>]\?\))"
+    r"|SEARCH pyboinc_batch USING INTEGER PRIMARY KEY \(rowid=\?\)"
+    r"|SEARCH workunit USING INDEX \w+ \(name=\?\)"
+    r"|SEARCH workunit USING INTEGER PRIMARY KEY \(rowid=\?\)"
+    r"|SEARCH result USING INDEX res_wuid \(workunitid=\?\)"
+)
 UNBOUND = {
     "in_progress": "at the start",
     "active_hosts": "once a minute",
@@ -76,6 +83,12 @@ def test_the_daemons_on_sqlite(database, noun, name, query):
     assert tables
     for step in tables:
         assert (PAGES if ":limit" in query and step == tables[0] else DIRECT).fullmatch(step), step
+
+
+@pytest.mark.parametrize(("noun", "name", "query"), queries("sqlite", ["calls"]))
+def test_calls_on_sqlite(database, noun, name, query):
+    for step in plan(database, query):
+        assert CALLS.fullmatch(step), step
 
 
 @pytest.mark.parametrize(("noun", "name", "query"), queries("mysql", DAEMONS))

@@ -57,7 +57,8 @@ def call(tmp_path):
 
     def call(size, **options):
         data = bytes(index % 256 for index in range(size))
-        return jobs.Call(sources, data, hashlib.sha256(data).digest(), jobs.Options(**options), b"")
+        kind = jobs.Kind(sources, "slave.py", bytes(32), jobs.Options(**options), options, bytes(32))
+        return jobs.Call(kind, data, hashlib.sha256(data).digest(), bytes(16), False, None)
 
     return call
 
@@ -126,7 +127,7 @@ async def test_an_input_is_a_file(make, call, fanout):
     assert "command_line" not in xml_doc(job)
     identity = documents.identity(job.values["name"], xml_doc(job))
     assert identity.input_sha256 == one.input_sha256
-    assert identity.program_sha256 == await stager.program_sha256(one.sources)
+    assert identity.program_sha256 == await stager.program_sha256(one.kind.sources)
     assert len(files(where)) == 2
 
 

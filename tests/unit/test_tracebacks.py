@@ -5,20 +5,18 @@ import traceback
 import pytest
 
 from aioboinc import errors
-from aioboinc.batch import handling, tracebacks
+from aioboinc.batch import handlers, outputs, tracebacks
 
 
-class Calls:
-    made = 1
-
-    def registry(self):
+class Batch:
+    def taken(self, output):
         raise AssertionError("not to be called")
 
 
 def deliver(handle_result):
     """Hand an output to *handle_result*, as a master does; return the names of the functions in the traceback."""
-    handed = handling.Handling(None, 1, handling.Handlers(handle_result, None), Calls())
-    steps = handed._deliver(handling._Published("pyboinc_1_0", 0, "output", None))
+    called = handlers.Handlers(handle_result, None)
+    steps = called._deliver(Batch(), outputs.Output(0, "output", None))
     try:
         with tracebacks.Shortened():
             steps.send(None)
@@ -44,7 +42,6 @@ def refused(output):
 
 
 def refused_on_purpose(output):
-    handling._job_failed("job", 0, b"").reason  # noqa: B018
     from aioboinc import arguments
 
     arguments.flag("x", output)

@@ -1,0 +1,101 @@
+"""The handlers of a master: outputs are handed to them group by group."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from aioboinc import arguments, errors
+from aioboinc.batch import outputs, takers, tracebacks
+from aioboinc.batch.job import Job
+
+__all__ = ["Batch", "Handlers"]
+
+_SLICE = 0.005
+"""Seconds of handling after which the event loop gets its turn."""
+_KEPT_ERRORS = 1000
+"""Errors kept for `errors.BatchFailed`; their number is told in full."""
+
+
+class Batch(Protocol):
+    """Whose outputs are handed over, such as `held.Held`."""
+
+    def taken(self, output: outputs.Output) -> None:
+        """Count *output* as taken."""
+
+    def order(self, number: int) -> int:
+        """Return how many calls of this run came before that of the job *number*."""
+
+    def input(self, order: int) -> Any:
+        """Return the input of the run's call number *order*."""
+
+
+class Handlers:
+    """The program's two handlers."""
+
+    def __init__(self, result: Callable[..., Any], error: Callable[..., Any] | None) -> None:
+        self.errors: list[errors.JobFailed] = []
+        """The first errors for which there was no handler."""
+        self._result = result
+        self._error = error
+        self._result_takes_job = arguments.handler("pyboinc_master: handle_result", result, "output")
+        self._error_takes_job = error is not None and arguments.handler(
+            "pyboinc_master: handle_error", error, "error"
+        )
+        self.take_jobs = self._result_takes_job or self._error_takes_job
+
+    async def hand_over(self, batch: Batch, queue: takers.Queue, handed: Callable[[], None]) -> None:
+        """Hand over what *queue* gives, to the end; *handed* is called after each group.
+
+        While a group is handled the next one is read, and the one before moves to ``old/``.
+        """
+        loop = asyncio.get_running_loop()
+        through: list[int] = []
+        group = await queue.take()
+        try:
+            while group:
+                taking = asyncio.ensure_future(queue.take(through))
+                before, through = through, []
+                try:
+                    until = loop.time() + _SLICE
+                    for output in group:
+                        await self._deliver(batch, output)
+                        through.append(output.number)
+                        if loop.time() > until:
+                            await asyncio.sleep(0)
+                            until = loop.time() + _SLICE
+                    handed()
+                except BaseException:
+                    taking.cancel()
+                    await asyncio.wait({taking})
+                    through = before + through  # it may have been cancelled before it began
+                    raise
+                group = await taking
+        finally:
+            if through and queue.source is not None:
+                await queue.source.retire(through)
+
+    @tracebacks.calls_program
+    async def _deliver(self, batch: Batch, output: outputs.Output) -> None:
+        """Hand over *output*, and count it when its handler is through."""
+        outcome = None
+        if output.error is None:
+            outcome = self._result(output.value, *self._job(batch, output, wanted=self._result_takes_job))
+        elif self._error is not None:
+            outcome = self._error(output.error, *self._job(batch, output, wanted=self._error_takes_job))
+        elif len(self.errors) < _KEPT_ERRORS:
+            self.errors.append(output.error)
+        if inspect.isawaitable(outcome):
+            await outcome
+        batch.taken(output)
+
+    @staticmethod
+    def _job(batch: Batch, output: outputs.Output, *, wanted: bool) -> tuple[Job, ...]:
+        if not wanted:
+            return ()
+        job = Job(batch.input)
+        job.identify(output.number, batch.order(output.number))
+        job.settle(output)
+        return (job,)
