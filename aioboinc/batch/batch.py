@@ -230,6 +230,7 @@ class _Awaited(takers.Queue):
             for output in group:
                 one.taken(output)
                 self._jobs.pop(output.number).settle(output)
+            one.tell()
             through = [output.number for output in group]
 
     def close(self) -> None:

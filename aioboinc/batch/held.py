@@ -107,6 +107,11 @@ class Held:
         current = self._opened.result()
         assert current is not None
         current.taken(output)
+
+    def tell(self) -> None:
+        """Report how far the batch is."""
+        current = self._opened.result()
+        assert current is not None
         current.tell()
 
     async def opened(self) -> session.Session | None:

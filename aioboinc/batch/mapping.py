@@ -82,6 +82,8 @@ class Map:
 
     async def _take(self) -> list[outputs.Output]:
         through, self._through = self._through, []
+        if through:
+            self._batch.tell()
         return await self._queue.take(through)
 
 

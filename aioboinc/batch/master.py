@@ -165,8 +165,10 @@ async def _handle(
                     await handlers.deliver(batch, output)
                     through.append(output.number)
                     if loop.time() > until:
+                        batch.tell()
                         await asyncio.sleep(0)
                         until = loop.time() + _SLICE
+                batch.tell()
                 check_end()
             except BaseException:
                 taking.cancel()
