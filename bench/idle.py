@@ -40,7 +40,7 @@ async def run(environment: Environment, settle: float = _SETTLE, watch: float = 
 
     submitted = asyncio.Event()
 
-    def note(state: settings.Progress) -> None:
+    def note(state: progress.Progress) -> None:
         if state.submitted == settings.jobs:
             submitted.set()
 

@@ -30,7 +30,8 @@ from aioboinc.batch import (
     takers,
 )
 from aioboinc.batch.directory import BatchDirectory
-from aioboinc.batch.settings import Progress, Settings
+from aioboinc.batch.progress import Progress
+from aioboinc.batch.settings import Settings
 from aioboinc.passes import cancellation
 from aioboinc.store import batches, jobs
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import aioboinc
 from aioboinc import errors, printable, starting
 from aioboinc.aio import signals
-from aioboinc.batch import program_runner, settings
-from aioboinc.cli import progress
+from aioboinc.batch import program_runner, progress, settings
 from aioboinc.setup import daemons, steps, undo
 
 if TYPE_CHECKING:
@@ -255,7 +254,7 @@ def _run(options: argparse.Namespace) -> int:
             workers=options.workers,
             fresh=options.fresh,
             keep_results=options.keep_results,
-            progress=None if options.quiet else progress.show(sys.stderr),
+            progress=None if options.quiet else progress.show(),
         )
     )
     try:
