@@ -23,13 +23,14 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aioboinc import errors
 from aioboinc.program import archive, imports
 from aioboinc.project import keys
 from aioboinc.wire import codec
 
-__all__ = ["MAX_BYTES", "Collector", "Missing", "Sources", "build", "collect", "registry"]
+__all__ = ["MAX_BYTES", "Collector", "Missing", "Sources", "build", "collect", "located", "registry"]
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
@@ -54,6 +55,8 @@ class Sources:
     """SHA-256, in hexadecimal, over all of the above."""
     classes: frozenset[str] = frozenset()
     """Names of the classes of the running program, ``__main__``, that are in it: for functions only."""
+    origins: Sequence[tuple[str, int]] = field(default=(), compare=False, repr=False)
+    """For each line of the module ``__main__``, which has been put together, where the user has it: file and line."""
 
 
 def collect(slave: Path, include: Sequence[str | Path] = ()) -> Sources:
@@ -101,6 +104,18 @@ def _newest(name: str) -> type:
     return found
 
 
+def located(sources: Sources, error: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *error*, the value of an envelope, with the lines of its traceback as the user's files have them."""
+
+    def place(frame: list[Any]) -> list[Any]:
+        file, line, *rest = frame
+        if file == sources.modules.get("__main__") and 0 < line <= len(sources.origins):
+            file, line = sources.origins[line - 1]
+        return [file, line, *rest]
+
+    return {**error, "traceback": list(map(place, error["traceback"]))}
+
+
 def _description(slave: str, files: Mapping[str, bytes], modules: Mapping[str, str]) -> dict[str, object]:
     return {
         "pyboinc_program": FORMAT,
@@ -146,11 +161,13 @@ class Collector:
         self._pending: list[tuple[str, str, bool]] = []
         self._installed_path = _installed_path(self._folder)
 
-    def sources(self, slave: str, classes: frozenset[str] = frozenset()) -> Sources:
+    def sources(
+        self, slave: str, classes: frozenset[str] = frozenset(), origins: Sequence[tuple[str, int]] = ()
+    ) -> Sources:
         """Return what was bundled, with the *slave* of that path."""
         description = _description(slave, self.files, self.modules)
         fingerprint = hashlib.sha256(_canonical(description)).hexdigest()
-        return Sources(slave, self.files, self.modules, fingerprint, classes)
+        return Sources(slave, self.files, self.modules, fingerprint, classes, origins)
 
     def add(self, files: Mapping[str, bytes], modules: Mapping[str, str]) -> None:
         """Bundle *files* that are in no folder, with the *modules* among them, and what they import."""

@@ -108,9 +108,7 @@ class Definitions:
 
     def _check_ours(self, name: str, module: str, user: str) -> None:
         if module.partition(".")[0] == "aioboinc":
-            raise self._refusals.of(
-                user, name, "which hosts do not have", "only the master calls aioboinc"
-            )
+            raise self._refusals.of(user, name, "which hosts do not have", "only the master calls aioboinc")
 
     def _of_data(self, name: str, value: Any, user: str) -> pieces.Piece:
         """Return the piece that takes *value* from the program's constants. Raises codec.NotData."""

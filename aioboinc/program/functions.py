@@ -151,7 +151,15 @@ class Program:
             text, places = pieces.joined(chosen)
             file = _NOTEBOOK if selected.is_of_notebook else self._namespace.get("__file__") or _NOTEBOOK
             main = generated.Main(
-                os.path.basename(file), text, selected.classes, selected.constants, frozenset(selected.modules)
+                os.path.basename(file),
+                text,
+                [
+                    (_shown(piece.filename or file, self._namespace), piece.line + number)
+                    for piece, number in places
+                ],
+                selected.classes,
+                selected.constants,
+                frozenset(selected.modules),
             )
         place = functools.partial(_place, places, self._name, self._namespace)
         return generated.bundled(called, modules, main, self._folder, self._include, place)
@@ -192,11 +200,18 @@ def _place(
     piece, number = places[line - 1]
     if not piece.filename:
         return f"{name}, which uses {piece.name}"
-    shown = piece.filename
+    shown = _shown(piece.filename, namespace)
+    return f"{piece.filename if shown == os.path.basename(piece.filename) else shown}:{piece.line + number}"
+
+
+def _shown(filename: str, namespace: Mapping[str, Any]) -> str:
+    """Return how tracebacks show the file or cell *filename*."""
     if callable(namespace.get("get_ipython")):
         formatted = getattr(getattr(namespace["get_ipython"](), "compile", None), "format_code_name", None)
-        shown = " ".join((formatted(shown) if formatted else None) or (shown,))
-    return f"{shown}:{piece.line + number}"
+        label = formatted(filename) if formatted else None
+        if label:
+            return " ".join(label)
+    return os.path.basename(filename)
 
 
 def _check(function: Any) -> None:

@@ -27,6 +27,8 @@ class Main:
     filename: str
     """As tracebacks show it."""
     text: str
+    origins: Sequence[tuple[str, int]] = ()
+    """As in `bundle.Sources`."""
     classes: frozenset[str] = frozenset()
     """As in `bundle.Sources`."""
     constants: Mapping[str, bytes] = field(default_factory=dict)
@@ -63,7 +65,9 @@ def bundled(
                 f"{folder / path}: a module of the program imports {name}, but that is the program that makes the "
                 "calls: move what both need into a module of its own"
             )
-    return collector.sources(program_file.GENERATED, main.classes if main is not None else frozenset())
+    if main is None:
+        return collector.sources(program_file.GENERATED)
+    return collector.sources(program_file.GENERATED, main.classes, main.origins)
 
 
 def locality(folder: Path) -> Callable[[str], bool]:

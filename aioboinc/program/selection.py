@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -100,10 +101,19 @@ class Selection:
         waiting = list(wanted)
         while waiting:
             name, user = waiting.pop(0)
+            if name not in self._namespace or name == "get_ipython":
+                self._check_builtin(name, user)
             if name not in self._pieces and self._is_sent(name):
                 piece = self._definitions.of(name, user)
                 self._put(name, piece)
                 waiting += _needs(piece)
+
+    def _check_builtin(self, name: str, user: str) -> None:
+        module = getattr(getattr(builtins, name, None), "__module__", None) or ""
+        if name == "get_ipython" or module.partition(".")[0] == "IPython":
+            raise self._refusals.of(
+                user, name, "which only a notebook has", "leave what is for display, and magics, out"
+            )
 
     def _put(self, name: str, piece: pieces.Piece) -> None:
         if piece.names.written:

@@ -93,7 +93,7 @@ class Host:
         assert codec.encode(found.value, bundle.registry(sources)), "what has come can be sent again"
         if found.status == "error":
             assert "pyboinc-slave" not in log.read_text(), "our frames are not shown"
-            return envelope.format_traceback(found.value)
+            return envelope.format_traceback(bundle.located(sources, found.value))
         return found.value
 
 

@@ -460,13 +460,13 @@ def test_no_other_class_of_the_program_can_come(master: Master) -> None:
 
 
 def test_a_traceback_has_the_users_lines_and_no_others(master: Master, host: Host) -> None:
-    text = "def g(x):\n    # why\n    return 1 / x\n\ndef f(x):\n    return g(x)\n"
+    text = "M = 0\nif M == 0:\n    def g(x):\n        # why\n        return N / x\n\nN = 1\ndef f(x):\n    return g(x)\n"
     assert host.call(master.program(text), 0).splitlines() == [
         "Traceback (most recent call last):",
-        '  File "app.py", line 7, in f',
+        '  File "app.py", line 9, in f',
         "    return g(x)",
-        '  File "app.py", line 3, in g',
-        "    return 1 / x",
+        '  File "app.py", line 5, in g',
+        "    return N / x",
         "ZeroDivisionError: division by zero",
     ]
 
