@@ -88,6 +88,7 @@ class Program:
         self._function = function
         self._include = tuple(include)
         self._name = _name(function)
+        self._signature = _signature(function)
         self._namespace = _namespace(function)
         self._folder = _folder(self._namespace)
         self._module = "__main__" if _is_of_main(function, self._namespace) else _module(function)
@@ -122,13 +123,12 @@ class Program:
         return self._program(frozenset(classes | modules))[0], data
 
     def _check_fit(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        signature = _signature(self._function)
-        if signature is None:
+        if self._signature is None:
             return
         try:
-            signature.bind(*args, **kwargs)
+            self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise errors.ArgumentError(f"{self._name}{signature}: {error}") from None
+            raise errors.ArgumentError(f"{self._name}{self._signature}: {error}") from None
 
     def _program(self, extra: frozenset[tuple[str, str]]) -> tuple[bundle.Sources, codec.Registry]:
         """Return the program with the *extra* classes, each with its module, or all of a module."""

@@ -109,8 +109,6 @@ def _slave(called: str, modules: Iterable[str], main: Main | None) -> str:
     """Return the slave file. It leaves no name behind but with pyboinc."""
     lines = ['"""Calls a function; written by aioboinc."""', ""]
     if main is not None and main.constants:
-        if any(b"cnumpy\n" in data for data in main.constants.values()):
-            lines.append('__import__("numpy")')
         lines += [
             "",
             "def pyboinc_constant(name, _read=[]):",
@@ -119,6 +117,7 @@ def _slave(called: str, modules: Iterable[str], main: Main | None) -> str:
             f"        with open(__file__[: -len({program_file.GENERATED!r})] + {_CONSTANTS!r}, 'rb') as file:",
             f"            _read[:] = codec.decode(file.read()), codec.Registry.of_modules({sorted(main.modules)!r})",
             "    constants, registry = _read",
+            "    codec.import_packages(constants[name])",
             "    return codec.decode(constants[name], registry)",
             "",
         ]

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import ast
 import linecache
+import subprocess
 import sys
 import textwrap
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from test_runtime_slave import fork
+from test_runtime_slave import Ran, fork
 
+from aioboinc.app_versions import runtime_archive
 from aioboinc.program import bundle, functions
 from aioboinc.project import keys
 from aioboinc.slave_runtime import init_data, signature, slave, unpacking
-from aioboinc.wire import codec, envelope
+from aioboinc.wire import envelope
 
 __all__ = ["Host", "Master", "host", "master"]
 
 JOB = "pyboinc_1_0"
 PRIVATE = keys.PrivateKey(rsa.generate_private_key(65537, 2048))
 KEY = signature.parse(PRIVATE.public_json)
+
+
+_RUN = """
+import sys
+from aioboinc.slave_runtime import init_data, signature, slave, unpacking
+key, program, unpacked, slot, job = sys.argv[1:]
+prepared = slave.prepare(unpacking.unpack(program, unpacked, signature.parse(key.encode())))
+sys.exit(slave.run(prepared, slot, init_data.InitData(wu_name=job)))
+"""
 
 
 class Master:
@@ -71,7 +81,22 @@ class Host:
 
     def call(self, program: functions.Program, *args: Any, **kwargs: Any) -> Any:
         """Return the output of a call; of an error the text of its traceback."""
+        return self.call_with("", program, *args, **kwargs)
+
+    def call_with(self, python: str, program: functions.Program, *args: Any, **kwargs: Any) -> Any:
+        """Do the same with another interpreter, *python*."""
         sources, data = program.encode(args, kwargs)
+        ran = self.run(sources, data, python)
+        assert ran.status == 0, ran.text
+        assert ran.data is not None
+        found = envelope.decode(ran.data, bundle.registry(sources))
+        if found.status == "error":
+            assert "pyboinc-slave" not in ran.text, "our frames are not shown"
+            return envelope.format_traceback(bundle.located(sources, found.value))
+        return found.value
+
+    def run(self, sources: bundle.Sources, data: bytes, python: str = "") -> Ran:
+        """Run a job with the encoded input *data*."""
         folder = self._folder
         (folder / "program.zip").write_bytes(bundle.build(sources, "http://example.org/", PRIVATE))
         slot = folder / "slot"
@@ -87,14 +112,26 @@ class Host:
             prepared = slave.prepare(unpacking.unpack(str(folder / "program.zip"), str(folder / "unpacked"), KEY))
             return slave.run(prepared, str(slot), init_data.InitData(wu_name=JOB))
 
-        status = fork(child, log)
-        assert status == 0, log.read_text()
-        found = envelope.decode(output.read_bytes(), bundle.registry(sources))
-        assert codec.encode(found.value, bundle.registry(sources)), "what has come can be sent again"
-        if found.status == "error":
-            assert "pyboinc-slave" not in log.read_text(), "our frames are not shown"
-            return envelope.format_traceback(bundle.located(sources, found.value))
-        return found.value
+        if python:
+            (folder / "runtime.zip").write_bytes(runtime_archive.build())
+            command = [
+                python,
+                "-c",
+                _RUN,
+                PRIVATE.public_json,
+                str(folder / "program.zip"),
+                str(folder / "unpacked"),
+                str(slot),
+                JOB,
+            ]
+            environment = {"PYTHONPATH": str(folder / "runtime.zip"), "PYTHONDONTWRITEBYTECODE": "1"}
+            with log.open("w") as file:
+                status = subprocess.run(
+                    command, cwd=slot, env=environment, stdout=file, stderr=file, check=False
+                ).returncode
+        else:
+            status = fork(child, log)
+        return Ran(status, log.read_text(), output.read_bytes() if output.exists() else None)
 
 
 @pytest.fixture
@@ -109,6 +146,3 @@ def host(tmp_path: Path) -> Host:
     folder = tmp_path / "host"
     folder.mkdir()
     return Host(folder)
-
-
-Caught = Callable[[str], str]

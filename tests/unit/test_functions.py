@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from function_programs import Host, Master, host, master
+from interpreters import INTERPRETERS
 
 from aioboinc import errors
 from aioboinc.program import bundle, functions
@@ -524,3 +527,60 @@ def test_the_simple_interface(master: Master) -> None:
     data = codec.encode(functions.arguments((1,), {"y": 2}), bundle.registry(sources))
     assert codec.decode(data) == ((1,), {"y": 2})
     assert (sources, data) == functions.Program(names["f"]).encode((1,), {"y": 2})
+
+
+# Where it runs
+
+PACKAGE_APP = """
+from .models import g
+from . import models
+
+def f(x): return g(x) + models.N
+
+if __name__ == "__main__":
+    import json, sys
+    sys.path[:0] = json.loads(sys.argv[2])
+    import pathlib
+    import function_programs
+    from aioboinc.program import functions
+
+    print(function_programs.Host(pathlib.Path(sys.argv[1])).call(functions.Program(f), 1))
+    print(functions.Program(f).sources.modules)
+"""
+
+
+@pytest.mark.parametrize("command", [["-m", "pack.app"], ["app.py"]], ids=["-m", "file"])
+def test_as_python_runs_it(tmp_path: Path, command: list[str]) -> None:
+    folder = tmp_path / "program"
+    (folder / "pack").mkdir(parents=True)
+    (folder / "pack/__init__.py").touch()
+    (folder / "pack/models.py").write_text("N = 5\ndef g(x): return x * 2\n")
+    (folder / "pack/app.py").write_text(PACKAGE_APP)
+    (folder / "app.py").write_text(
+        PACKAGE_APP.replace("from .models", "from pack.models").replace("from .", "from pack")
+    )
+    tests = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    done = subprocess.run(
+        [sys.executable, *command, str(tmp_path), json.dumps(tests)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [
+        "7",
+        "{'__main__': 'app.py', 'pack': 'pack/__init__.py', 'pack.models': 'pack/models.py'}",
+    ], done.stderr
+
+
+@pytest.mark.parametrize("python", INTERPRETERS)
+def test_on_all_pythons(master: Master, host: Host, python: str) -> None:
+    """As far as the user's own code goes back: slave, constants and classes are read by Python 3.8."""
+    text = (
+        f"{POINT}import datetime\nSTART = datetime.date(2026, 1, 1)\nORIGIN = Point(1.5)\n"
+        "def g(p: Point, *, days: int = 1): return {'at': Point(p.x + ORIGIN.x), 'on': START + datetime.timedelta(days)}\n"
+    )
+    names = master.run(text)
+    program = functions.Program(names["g"])
+    here = names["g"](names["Point"](2), days=3)
+    assert host.call_with(python, program, names["Point"](2), days=3) == here
