@@ -15,6 +15,7 @@ __all__ = [
     "BatchState",
     "ClientState",
     "ErrorMask",
+    "ExitStatus",
     "FileDeleteState",
     "Outcome",
     "ServerState",
@@ -76,6 +77,28 @@ class FileDeleteState(enum.IntEnum):
     READY = 1
     DONE = 2
     ERROR = 3
+
+
+class ExitStatus(enum.IntEnum):
+    """Exit statuses that the client gives results, and our runtime; of BOINC's ``lib/error_numbers.h``."""
+
+    STATEFILE_WRITE = 192
+    SIGNAL = 193
+    ABORTED_BY_CLIENT = 194
+    CHILD_FAILED = 195
+    DISK_LIMIT_EXCEEDED = 196
+    TIME_LIMIT_EXCEEDED = 197
+    MEM_LIMIT_EXCEEDED = 198
+    CLIENT_EXITING = 199
+    UNSTARTED_LATE = 200
+    MISSING_COPROC = 201
+    ABORTED_BY_PROJECT = 202
+    ABORTED_VIA_GUI = 203
+    UNKNOWN = 204
+    OUT_OF_MEMORY = 205
+    INIT_FAILURE = 206
+    NO_SUB_TASKS = 207
+    SUB_TASK_FAILURE = 208
 
 
 class ErrorMask(enum.IntFlag):

@@ -14,7 +14,7 @@ from aioboinc.serve import addresses, allowance, durations, newcomers, reluctanc
 from aioboinc.serve.protocol import reply as scheduler_reply
 from aioboinc.serve.protocol.reply import Message, Reply
 from aioboinc.serve.protocol.request import Request
-from aioboinc.store import Store, clients, dispatch
+from aioboinc.store import Store, candidates, clients, dispatch, recipients, reports
 
 __all__ = ["CodeSignKeys", "Failure", "Policy", "Scheduler", "choose"]
 
@@ -101,13 +101,13 @@ class Scheduler:
         self._on_report = on_report
         self._on_failure = on_failure
         self._clock = clock
-        self._durations = durations.Durations(store.dispatch, clock)
+        self._durations = durations.Durations(store.reports, clock)
         self._too_long = too_long or reluctance.Reluctance(clock)
         self._sending = asyncio.Lock()
         self._held: dict[int, set[str]] | None = None
         self._newcomers = newcomers.Newcomers(lambda hostid: len((self._held or {}).get(hostid, ())))
         self._searches: dict[int, _Search] = {}
-        self._hosts = remote_hosts.RemoteHosts(store.clients, clock)
+        self._hosts = remote_hosts.RemoteHosts(store.clients, store.reports, clock)
         self._requests = allowance.Allowance(_BURST, _BURST * max(policy.min_sendwork_interval, 1e-3), clock=clock)
 
     async def handle(self, request: Request, address: str) -> Reply:
@@ -167,7 +167,7 @@ class Scheduler:
         """Read from the database again what hosts have: a request was broken off, and may have changed that."""
         self._held = None
 
-    def _note_reports(self, hostid: int, reported: Sequence[clients.Reported], now: int) -> None:
+    def _note_reports(self, hostid: int, reported: Sequence[reports.Reported], now: int) -> None:
         for result in reported:
             report = result.report
             if report.outcome == models.Outcome.SUCCESS:
@@ -254,11 +254,7 @@ class Scheduler:
         flops = _flops(request)
         # The key of an account without a password was given away by the project's owner.
         groups = (f"account {account.id}", addresses.network(address)) if account.passwd_hash else ()
-        recipient = dispatch.Recipient(
-            hostid=hostid,
-            userid=account.id,
-            app_version_id=version.id,
-            flops=flops,
+        limits = recipients.Limits(
             memory=float(request.host["m_nbytes"]) * request.memory_fraction,
             disk=request.disk_share or float(request.host["d_free"]),
             active_hosts=await self._hosts.active(now),
@@ -273,9 +269,9 @@ class Scheduler:
         search = self._searches.setdefault(hostid, _Search(now))
         async with self._sending:
             sent = await self._store.dispatch.send(
-                recipient,
+                recipients.Recipient(hostid, account.id, version.id, flops, limits),
                 limit,
-                lambda candidates: choose(candidates, wish, sizes, self._too_long.is_over),
+                lambda found: choose(found, wish, sizes, self._too_long.is_over),
                 start=search.position,
                 pages=_PAGES,
                 now=now,
@@ -349,18 +345,18 @@ class Wish:
 
 
 def choose(
-    candidates: Iterable[dispatch.Candidate],
+    found: Iterable[candidates.Candidate],
     wish: Wish,
     sizes: durations.Sizes,
     may_be_late: Callable[[int], bool] = lambda batch: False,
-) -> tuple[Sequence[dispatch.Candidate], bool]:
-    """Take candidates until the wish is fulfilled; tell whether it is.
+) -> tuple[Sequence[candidates.Candidate], bool]:
+    """Take of the *found* candidates until the wish is fulfilled; tell whether it is.
 
     Those that would take longer than they may are passed by, unless *may_be_late* agrees, for a job of their batch.
     """
-    chosen: list[dispatch.Candidate] = []
+    chosen: list[candidates.Candidate] = []
     seconds, instances = wish.seconds, wish.instances
-    for candidate in candidates:
+    for candidate in found:
         if seconds <= 0 and instances <= 0:
             break
         least = sizes.least(candidate.batch, candidate.rsc_fpops_est)
@@ -376,13 +372,13 @@ class _Search:
     """Where the search for a host's next work goes on."""
 
     def __init__(self, now: int) -> None:
-        self.position = dispatch.TOP
+        self.position = candidates.TOP
         self._began = now
 
     def went_on(self, sent: dispatch.Sent, now: int) -> None:
         self.position = sent.position
         if sent.at_end and now - self._began >= _RESTART:
-            self.position = dispatch.TOP
+            self.position = candidates.TOP
             self._began = now
 
 

@@ -84,7 +84,7 @@ async def running(
             stop = asyncio.Event()
             work = daemons.Daemons(stop)
             thread = threads.FileThread()
-            outputs = uploads.Uploads(project, data.clients, thread)
+            outputs = uploads.Uploads(project, data.reports, thread)
             answering = server.Server(
                 project,
                 site,

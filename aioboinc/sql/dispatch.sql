@@ -1,22 +1,8 @@
--- in_progress: all results that hosts have
-SELECT hostid, name FROM result WHERE server_state = :in_progress
+-- count_unsent: how many results no host has, up to a limit
+SELECT COUNT(*) AS n FROM (SELECT 1 FROM result WHERE server_state = :unsent LIMIT :limit) u
 
--- known: what has become of results that a host says it has
-SELECT r.name, r.server_state, r.outcome, w.error_mask, w.assimilate_state
-FROM result r JOIN workunit w ON w.id = r.workunitid
-WHERE r.name IN (:names) AND +r.hostid = :hostid
-
--- lost: results that a host should have, with what it takes to send them again
-SELECT r.id, r.name, r.workunitid, r.batch, r.sent_time, r.report_deadline, r.xml_doc_in, w.name AS workunit_name,
-    w.xml_doc, w.rsc_fpops_est, w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.delay_bound, w.error_mask,
-    w.canonical_resultid
-FROM result r JOIN workunit w ON w.id = r.workunitid
-WHERE r.name IN (:names) AND +r.hostid = :hostid AND +r.server_state = :in_progress
-ORDER BY r.id
-
--- renew: a result that is sent again has more time, or ends now
-UPDATE result SET sent_time = :sent_time, report_deadline = :report_deadline
-WHERE id = :id AND server_state = :in_progress
+-- top_priority: the highest priority of an unsent result below another one
+SELECT MAX(priority) AS priority FROM result WHERE server_state = :unsent AND priority < :below
 
 -- page_end: where a page of the unsent results of a priority ends
 SELECT MAX(id) AS id FROM (
@@ -41,22 +27,6 @@ WHERE r.server_state = :unsent AND r.priority = :priority AND r.id > :after AND 
     )
 ORDER BY r.id LIMIT :limit
 
--- documents: what a host needs of some results
-SELECT r.id, r.name, r.workunitid, r.batch, r.xml_doc_in, w.name AS workunit_name, w.xml_doc, w.rsc_fpops_est,
-    w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.delay_bound
-FROM result r JOIN workunit w ON w.id = r.workunitid
-WHERE r.id IN (:ids) ORDER BY r.id
-
--- durations: the run times of a batch's first results, where they are valid, in seconds, and on which host: its ID and the
--- operations a second that they were sent for
-SELECT hostid, elapsed_time, flops_estimate FROM (
-    SELECT hostid, validate_state, elapsed_time, flops_estimate FROM result WHERE batch = :batch ORDER BY id LIMIT :limit
-) r
-WHERE validate_state = :valid AND elapsed_time > 0
-
--- top_priority: the highest priority of an unsent result below another one
-SELECT MAX(priority) AS priority FROM result WHERE server_state = :unsent AND priority < :below
-
 -- send: results that go to a host; the plus signs here and above keep SQLite off the indexes of all that is unsent
 UPDATE result SET server_state = :in_progress, hostid = :hostid, userid = :userid, sent_time = :now,
     report_deadline = :deadline, app_version_id = :app_version_id, flops_estimate = :flops
@@ -64,3 +34,38 @@ WHERE id IN (:ids) AND +server_state = :unsent
 
 -- expect: the transitioner looks at workunits when a result of them is due, at the latest
 UPDATE workunit SET transition_time = :deadline WHERE id IN (:ids) AND transition_time > :deadline
+
+-- documents: what a host needs of some results
+SELECT r.id, r.name, r.workunitid, r.batch, r.xml_doc_in, w.name AS workunit_name, w.xml_doc, w.rsc_fpops_est,
+    w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.delay_bound
+FROM result r JOIN workunit w ON w.id = r.workunitid
+WHERE r.id IN (:ids)
+
+-- in_progress: all results that hosts have
+SELECT hostid, name FROM result WHERE server_state = :in_progress
+
+-- known: what has become of results that a host says it has
+SELECT r.name, r.server_state, r.outcome, w.error_mask, w.assimilate_state
+FROM result r JOIN workunit w ON w.id = r.workunitid
+WHERE r.name IN (:names) AND +r.hostid = :hostid
+
+-- lost: results that a host should have, with what it takes to send them again
+SELECT r.id, r.name, r.workunitid, r.batch, r.sent_time, r.report_deadline, r.xml_doc_in, w.name AS workunit_name,
+    w.xml_doc, w.rsc_fpops_est, w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.delay_bound, w.error_mask,
+    w.canonical_resultid
+FROM result r JOIN workunit w ON w.id = r.workunitid
+WHERE r.name IN (:names) AND +r.hostid = :hostid AND +r.server_state = :in_progress
+ORDER BY r.id
+
+-- renew: a result that is sent again has more time, or ends now
+UPDATE result SET sent_time = :sent_time, report_deadline = :report_deadline
+WHERE id = :id AND server_state = :in_progress
+
+-- take_back: results that a host had and no longer has
+UPDATE result SET server_state = :unsent, hostid = 0, userid = 0, sent_time = 0, report_deadline = 0
+WHERE name IN (:names) AND +hostid = :hostid AND +server_state = :in_progress
+
+-- take_back_all: results of hosts that are gone
+UPDATE result SET server_state = :unsent, hostid = 0, userid = 0, sent_time = 0, report_deadline = 0
+WHERE server_state = :in_progress
+    AND hostid IN (SELECT id FROM host WHERE userid = :userid AND host_cpid LIKE :cpid_prefix)
