@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["decide", "one_pass"]
 
 _TEN_DAYS = 10 * 86400
-_ABORTED_BY_VOLUNTEER = 203
-"""BOINC's exit status EXIT_ABORTED_VIA_GUI: not the job's fault."""
 
 _log = logging.getLogger(__name__)
 
@@ -148,7 +146,7 @@ def _count(results: Iterable[Result]) -> _Tally:
 
 def _is_lost(result: Result) -> bool:
     if result.outcome == models.Outcome.CLIENT_ERROR:
-        return result.exit_status == _ABORTED_BY_VOLUNTEER
+        return result.exit_status == models.ExitStatus.EXIT_ABORTED_VIA_GUI  # not the job's fault
     return result.outcome in {models.Outcome.NO_REPLY, models.Outcome.CLIENT_DETACHED}
 
 

@@ -187,7 +187,7 @@ def _is_hosts_fault(result: Reported, succeeding: set[int]) -> bool:
     report = result.report
     return (
         report.outcome != models.Outcome.SUCCESS
-        and report.exit_status != models.ExitStatus.ABORTED_BY_PROJECT
+        and report.exit_status != models.ExitStatus.EXIT_ABORTED_BY_PROJECT
         and result.batch in succeeding
     )
 
