@@ -10,8 +10,10 @@ SELECT MAX(id) AS id FROM (
 ) p
 
 -- eligible: unsent results of a page that a host may get: none of a workunit of which it has another one, or had one
--- that did not fail; and of one that failed only if no other host calls that could take it, or none has for a while
-SELECT r.id, r.workunitid, r.batch, w.rsc_fpops_est, w.delay_bound
+-- that did not fail; and of one that failed only if no other host calls that could take it, or none has for a while;
+-- with what the host needs of them: few are passed by
+SELECT r.id, r.name, r.workunitid, r.batch, r.xml_doc_in, w.name AS workunit_name, w.xml_doc, w.rsc_fpops_est,
+    w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.delay_bound
 FROM result r JOIN workunit w ON w.id = r.workunitid
 WHERE r.server_state = :unsent AND r.priority = :priority AND r.id > :after AND r.id <= :end
     AND w.error_mask = 0 AND w.canonical_resultid = 0
@@ -34,12 +36,6 @@ WHERE id IN (:ids) AND +server_state = :unsent
 
 -- expect: the transitioner looks at workunits when a result of them is due, at the latest
 UPDATE workunit SET transition_time = :deadline WHERE id IN (:ids) AND transition_time > :deadline
-
--- documents: what a host needs of some results
-SELECT r.id, r.name, r.workunitid, r.batch, r.xml_doc_in, w.name AS workunit_name, w.xml_doc, w.rsc_fpops_est,
-    w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.delay_bound
-FROM result r JOIN workunit w ON w.id = r.workunitid
-WHERE r.id IN (:ids)
 
 -- in_progress: all results that hosts have
 SELECT hostid, name FROM result WHERE server_state = :in_progress

@@ -18,6 +18,8 @@ _PAGE = 500
 """Unsent results looked at in one go."""
 _PORTION = 4
 """Candidates that are read first: most requests are for a few. As many again as have been read so far follow."""
+_LAST = (1 << 63) - 1
+"""No ID is higher."""
 _RETRY_AFTER = 900
 """Seconds after which a host may get a job again that failed on it, though there are others that could take it."""
 _COUNTED = (models.Outcome.SUCCESS,)
@@ -74,6 +76,7 @@ class Search:
         self._choose = choose
         self._found: dict[int, Candidate] = {}
         """Candidates by workunit: a host gets one of each."""
+        self._rows: dict[int, connectors.Row] = {}
         self._conditions = {
             "unsent": models.ServerState.UNSENT,
             "in_progress": models.ServerState.IN_PROGRESS,
@@ -98,7 +101,7 @@ class Search:
                 where = {"priority": priority, "after": after, "end": end, "limit": portion}
                 rows = await self._tx.fetch_all(self._sql["eligible"], {**self._conditions, **where})
                 after = rows[-1]["id"] if len(rows) == portion else end
-                self._take(Candidate(**row) for row in rows)
+                self._take(rows)
                 if self.is_over:
                     return Position(priority, self.chosen[-1].id) if self.chosen else position, False
             position = Position(priority, end)
@@ -114,9 +117,17 @@ class Search:
         """How many candidates to read next."""
         return self._limit - len(self._found) if self._choose is None else max(_PORTION, len(self._found))
 
-    def _take(self, candidates: Iterable[Candidate]) -> None:
-        for candidate in candidates:
-            self._found.setdefault(candidate.workunitid, candidate)
+    def row(self, candidate: Candidate) -> connectors.Row:
+        """Return what there is about a candidate, with the documents that its host needs."""
+        return self._rows[candidate.workunitid]
+
+    def _take(self, rows: Iterable[connectors.Row]) -> None:
+        for row in rows:
+            if row["workunitid"] not in self._found:
+                self._rows[row["workunitid"]] = row
+                self._found[row["workunitid"]] = Candidate(
+                    row["id"], row["workunitid"], row["batch"], row["rsc_fpops_est"], row["delay_bound"]
+                )
         found = self._found.values()
         chosen, fulfilled = (list(found), False) if self._choose is None else self._choose(found)
         self.chosen = chosen[: self._limit]
@@ -129,15 +140,21 @@ class Search:
         if position == TOP:
             priority = await self._top_priority(TOP.priority)
         while priority is not None:
-            row = await self._tx.fetch_one(
-                self._sql["page_end"],
-                {"unsent": models.ServerState.UNSENT, "priority": priority, "after": after, "page": _PAGE},
-            )
-            if row is not None and row["id"] is not None:
-                return priority, after, row["id"]
+            end = await self._page_end(priority, after)
+            if end is not None:
+                return priority, after, end
             priority = await self._top_priority(priority)
             after = 0
         return None
+
+    async def _page_end(self, priority: int, after: int) -> int | None:
+        if self._choose is None:  # nothing is passed by, so there is nothing to bound
+            return _LAST if after < _LAST else None
+        row = await self._tx.fetch_one(
+            self._sql["page_end"],
+            {"unsent": models.ServerState.UNSENT, "priority": priority, "after": after, "page": _PAGE},
+        )
+        return None if row is None else row["id"]
 
     async def _top_priority(self, below: int) -> int | None:
         row = await self._tx.fetch_one(

@@ -209,15 +209,16 @@ class Dispatch:
             position, at_end = await search.walk(start, pages)
         if not search.chosen:
             return Sent((), position, at_end)
-        return Sent(await self._assign(tx, recipient, search.chosen, now), position, at_end)
+        return Sent(await self._assign(tx, recipient, search, now), position, at_end)
 
     async def _assign(
-        self, tx: connectors.Transaction, recipient: Recipient, chosen: Sequence[Candidate], now: int
+        self, tx: connectors.Transaction, recipient: Recipient, search: Search, now: int
     ) -> Sequence[Assignment]:
-        bounded = recipient.limits is not None
-        deadlines = {c.id: _deadline(now, c.delay_bound) if bounded else models.NEVER for c in chosen}
-        for deadline in set(deadlines.values()):
-            group = [candidate for candidate in chosen if deadlines[candidate.id] == deadline]
+        groups: dict[int, list[Candidate]] = {}
+        for candidate in search.chosen:
+            deadline = models.NEVER if recipient.limits is None else _deadline(now, candidate.delay_bound)
+            groups.setdefault(deadline, []).append(candidate)
+        for deadline, group in groups.items():
             await tx.execute(
                 self._sql["send"],
                 {
@@ -236,9 +237,8 @@ class Dispatch:
                     self._sql["expect"],
                     {"ids": [candidate.workunitid for candidate in group], "deadline": deadline},
                 )
-        rows = await tx.fetch_all(self._sql["documents"], {"ids": list(deadlines)})
-        assignments = {row["id"]: _assignment(row, deadlines[row["id"]]) for row in rows}
-        return [assignments[id] for id in deadlines]
+        deadlines = {candidate.id: deadline for deadline, group in groups.items() for candidate in group}
+        return [_assignment(search.row(candidate), deadlines[candidate.id]) for candidate in search.chosen]
 
 
 def _deadline(now: int, delay_bound: int) -> int:
