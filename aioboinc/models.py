@@ -22,10 +22,12 @@ __all__ = [
     "SubmissionState",
     "TransitionerFlags",
     "ValidateState",
+    "safety_net",
 ]
 
 NEVER = 2147483647
 """The ``transition_time`` that means "nothing to do"."""
+_TEN_DAYS = 10 * 86400
 
 
 class ServerState(enum.IntEnum):
@@ -160,3 +162,8 @@ class TransitionerFlags(enum.IntEnum):
     """No transitions: the transitioner leaves the workunit alone."""
     NO_NEW_RESULTS = 2
     """The transitioner makes no results of it."""
+
+
+def safety_net(now: int, delay_bound: int) -> int:
+    """Return when the transitioner looks at a workunit again though nothing has happened, in case it missed that."""
+    return min(now + max(_TEN_DAYS, delay_bound * 3 // 2), NEVER)

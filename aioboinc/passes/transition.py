@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["decide", "one_pass"]
 
-_TEN_DAYS = 10 * 86400
 
 _log = logging.getLogger(__name__)
 
@@ -272,7 +271,7 @@ def _deadlines(results: Iterable[Result]) -> list[int]:
 
 
 def _safety_net(workunit: Workunit, now: int) -> int:
-    """Return when to look again though nothing has happened, in case that was missed."""
+    """Return when to look again though nothing has happened."""
     if workunit.canonical_resultid or workunit.error_mask:
         return models.NEVER
-    return min(now + max(_TEN_DAYS, workunit.delay_bound * 3 // 2), models.NEVER)
+    return models.safety_net(now, workunit.delay_bound)

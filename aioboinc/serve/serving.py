@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +67,8 @@ async def running(
         served_project.read_settings, project.root, listen=listen, open_accounts=open_accounts
     )
     address = settings.listen
-    with _lock(project.root):
+    refusal = errors.ProjectError(f"{project.root} is served by another process already")
+    with locking.held(project.root / "lock", refusal):
         async with connectors.open(project.database_url) as connector:
             application = await served_project.set_up(project, connector, now=int(time.time()))
             data = store.Store(connector)
@@ -113,11 +113,3 @@ async def running(
                         yield Serving(project, address.host, port, application.account.key, status_url)
                 finally:
                     await work.end()
-
-
-@contextlib.contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    """Be the only process that serves the project in *root*."""
-    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with locking.held(descriptor, errors.ProjectError(f"{root} is served by another process already")):
-        yield
