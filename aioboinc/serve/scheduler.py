@@ -6,17 +6,17 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import models
-from aioboinc.serve import addresses, allowance, durations, newcomers, reluctance, remote_hosts
+from aioboinc.serve import addresses, allowance, durations, newcomers, reluctance, remote_hosts, wishes
 from aioboinc.serve.protocol import reply as scheduler_reply
 from aioboinc.serve.protocol.reply import Message, Reply
 from aioboinc.serve.protocol.request import Request
 from aioboinc.store import Store, candidates, clients, dispatch, recipients, reports
 
-__all__ = ["CodeSignKeys", "Failure", "Policy", "Scheduler", "choose"]
+__all__ = ["CodeSignKeys", "Failure", "Policy", "Scheduler"]
 
 _DAY = 86400
 _HOUR = 3600
@@ -133,39 +133,49 @@ class Scheduler:
             reply.new_hostid = hostid
         if identified.has_nothing:
             (await self._held_by(hostid)).clear()
-        reported = await self._store.clients.contact(
-            hostid,
-            0 if identified.is_news else request.rpc_seqno,
-            identified.values,
-            request.reports,
-            quota=self._policy.daily_result_quota,
-            new_day=identified.host is not None and identified.host.rpc_time // _DAY != now // _DAY,
-            now=now,
-        )
-        # Results that we know nothing of are acknowledged too: the client can do nothing with them.
-        reply.acknowledged = [report.name for report in request.reports]
-        reply.message_ack = request.has_messages
-        self._note_reports(hostid, reported, now)
+        await self._contact(reply, request, identified)
+        await self._answer(reply, request, account, hostid, address)
+        return reply
+
+    async def _answer(
+        self, reply: Reply, request: Request, account: clients.Account, hostid: int, address: str
+    ) -> None:
+        """Give the host work, and tell it what to do with what it has."""
         version = next((self._versions[name] for name in request.platforms if name in self._versions), None)
         if version is None:
             name = request.platforms[0] if request.platforms else "unknown"
             reply.messages.append(Message(f"This project doesn't support computers of type {name}", notice=True))
             reply.request_delay = max(reply.request_delay, _DAY)
-            return reply
-        held = await self._held_by(hostid)
-        wants_work = request.cpu_seconds > 0 or request.cpu_instances > 0
+            return
         if request.in_progress is not None:
             await self._abort_excess(reply, hostid, request.in_progress)
-            if wants_work:
+        if request.cpu_seconds > 0 or request.cpu_instances > 0:
+            held = await self._held_by(hostid)
+            if request.in_progress is not None:
                 await self._resend(reply, hostid, held.difference(request.in_progress), version, request)
-        if wants_work and self._settle_keys(reply, request) and not reply.assignments:
-            await self._send(reply, hostid, account, request, version, held, address)
-        reply.next_rpc_delay = await self._next_rpc_delay(now)
-        return reply
+            if self._settle_keys(reply, request) and not reply.assignments:
+                await self._send(reply, hostid, account, request, version, held, address)
+        reply.next_rpc_delay = await self._next_rpc_delay(reply.now)
 
     def forget_held(self) -> None:
         """Read from the database again what hosts have: a request was broken off, and may have changed that."""
         self._held = None
+
+    async def _contact(self, reply: Reply, request: Request, identified: remote_hosts.Identified) -> None:
+        """Take in what the host says of itself, and what it reports."""
+        reported = await self._store.clients.contact(
+            identified.id,
+            0 if identified.is_news else request.rpc_seqno,
+            identified.values,
+            request.reports,
+            quota=self._policy.daily_result_quota,
+            new_day=identified.host is not None and identified.host.rpc_time // _DAY != reply.now // _DAY,
+            now=reply.now,
+        )
+        # Results that we know nothing of are acknowledged too: the client can do nothing with them.
+        reply.acknowledged = [report.name for report in request.reports]
+        reply.message_ack = request.has_messages
+        self._note_reports(identified.id, reported, reply.now)
 
     def _note_reports(self, hostid: int, reported: Sequence[reports.Reported], now: int) -> None:
         for result in reported:
@@ -264,14 +274,14 @@ class Scheduler:
             held=len(held),
             newcomers_room=self._newcomers.room(hostid, *groups) if groups else limit,
         )
-        wish = Wish(request.cpu_seconds, request.cpu_instances, flops * _availability(request))
+        wish = wishes.Wish(request.cpu_seconds, request.cpu_instances, flops * _availability(request))
         sizes = self._durations.on(hostid, flops)
         search = self._searches.setdefault(hostid, _Search(now))
         async with self._sending:
             sent = await self._store.dispatch.send(
                 recipients.Recipient(hostid, account.id, version.id, flops, limits),
                 limit,
-                lambda found: choose(found, wish, sizes, self._too_long.is_over),
+                lambda found: wishes.choose(found, wish, sizes, self._too_long.is_over),
                 start=search.position,
                 pages=_PAGES,
                 now=now,
@@ -289,14 +299,7 @@ class Scheduler:
         )
         held.update(assignment.name for assignment in sent.assignments)
         await self._give(reply, hostid, sent.assignments, version, request)
-        if sent.quota_exhausted:
-            reply.messages.append(Message("This computer has finished its daily quota of tasks"))
-            reply.request_delay = max(reply.request_delay, _HOUR)
-        elif sent.is_full:
-            reply.messages.append(_FULL)
-        elif not sent.assignments:
-            text = "Project has no tasks available" if sent.at_end else "No tasks sent: looking for one"
-            reply.messages.append(Message(text))
+        _explain(reply, sent)
 
     async def _give(
         self,
@@ -332,42 +335,6 @@ class Scheduler:
         return self._policy.next_rpc_delay or min(max(30.0, hosts / 5), _HOUR)
 
 
-@dataclass(frozen=True)
-class Wish:
-    """How much work a host asks for."""
-
-    seconds: float
-    """Over all its cores."""
-    instances: float
-    """Idle cores."""
-    flops: float
-    """Floating-point operations that one of its cores does for us in a second."""
-
-
-def choose(
-    found: Iterable[candidates.Candidate],
-    wish: Wish,
-    sizes: durations.Sizes,
-    may_be_late: Callable[[int], bool] = lambda batch: False,
-) -> tuple[Sequence[candidates.Candidate], bool]:
-    """Take of the *found* candidates until the wish is fulfilled; tell whether it is.
-
-    Those that would take longer than they may are passed by, unless *may_be_late* agrees, for a job of their batch.
-    """
-    chosen: list[candidates.Candidate] = []
-    seconds, instances = wish.seconds, wish.instances
-    for candidate in found:
-        if seconds <= 0 and instances <= 0:
-            break
-        least = sizes.least(candidate.batch, candidate.rsc_fpops_est)
-        if least / wish.flops > candidate.delay_bound and not may_be_late(candidate.batch):
-            continue
-        chosen.append(candidate)
-        seconds -= sizes.operations(candidate.batch, candidate.rsc_fpops_est) / wish.flops
-        instances -= 1
-    return chosen, seconds <= 0 and instances <= 0
-
-
 class _Search:
     """Where the search for a host's next work goes on."""
 
@@ -386,6 +353,18 @@ def _refuse(reply: Reply, text: str, delay: float, *, notice: bool = False) -> R
     reply.messages.append(Message(text, notice=notice))
     reply.request_delay = max(reply.request_delay, delay)
     return reply
+
+
+def _explain(reply: Reply, sent: dispatch.Sent) -> None:
+    """Tell the client why it gets no work, or not more."""
+    if sent.quota_exhausted:
+        reply.messages.append(Message("This computer has finished its daily quota of tasks"))
+        reply.request_delay = max(reply.request_delay, _HOUR)
+    elif sent.is_full:
+        reply.messages.append(_FULL)
+    elif not sent.assignments:
+        text = "Project has no tasks available" if sent.at_end else "No tasks sent: looking for one"
+        reply.messages.append(Message(text))
 
 
 def _flops(request: Request) -> float:

@@ -281,6 +281,14 @@ def layout_of(cls: type) -> Layout | Members:
             f"objects of class {cls.__qualname__} are more than their attributes ({error}): send what is in them"
         )
         raise forms.Refused(reason) from None
+    attributes = _attributes_of(cls)
+    set_state = getattr(cls, "__setstate__", None)
+    if set_state is not None and set_state is getattr(dataclasses, "_dataclass_setstate", None):
+        return _Fields(cls, attributes)
+    return attributes
+
+
+def _attributes_of(cls: type) -> _Attributes:
     slots: dict[str, Any] = {}
     hidden: list[tuple[str, Any]] = []
     has_dict = False
@@ -294,11 +302,7 @@ def layout_of(cls: type) -> Layout | Members:
             has_dict = True
             if not isinstance(base.__dict__["__dict__"], types.GetSetDescriptorType):
                 raise forms.Refused(f"class {cls.__qualname__} has a __dict__ of its own making")
-    attributes = _Attributes(cls, slots, has_dict=has_dict, hidden=hidden)
-    set_state = getattr(cls, "__setstate__", None)
-    if set_state is not None and set_state is getattr(dataclasses, "_dataclass_setstate", None):
-        return _Fields(cls, attributes)
-    return attributes
+    return _Attributes(cls, slots, has_dict=has_dict, hidden=hidden)
 
 
 class Registry:

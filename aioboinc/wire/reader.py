@@ -46,7 +46,7 @@ _int_at = struct.Struct("<i").unpack_from
 _size_at = struct.Struct("<I").unpack_from
 
 
-def read(  # noqa: PLR0912, PLR0915
+def read(  # noqa: C901, PLR0912, PLR0915
     data: bytes, position: int, closing: bytes, registry: classes.Registry, *, depth: int, nodes: int
 ) -> Any:
     """Return the value that is in *data* from *position* on, up to *closing*, with which it ends.
