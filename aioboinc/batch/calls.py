@@ -95,7 +95,7 @@ class Calls:
             kind = None
         if kind is None:
             kind = self._new_kind(slave, include, options)
-            if len(self._kinds) >= jobs.MOST_KINDS:
+            if len(self._kinds) >= jobs.MAX_KINDS:
                 self._kinds.clear()
             self._kinds[key] = kind
         return kind

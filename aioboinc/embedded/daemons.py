@@ -111,7 +111,7 @@ class _Passes:
         self._on_transition = on_transition
         self._clock = clock
         self._stopped = stopped
-        self._held = assimilation.Held()
+        self._held = assimilation.HeldBatches()
 
     async def transition(self) -> int:
         # What is due in this second is due now: BOINC's transitioner would leave it for the next one.

@@ -36,11 +36,11 @@ _EMAIL = "aioboinc@localhost"
 """The account of the local hosts."""
 _AHEAD = 0.5
 """Seconds of work that a host has ahead."""
-_MOST_AHEAD = 256
+_MAX_AHEAD = 256
 """Results that a host has ahead at most."""
 
-_GATHER = 0.25
-"""Seconds between two groups of reports while the hosts are busy."""
+_BATCHING = 0.25
+"""Seconds between two batches of reports while the hosts are busy."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Pace:
 
     def depth(self) -> int:
         """Return how many results a host should have, the one that it executes included."""
-        return 1 if self._mean is None else 1 + min(int(_AHEAD / self._mean), _MOST_AHEAD)
+        return 1 if self._mean is None else 1 + min(int(_AHEAD / self._mean), _MAX_AHEAD)
 
 
 class LocalHosts:
@@ -156,7 +156,7 @@ class LocalHosts:
     async def collect(self) -> int:
         """Write down what the hosts have reported; return the number of reports.
 
-        While the hosts are busy they are let gather: a group costs the daemons hardly more than one.
+        While the hosts are busy, reports are batched: several cost the daemons hardly more than one.
         """
         reported, self._reports = self._reports, {}
         count = sum(map(len, reported.values()))
@@ -169,7 +169,7 @@ class LocalHosts:
             self._on_reported.set()
             if any(host.given for host in self._hosts):
                 self._idle.clear()
-                await loops.wait(_GATHER, self._stop, self._idle)
+                await loops.wait(_BATCHING, self._stop, self._idle)
         return count
 
     def _sync(self) -> None:

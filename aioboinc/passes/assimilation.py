@@ -22,7 +22,7 @@ from aioboinc.wire import documents
 if TYPE_CHECKING:
     from aioboinc.store import Store
 
-__all__ = ["Held", "one_pass"]
+__all__ = ["HeldBatches", "one_pass"]
 
 _MAX_TOLD = 10
 """Workunits that are named in a log line."""
@@ -30,7 +30,7 @@ _MAX_TOLD = 10
 _log = logging.getLogger(__name__)
 
 
-class Held:
+class HeldBatches:
     """Batches to which nothing can be published now, left alone for delays that grow."""
 
     def __init__(self, first: float = 1.0, longest: float = 300.0) -> None:
@@ -59,7 +59,7 @@ class Held:
 async def one_pass(
     store: Store,
     project: config.Project,
-    held: Held,
+    held: HeldBatches,
     *,
     appid: int,
     limit: int = 1000,
@@ -102,7 +102,7 @@ async def one_pass(
 async def _publish(
     store: Store,
     project: config.Project,
-    held: Held,
+    held: HeldBatches,
     workunits: Sequence[Workunit],
     fault: failures.Fault,
     now: float,
@@ -138,7 +138,7 @@ async def _publish(
 
 
 async def _directories(
-    store: Store, project: config.Project, held: Held, workunits: Sequence[Workunit], now: float
+    store: Store, project: config.Project, held: HeldBatches, workunits: Sequence[Workunit], now: float
 ) -> dict[int, str]:
     """Return the batch directories of *workunits* by batch; hold the batches that are not ours."""
     batches = {workunit.batch for workunit in workunits}
@@ -218,7 +218,7 @@ def _absolute(directory: str, project: config.Project) -> str:
     return os.path.normpath(os.path.join(project.root, directory))
 
 
-def _hold(held: Held, directories: Mapping[int, str], errors: Mapping[str, OSError], now: float) -> None:
+def _hold(held: HeldBatches, directories: Mapping[int, str], errors: Mapping[str, OSError], now: float) -> None:
     """Hold the batches in whose directories *errors* have happened, and those only."""
     for batch, directory in directories.items():
         if directory in errors:

@@ -24,7 +24,7 @@ _PAGES = 2
 """Pages of unsent results that are searched for one request."""
 _RESTART = 300
 """Seconds after which the search for a host begins at the top again: what it could not get it may get now."""
-_LEAST_AVAILABILITY = 0.1
+_MIN_AVAILABILITY = 0.1
 _BURST = 20
 """Requests of a host that may come faster than they should: people press the button *Update*."""
 
@@ -374,4 +374,4 @@ def _flops(request: Request) -> float:
 def _availability(request: Request) -> float:
     """Return the part of the time in which the host computes."""
     fraction = float(request.host["on_frac"]) * float(request.host["active_frac"])
-    return min(max(fraction, _LEAST_AVAILABILITY), 1.0)
+    return min(max(fraction, _MIN_AVAILABILITY), 1.0)

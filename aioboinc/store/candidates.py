@@ -16,7 +16,7 @@ __all__ = ["TOP", "Candidate", "Choose", "Position", "Search"]
 
 _PAGE = 500
 """Unsent results looked at in one go."""
-_PORTION = 4
+_FIRST_BATCH = 4
 """Candidates that are read first: most requests are for a few. As many again as have been read so far follow."""
 _LAST = (1 << 63) - 1
 """No ID is higher."""
@@ -97,10 +97,10 @@ class Search:
                 return position, True
             priority, after, end = page
             while after < end:
-                portion = self._portion
-                where = {"priority": priority, "after": after, "end": end, "limit": portion}
+                limit = self._batch_size
+                where = {"priority": priority, "after": after, "end": end, "limit": limit}
                 rows = await self._tx.fetch_all(self._sql["eligible"], {**self._conditions, **where})
-                after = rows[-1]["id"] if len(rows) == portion else end
+                after = rows[-1]["id"] if len(rows) == limit else end
                 self._take(rows)
                 if self.is_over:
                     return Position(priority, self.chosen[-1].id) if self.chosen else position, False
@@ -113,9 +113,9 @@ class Search:
         return top is not None and top > position.priority
 
     @property
-    def _portion(self) -> int:
+    def _batch_size(self) -> int:
         """How many candidates to read next."""
-        return self._limit - len(self._found) if self._choose is None else max(_PORTION, len(self._found))
+        return self._limit - len(self._found) if self._choose is None else max(_FIRST_BATCH, len(self._found))
 
     def row(self, candidate: Candidate) -> connectors.Row:
         """Return what there is about a candidate, with the documents that its host needs."""

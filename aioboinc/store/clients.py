@@ -1,4 +1,4 @@
-"""Clients: accounts, and their hosts."""
+"""Clients: accounts, and the hosts that belong to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SILENT = dict.fromkeys((*_TEXTS, "external_ip_addr", "product_name", "misc"), "
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account: whose hosts."""
+    """An account, which hosts belong to."""
 
     id: int
     create_time: int

@@ -45,7 +45,7 @@ class World:
         self.store = store.Store(connector)
         self.now = NOW
         self.submissions = submissions.Submissions(connector, clock=lambda: self.now)
-        self.held = assimilation.Held()
+        self.held = assimilation.HeldBatches()
         self.project = config.Project(
             root=root,
             name="test",
