@@ -122,7 +122,7 @@ class Calls:
 
     def _new_kind(self, program: _Program, options: dict[str, Any]) -> tuple[jobs.Kind, codec.Registry]:
         """Check *options*; return what calls of *program* with them have in common."""
-        if len(self._kinds) >= jobs.MOST_KINDS:
+        if len(self._kinds) >= jobs.MAX_KINDS:
             self._kinds.clear()
         return _kind(program, options), program.registry
 

@@ -57,11 +57,11 @@ def create(root: Path) -> config.Project:
         for name in layout.DIRECTORIES:
             (root / name).mkdir(parents=True, exist_ok=True)
         if not (root / "config.xml").exists():
-            _write(root / templates.OUTPUT, templates.OUTPUT_TEXT)
+            durable.write(root / templates.OUTPUT, templates.OUTPUT_TEXT.encode())
             # A name that nothing will ever answer to: the project is on no network.
             url = f"http://{secrets.token_hex(8)}.invalid/pyboinc/"
             name = documents.escape(printable.line(f"Embedded project of {root.parent.name}"))
-            _write(root / "config.xml", _CONFIG.format(name=name, url=url))
+            durable.write(root / "config.xml", _CONFIG.format(name=name, url=url).encode())
             durable.sync(root)
     except OSError as error:
         raise errors.ProjectError(f"the embedded project can't be made: {errors.describe(root, error)}") from None
@@ -115,13 +115,3 @@ def salvage_checkpoints(root: Path) -> dict[str, Path]:
             if init is not None and _NAME.fullmatch(init.wu_name):
                 os.replace(checkpoint, root / "checkpoints" / init.wu_name)
     return {path.name: path for path in (root / "checkpoints").iterdir()}
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all; it is durable after the next sync."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
