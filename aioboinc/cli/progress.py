@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Never, TextIO
-
-import tqdm
+from typing import TYPE_CHECKING, Never, TextIO
 
 from aioboinc.batch import master
+
+if TYPE_CHECKING:
+    import tqdm
 
 __all__ = ["show"]
 
@@ -38,12 +39,15 @@ class _Lenient:
 
 class _Bar:
     def __init__(self, stream: TextIO) -> None:
+        import tqdm  # it takes its time, and most runs show no bar
+
+        self._make = tqdm.tqdm
         self._stream = stream
         self._bar: tqdm.tqdm[Never] | None = None
 
     def __call__(self, progress: master.Progress) -> None:
         if self._bar is None:
-            self._bar = tqdm.tqdm(file=self._stream, unit="job", dynamic_ncols=True, miniters=1)
+            self._bar = self._make(file=self._stream, unit="job", dynamic_ncols=True, miniters=1)
         if progress.to_cancel:
             self._bar.set_description_str("abandoning the old batch", refresh=False)
             self._bar.total = progress.to_cancel
