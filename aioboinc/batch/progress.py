@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Never, TextIO
+from typing import TYPE_CHECKING, Any, Never, TextIO
 
-import tqdm
+if TYPE_CHECKING:
+    import tqdm
 
 __all__ = ["Progress", "show"]
 
@@ -67,15 +69,17 @@ class _Lenient:
 
 class _Bar:
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
+        # It takes its time, and most runs show no bar.
+        module = importlib.import_module("tqdm.notebook" if stream is None else "tqdm")
+        arguments: dict[str, Any] = (
+            {} if stream is None else {"file": stream, "dynamic_ncols": True, "miniters": 1}
+        )
+        self._make = functools.partial(module.tqdm, unit="job", **arguments)
         self._bar: tqdm.tqdm[Never] | None = None
 
     def __call__(self, progress: Progress) -> None:
         if self._bar is None:
-            if self._stream is None:
-                self._bar = importlib.import_module("tqdm.notebook").tqdm(unit="job")
-            else:
-                self._bar = tqdm.tqdm(file=self._stream, unit="job", dynamic_ncols=True, miniters=1)
+            self._bar = self._make()
         if progress.to_cancel:
             self._bar.set_description_str("abandoning the old batch", refresh=False)
             self._bar.total = progress.to_cancel

@@ -18,7 +18,7 @@ import aioboinc
 from aioboinc import errors, printable, starting
 from aioboinc.aio import signals
 from aioboinc.batch import program_runner, progress, settings
-from aioboinc.setup import daemons, steps, undo
+from aioboinc.setup import daemons
 
 if TYPE_CHECKING:
     from aioboinc.serve import serving
@@ -153,6 +153,8 @@ def _where(error: errors.UsageError) -> str:
 
 
 def _setup(options: argparse.Namespace) -> int:
+    from aioboinc.setup import steps, undo  # nothing that the other commands need
+
     root = Path(os.path.abspath(options.project))
     chosen = steps.Options(
         python=tuple(options.python),

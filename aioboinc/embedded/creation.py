@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
+import importlib.util
 import io
 import marshal
 import os
@@ -46,6 +48,9 @@ _CONFIG = """\
     </daemons>
 </boinc>
 """
+_PACKAGE = Path(__file__).parents[1]
+_UNCHECKED = (0b01).to_bytes(4, "little")
+"""Flags of a compiled module that is not compared with its source: no copy is ever changed."""
 _PYC_HEADER = 16
 """Bytes of a compiled module before its code."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -88,11 +93,26 @@ def unpack_runtime(root: Path) -> Path:
         (process.parent / "__init__.py").touch()
         for name, content in modules.items():
             (process / name).write_bytes(content)
+        _compile(temporary / "aioboinc")
         os.replace(temporary, directory)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise errors.ProjectError(f"the runtime can't be unpacked: {errors.describe(directory, error)}") from None
     return directory
+
+
+def _compile(package: Path) -> None:
+    """Write the bytecode of the copies of our modules in *package*, as it is for ours: each host would compile them."""
+    for path in package.rglob("*.py"):
+        ours = _PACKAGE / path.relative_to(package)
+        source = path.read_bytes()
+        if ours.read_bytes() != source:
+            continue
+        code = importlib.machinery.SourceFileLoader(path.stem, str(ours)).get_code(path.stem)
+        header = importlib.util.MAGIC_NUMBER + _UNCHECKED + importlib.util.source_hash(source)
+        compiled = Path(importlib.util.cache_from_source(path))
+        compiled.parent.mkdir(exist_ok=True)
+        compiled.write_bytes(header + marshal.dumps(code))
 
 
 def _remove_damaged_bytecode(directory: Path) -> None:

@@ -7,6 +7,8 @@ fresh BOINC project that nothing else uses, the last test takes that.
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import os
 import re
 import subprocess
@@ -157,6 +159,10 @@ async def test_interrupted_anywhere(world, monkeypatch, killed):
     for name in ("fsync", "sync"):
         monkeypatch.setattr(os, name, lambda *_: None)
     monkeypatch.setattr(durable, "sync", lambda path: None)
+    # What takes long and has nothing to do with it: signatures, and keys, which are others each time.
+    monkeypatch.setattr(keys, "pow", functools.cache(pow), raising=False)
+    pool = itertools.cycle([keys.rsa.generate_private_key(keys._EXPONENT, keys._BITS) for _ in range(3)])
+    monkeypatch.setattr(keys.rsa, "generate_private_key", lambda *_, **__: next(pool))
     before = world.state()
     fragile = Fragile()
     for owner, name in (
