@@ -50,10 +50,12 @@ async def adopted(
         rest = taken[missing:]
     if digest.hex() != batch.digest:
         raise await _mismatch(batch, calls, store, stager)
-    for call in calls:
-        _, key = book.find(call)
-        book.add(call, key)
-    chunks = [book.chunk(0)] if calls else []
+    chunks = []
+    for begin in range(0, len(calls), queue.CHUNK_CALLS):
+        for call in calls[begin : begin + queue.CHUNK_CALLS]:
+            _, key = book.find(call)
+            book.add(call, key)
+        chunks.append(book.chunk())
     await store.calls.adopt(
         batch.id, chunks, before=batch.version, version=ledger.VERSION, digest=batches.EMPTY_DIGEST
     )

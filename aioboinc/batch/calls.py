@@ -26,7 +26,7 @@ from aioboinc.wire import codec
 if TYPE_CHECKING:
     from aioboinc.program import functions
 
-__all__ = ["Calls", "current", "make", "pyboinc_call"]
+__all__ = ["Calls", "current", "late", "make", "pyboinc_call"]
 
 _OUTSIDE = (
     "pyboinc_call outside of pyboinc_master: only its make_calls, handle_result and handle_error make calls, until it "
@@ -34,6 +34,7 @@ _OUTSIDE = (
 )
 
 _current: contextvars.ContextVar[Calls] = contextvars.ContextVar("aioboinc.batch.calls")
+_late: contextvars.ContextVar[bool] = contextvars.ContextVar("aioboinc.batch.calls.late", default=False)
 
 
 class Calls:
@@ -48,7 +49,7 @@ class Calls:
         """The thread in which ``make_calls`` runs, if it is a plain function."""
         self.taker = taker
         self.late = False
-        """Whether the calls made now may depend on results."""
+        """Whether all calls made now may depend on results; else those do that are made in the context of `late`."""
         self._folder = folder
         self._over = False
         self._slaves: dict[tuple[Any, ...], bundle.Sources] = {}
@@ -100,7 +101,7 @@ class Calls:
 
     def _send(self, kind: jobs.Kind, data: bytes, taker: takers.Taker) -> None:
         sha256 = hashlib.sha256(data).digest()
-        call = jobs.Call(kind, data, sha256, keys.first(kind.program, sha256), self.late, taker)
+        call = jobs.Call(kind, data, sha256, keys.first(kind.program, sha256), self.late or _late.get(), taker)
         if self._over:
             raise errors.CallOutsideBatch(_OUTSIDE)
         try:
@@ -229,11 +230,22 @@ def pyboinc_call(
 @contextlib.contextmanager
 def current(calls: Calls) -> Iterator[None]:
     """Let what the body calls make *calls*, in this task and in those that it begins."""
-    token = _current.set(calls)
+    tokens = _current.set(calls), _late.set(False)
     try:
         yield
     finally:
-        _current.reset(token)
+        _current.reset(tokens[0])
+        _late.reset(tokens[1])
+
+
+@contextlib.contextmanager
+def late() -> Iterator[None]:
+    """Note of calls that the body makes, and the tasks that it begins, that they may depend on results."""
+    token = _late.set(True)
+    try:
+        yield
+    finally:
+        _late.reset(token)
 
 
 @tracebacks.calls_program

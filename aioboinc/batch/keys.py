@@ -72,7 +72,8 @@ class Index:
         self._table = _slots(size)
         self._mask = size - 1
         for number, (head,) in enumerate(_HEADS.iter_unpack(self._keys)):
-            self._insert(head, number)
+            if head:  # those that were forgotten would all be in one row
+                self._insert(head, number)
 
 
 _head = struct.Struct("<Q").unpack_from

@@ -55,6 +55,8 @@ class Ledger:
         self.block = block
         self.firsts: list[int] = []
         """Numbers of the first call of each chunk."""
+        self._gathers = False
+        """The last chunk is not complete: new calls go into it."""
         self._keep_results = keep_results
         self._keys = bytearray()
         self._index: keys.Index | None = None
@@ -139,16 +141,19 @@ class Ledger:
         """Take in a new call with this *key*; return its number."""
         assert self._index is not None
         number = len(self)
+        if not self._gathers:
+            self.firsts.append(number)
+            self._gathers = True
         self._index.add(key)
         self._note_of.append(self._noted(call))
         self._order.append(_NOT_CALLED)
         return self._called(number)
 
-    def chunk(self, first: int) -> stored.Chunk:
-        """Return the calls from number *first* on, which are committed together."""
-        if first not in self.firsts[-1:]:
-            self.firsts.append(first)
-        return self._chunk(first, len(self))
+    def chunk(self) -> stored.Chunk:
+        """Return the calls that were added since the last time, which are committed together; there are some."""
+        assert self._gathers
+        self._gathers = False
+        return self._chunk(self.firsts[-1], len(self))
 
     def chunks(self, numbers: Sequence[int]) -> list[stored.Chunk]:
         """Return the chunks that the calls *numbers* are in."""

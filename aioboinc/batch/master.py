@@ -125,9 +125,9 @@ async def _run(
                 if making.done() and not current.outstanding:
                     queue.end()
 
-            settling = tasks.create_task(_settle(making, current))
-            making.add_done_callback(lambda _: check_end())
-            await _handle(batch, queue, handlers, check_end)
+            settling = tasks.create_task(_settle(making, current, check_end))
+            with calls.late():
+                await _handle(batch, queue, handlers, check_end)
             await settling
     return current
 
@@ -139,10 +139,11 @@ async def _make(make_calls: Callable[[], Any], batch: held.Held) -> None:
         batch.calls.end()
 
 
-async def _settle(making: asyncio.Task[None], current: session.Session) -> None:
+async def _settle(making: asyncio.Task[None], current: session.Session, check_end: Callable[[], None]) -> None:
     """Take note that ``make_calls`` has returned."""
     await making
     await current.committed_all()
+    check_end()  # without a replay there may be nothing to hand over
     await current.mark_submitted()
     if not current.ledger.has_late_calls:
         await current.withdraw_uncalled()
@@ -158,7 +159,7 @@ async def _handle(
     try:
         while group:
             taking = asyncio.ensure_future(queue.take(through))
-            through = []
+            before, through = through, []
             try:
                 until = loop.time() + _SLICE
                 for output in group:
@@ -173,6 +174,7 @@ async def _handle(
             except BaseException:
                 taking.cancel()
                 await asyncio.wait({taking})
+                through = before + through  # it may have been cancelled before it began
                 raise
             group = await taking
     finally:
@@ -196,18 +198,17 @@ class _Handlers:
 
     @tracebacks.calls_program
     async def deliver(self, batch: held.Held, output: outputs.Output) -> None:
-        """Hand over *output*, and count it."""
-        batch.taken(output)
+        """Hand over *output*, and count it when its handler is through."""
+        outcome = None
         if output.error is None:
             outcome = self._result(output.value, *self._job(batch, output, wanted=self._result_takes_job))
-        elif self._error is None:
-            if len(self.errors) < _KEPT_ERRORS:
-                self.errors.append(output.error)
-            return
-        else:
+        elif self._error is not None:
             outcome = self._error(output.error, *self._job(batch, output, wanted=self._error_takes_job))
+        elif len(self.errors) < _KEPT_ERRORS:
+            self.errors.append(output.error)
         if inspect.isawaitable(outcome):
             await outcome
+        batch.taken(output)
 
     @staticmethod
     def _job(batch: held.Held, output: outputs.Output, *, wanted: bool) -> tuple[Job, ...]:

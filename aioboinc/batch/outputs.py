@@ -69,8 +69,10 @@ class Outputs:
         for folder, state in ((self._directory.old, OLD), (self._directory.new, _NEW)):
             with errors.of_files(folder):
                 for number, failed, is_file in self._entries(folder):
-                    if is_file and not self.state(number) & OLD:
+                    if is_file and (state == OLD or not self.state(number) & OLD):
                         self._found(number, state, failed=failed)
+                    elif not is_file and state == _NEW:
+                        self._set(number, self.state(number) | _OBSTACLE)
 
     def scan(self) -> list[int]:
         """Return the numbers of the outputs that have come into ``new/`` since the last scan, in their order.

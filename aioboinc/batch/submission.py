@@ -92,10 +92,9 @@ class Submission:
         """Look up the calls; begin to stage one chunk after the other."""
         calls = await self._adopted() or await self._calls.take(self._idle)
         while calls:
-            first = len(self._ledger)
             new = await self._look_up(calls)
             if new:
-                await self._stage(first, new, chunks, tasks)
+                await self._stage(new, chunks, tasks)
             else:
                 await asyncio.sleep(_REST)  # calls that are known come together
             calls = await self._calls.take(self._idle)
@@ -137,7 +136,6 @@ class Submission:
 
     async def _stage(
         self,
-        first: int,
         calls: Sequence[jobs.Call],
         chunks: asyncio.Queue[asyncio.Task[jobs.Chunk] | None],
         tasks: asyncio.TaskGroup,
@@ -145,7 +143,7 @@ class Submission:
         """Begin to stage *calls*, the next one while those before it go to the disk."""
         if self._batch.end is not None:
             raise errors.BatchAborted(f"batch {self._batch.id} takes no more jobs")
-        written = self._ledger.chunk(first)
+        written = self._ledger.chunk()
         self._digest = hashlib.sha256(self._digest + written.keys).digest()
         self._idle.clear()
         await chunks.put(tasks.create_task(self._staged(calls, written, self._digest.hex())))
