@@ -8,7 +8,7 @@ import resource
 import time
 from collections.abc import AsyncIterator, Awaitable
 
-from aioboinc.batch import calls, master
+from aioboinc.batch import calls, master, progress
 from aioboinc.store import batches
 from bench import jobs, measuring
 from bench.environment import Environment
