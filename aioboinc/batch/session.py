@@ -369,7 +369,7 @@ class Session:
                 await asyncio.sleep(pace.rest(loop.time() - begun))
                 continue
             if ended and self._is_over():
-                raise self._ending.error(self._batch.id, handled=self.handled, submitted=self._submitted)
+                raise self._ending.error(self._batch.id, handled=self.handled, submitted=self._njobs)
             await threads.in_thread(self._directory.heal, self._checkpoint)
             missing = self.ledger.ncalls - self._announced
             in_vain += published == len(self.ledger) and missing > 0
