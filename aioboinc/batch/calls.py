@@ -71,10 +71,12 @@ class Calls:
         try:
             # With the options' types: 1 and True are equal.
             key = (slave, *include, version, None, *options.items(), *map(type, options.values()))
-            kind, registry = self._kinds[key]
-        except (KeyError, TypeError):  # a new one, or something that is no key, nor an argument
-            kind, registry = self._new_kind(self._slave(slave, include, version), options)
-            self._kinds[key] = kind, registry
+            known = self._kinds.get(key)
+        except TypeError:  # of something that is no key, nor an argument
+            known = None
+        if known is None:
+            known = self._kinds[key] = self._new_kind(self._slave(slave, include, version), options)
+        kind, registry = known
         try:
             data = codec.encode(input, registry)
         except codec.NotData as error:
