@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from aioboinc.program import bundle, importable, names, pieces, recorder, refusals, remade, texts
+from aioboinc.program import bundle, importable, names, pieces, recorder, refusals, remade, stale, texts
 from aioboinc.wire import codec
 
 __all__ = ["Constant", "Definitions", "is_class_of_main"]
@@ -65,7 +65,7 @@ class Definitions:
             return self._of_data(name, value, user)
         except codec.NotData as error:
             refusal = error
-        piece = self._by_its_own_name(name, value, user) or self._remade(name, value, bindings)
+        piece = self._by_its_own_name(name, value, user) or self._remade(name, value, bindings, user)
         if piece is None:
             raise self._refusals.of_value(user, name, value, refusal, has_text=bool(bindings))
         return piece
@@ -76,6 +76,7 @@ class Definitions:
         binding = text.definition(function.__code__) if text else None
         if text is None or binding is None:
             raise self._refusals.of_text(user, name, function.__code__)
+        self._check_current(name, function, binding, user)
         own = function.__code__.co_name
         if own != name and self._namespace.get(own) is function:
             return _alias(name, own, binding)
@@ -126,6 +127,7 @@ class Definitions:
         own = cls.__qualname__
         binding = self._class_binding(cls)
         if binding is not None and isinstance(binding.statement, ast.ClassDef):
+            self._check_current(name, cls, binding, user)
             if own == name:
                 return _piece_of(name, binding.text, binding.statement)
             if self._namespace.get(own) is cls:
@@ -133,6 +135,12 @@ class Definitions:
         elif binding is not None and remade.is_assignment(binding.statement, name):
             return _piece_of(name, binding.text, binding.statement)
         raise self._refusals.of_class(user, cls)
+
+    def _check_current(self, name: str, value: Any, binding: texts.Binding, user: str) -> None:
+        changed = stale.changed(binding.statement, value, self._namespace)
+        if changed:
+            trouble = f"{'which was ' if user else ''}defined when {changed} was not what it is now"
+            raise self._refusals.of(user, name, trouble, "run again what defines it")
 
     def _class_binding(self, cls: type) -> texts.Binding | None:
         for function in _methods(cls):
@@ -146,7 +154,7 @@ class Definitions:
                 return binding
         return None
 
-    def _remade(self, name: str, value: Any, bindings: list[texts.Binding]) -> pieces.Piece | None:
+    def _remade(self, name: str, value: Any, bindings: list[texts.Binding], user: str) -> pieces.Piece | None:
         """Return the statement that makes what *name* stands for, if doing so again on a host makes the same."""
         inner = remade.unwrapped(value)
         if inner is not None and inner.__globals__ is self._namespace:
@@ -155,6 +163,7 @@ class Definitions:
             bindings = [binding] if binding and _is_decorated(binding.statement, name) else bindings
         for binding in bindings:
             if _is_decorated(binding.statement, name) or remade.is_sent(binding, name, value, self._namespace):
+                self._check_current(name, value, binding, user)
                 return _piece_of(name, binding.text, binding.statement)
             if not (isinstance(value, types.FunctionType) and value.__name__ == "<lambda>"):
                 break

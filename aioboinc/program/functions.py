@@ -154,8 +154,10 @@ class Program:
                 os.path.basename(file),
                 text,
                 [
-                    (_shown(piece.filename or file, self._namespace), piece.line + number)
-                    for piece, number in places
+                    (_shown(piece.filename, self._namespace), piece.line + number)
+                    if piece.filename
+                    else (os.path.basename(file), line)
+                    for line, (piece, number) in enumerate(places, 1)
                 ],
                 selected.classes,
                 selected.constants,

@@ -86,6 +86,12 @@ CASES: dict[str, tuple[str, tuple[Any, ...]]] = {
         (3,),
     ),
     "defaults": ("N = 2\ndef g(): return 5\ndef f(x, y=N, *, z=g()): return x, y, z", (1,)),
+    "defaults that are still what they were": (
+        "import numpy\nN, M, A = 1, [1, 2], numpy.arange(2)\ndef h(): pass\nclass E: pass\nO = E()\nclass C:\n    n = N\n    m = n\n"
+        "    def g(self, n=N, *, m=M, o=C, a=A): return n, m\ndef C(): pass\n".replace("o=C", "o=h")
+        + "def f(x, n=N, m=M, a=A, h=h, e=E): return x, n, m, a.tolist()",
+        (1,),
+    ),
     "annotations that are evaluated": (
         "from typing import Optional\nclass A: pass\nVector = list[float]\ndef f(x: Vector, y: Optional[A] = None) -> 'A': return x",
         ([1.0],),

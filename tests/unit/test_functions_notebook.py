@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import sys
 import textwrap
@@ -44,8 +45,8 @@ class Notebook:
         return "\n".join(line for line in content.splitlines() if line)
 
     def close(self) -> None:
-        self._shell.history_manager.end_session()
         self._shell.atexit_operations()
+        atexit.unregister(self._shell.atexit_operations)
 
 
 @pytest.fixture

@@ -154,9 +154,37 @@ USED = {
         "it needs two things that are called g, of which one has replaced the other: "
         "give them different names, or run again what uses the older one",
     ),
-    "classes in a circle": (
-        "class A: pass\nclass B(A): pass\nclass A(B): pass\ndef f(): return A()",
-        "of A and B each needs the other one to be defined: run again what defines them",
+    "decorators in a circle": (
+        "def a(g): return g\n@a\ndef b(g): return g\n@b\ndef a(g): return g\ndef f(): return a(1)",
+        "of a and b each needs the other one to be defined: run again what defines them",
+    ),
+    "a default that has changed": (
+        "N = 1\ndef g(x, n=N): return n\nN = 2\ndef f(): return g(1)",
+        "it uses g, which was defined when N was not what it is now: run again what defines it",
+    ),
+    "its own default that has changed": (
+        "N = [1]\ndef f(*, n=N[0]): return n\nN = [2]",
+        "it is defined when N[0] was not what it is now: run again what defines it",
+    ),
+    "a cached function's default": (
+        "import functools\nN = 1\n@functools.cache\ndef g(x=N): return x\nN = 1.0\ndef f(): return g()",
+        "it uses g, which was defined when N was not what it is now: run again what defines it",
+    ),
+    "an attribute that has changed": (
+        "N = 1\nclass A:\n    n = N\nN = 2\ndef f(): return A.n",
+        "it uses A, which was defined when N was not what it is now: run again what defines it",
+    ),
+    "a method's default that has changed": (
+        "N = 1\nclass A:\n    @staticmethod\n    def g(n=N): return n\nN = 2\ndef f(): return A.g()",
+        "it uses A, which was defined when N was not what it is now: run again what defines it",
+    ),
+    "a field's default that has changed": (
+        "from dataclasses import dataclass\nN = 1\n@dataclass\nclass A:\n    n: int = N\nN = 2\ndef f(): return A().n",
+        "it uses A, which was defined when N was not what it is now: run again what defines it",
+    ),
+    "a base that has changed": (
+        "class A:\n    def g(self): return 1\nclass B(A): pass\nclass A:\n    def g(self): return 2\ndef f(): return B().g()",
+        "it uses B, which was defined when A was not what it is now: run again what defines it",
     ),
     "a module from nowhere": (
         "import types\nm = types.ModuleType('m')\ndef f(x): return m.x",
