@@ -7,10 +7,11 @@ from aioboinc._version import __version__
 
 if TYPE_CHECKING:
     from aioboinc.batch.batch import Arguments, Batch
+    from aioboinc.batch.blocking import run
     from aioboinc.batch.calls import pyboinc_call
     from aioboinc.batch.job import Job
     from aioboinc.batch.master import Summary, pyboinc_master
-    from aioboinc.batch.settings import Progress
+    from aioboinc.batch.progress import Progress
     from aioboinc.errors import (
         AioboincError,
         ArgumentError,
@@ -59,16 +60,18 @@ __all__ = [
     "__version__",
     "pyboinc_call",
     "pyboinc_master",
+    "run",
 ]
 
 _MODULES = {
     "Arguments": "batch.batch",
     "Batch": "batch.batch",
     "Job": "batch.job",
-    "Progress": "batch.settings",
+    "Progress": "batch.progress",
     "Summary": "batch.master",
     "pyboinc_call": "batch.calls",
     "pyboinc_master": "batch.master",
+    "run": "batch.blocking",
 }
 """Where the public names are that are not in `errors`."""
 

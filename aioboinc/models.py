@@ -15,16 +15,19 @@ __all__ = [
     "BatchState",
     "ClientState",
     "ErrorMask",
+    "ExitStatus",
     "FileDeleteState",
     "Outcome",
     "ServerState",
     "SubmissionState",
     "TransitionerFlags",
     "ValidateState",
+    "safety_net",
 ]
 
 NEVER = 2147483647
 """The ``transition_time`` that means "nothing to do"."""
+_TEN_DAYS = 10 * 86400
 
 
 class ServerState(enum.IntEnum):
@@ -78,6 +81,50 @@ class FileDeleteState(enum.IntEnum):
     ERROR = 3
 
 
+class ExitStatus(enum.IntEnum):
+    """What results end with that have failed: BOINC's ``lib/error_numbers.h``, as far as a client reports it."""
+
+    NO_OUTPUT = 100
+    """Ours: the slave ended without having returned an output."""
+    EXIT_STATEFILE_WRITE = 192
+    EXIT_SIGNAL = 193
+    EXIT_ABORTED_BY_CLIENT = 194
+    EXIT_CHILD_FAILED = 195
+    EXIT_DISK_LIMIT_EXCEEDED = 196
+    EXIT_TIME_LIMIT_EXCEEDED = 197
+    EXIT_MEM_LIMIT_EXCEEDED = 198
+    EXIT_CLIENT_EXITING = 199
+    EXIT_UNSTARTED_LATE = 200
+    EXIT_MISSING_COPROC = 201
+    EXIT_ABORTED_BY_PROJECT = 202
+    EXIT_ABORTED_VIA_GUI = 203
+    EXIT_UNKNOWN = 204
+    EXIT_OUT_OF_MEMORY = 205
+    EXIT_INIT_FAILURE = 206
+    EXIT_NO_SUB_TASKS = 207
+    EXIT_SUB_TASK_FAILURE = 208
+    EXIT_OVERDUE_EXCEEDED = 209
+    ERR_FOPEN = -108
+    ERR_GIVEUP_DOWNLOAD = -114
+    ERR_GIVEUP_UPLOAD = -115
+    ERR_MD5_FAILED = -119
+    ERR_RSA_FAILED = -120
+    ERR_FILE_TOO_BIG = -131
+    ERR_FORK = -147
+    ERR_EXEC = -148
+    ERR_NOT_FOUND = -161
+    ERR_RSC_LIMIT_EXCEEDED = -177
+    ERR_RESULT_START = -185
+    ERR_RESULT_DOWNLOAD = -186
+    ERR_RESULT_UPLOAD = -187
+    ERR_ABORTED_VIA_GUI = -197
+    ERR_WRONG_SIZE = -200
+    ERR_ABORTED_BY_PROJECT = -221
+    ERR_HTTP_PERMANENT = -224
+    ERR_TOO_MANY_EXITS = -226
+    ERR_ABORTED_ON_EXIT = -232
+
+
 class ErrorMask(enum.IntFlag):
     COULDNT_SEND_RESULT = 1
     TOO_MANY_ERROR_RESULTS = 2
@@ -115,3 +162,8 @@ class TransitionerFlags(enum.IntEnum):
     """No transitions: the transitioner leaves the workunit alone."""
     NO_NEW_RESULTS = 2
     """The transitioner makes no results of it."""
+
+
+def safety_net(now: int, delay_bound: int) -> int:
+    """Return when the transitioner looks at a workunit again though nothing has happened, in case it missed that."""
+    return min(now + max(_TEN_DAYS, delay_bound * 3 // 2), NEVER)

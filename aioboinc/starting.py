@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import importlib
 import os
 import resource
@@ -42,17 +43,20 @@ def run(module: str, program: str, extra: str = "") -> int:
         return _ended(USAGE)
     handler = signal.getsignal(signal.SIGINT)
     hush()
+    gc.disable()  # what is imported stays
     try:
         main = importlib.import_module(module).main
     except (ImportError, MemoryError) as error:
         _complain(program, _missing(error, extra))
         return _ended(USAGE)
+    gc.freeze()
+    gc.enable()
     if handler is not None:  # not one of Python's
         signal.signal(signal.SIGINT, handler)
-    return _ended(_run(main, program))
+    return _ended(_run(main, program, extra))
 
 
-def _run(main: Callable[[], int], program: str) -> int:
+def _run(main: Callable[[], int], program: str, extra: str) -> int:
     try:
         return main()
     except SystemExit as end:
@@ -68,9 +72,9 @@ def _run(main: Callable[[], int], program: str) -> int:
         _complain(program, "standard output was closed; nothing is lost: the same command goes on where it was")
         return PIPE_CLOSED
     except Exception as error:
-        if not lacks_memory(error):
+        if not isinstance(error, ImportError) and not lacks_memory(error):  # commands import what they alone need
             raise
-        _complain(program, f"not enough memory: {_MORE}")
+        _complain(program, _missing(error, extra))
         return USAGE
 
 
@@ -119,8 +123,8 @@ def _open_standard_streams() -> None:
             setattr(sys, name, stream)
 
 
-def _missing(error: ImportError | MemoryError, extra: str) -> str:
-    """Return one line for what could not be imported."""
+def _missing(error: Exception, extra: str) -> str:
+    """Return one line for what could not be imported, or for too little memory."""
     text = " ".join(str(error).split())
     if lacks_memory(error):
         return f"not enough memory: {_MORE}"

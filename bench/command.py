@@ -18,6 +18,7 @@ from bench import (
     handling,
     hostile,
     idle,
+    keys,
     measuring,
     passes,
     report,
@@ -39,6 +40,7 @@ _STAGES: dict[str, Callable[[environment.Environment], Awaitable[measuring.Stage
     "serve": serve.run,
     "scale": scale.run,
     "decoding": decoding.run,
+    "keys": keys.run,
 }
 
 

@@ -28,7 +28,7 @@ from aioboinc.store import batches
 # The server is the one of the tests, with other options.
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from database import mariadb
+from database import insertion, mariadb
 
 __all__ = ["Environment", "Opened", "Place", "Settings", "connect", "machine"]
 
@@ -224,25 +224,18 @@ class Server:
 async def _populate(tx: connectors.Transaction) -> None:
     """Insert what a project has before the first job: the application, a version of it, an account, a host."""
     now = 1_800_000_000
-    await _insert(tx, "app", id=1, create_time=now, name=config.APP_NAME, user_friendly_name="PyBOINC")
-    await _insert(tx, "platform", id=1, create_time=now, name="x86_64-pc-linux-gnu", user_friendly_name="Linux")
-    await _insert(
+    await insertion.insert(tx, "app", id=1, create_time=now, name=config.APP_NAME, user_friendly_name="PyBOINC")
+    await insertion.insert(
+        tx, "platform", id=1, create_time=now, name="x86_64-pc-linux-gnu", user_friendly_name="Linux"
+    )
+    await insertion.insert(
         tx, "app_version", id=1, create_time=now, appid=1, platformid=1, version_num=100, xml_doc=b"<app_version/>"
     )
-    await _insert(tx, "user", id=1, create_time=now, email_addr="a@example.org", name="a", authenticator="a")
-    await _insert(tx, "host", id=1, create_time=now, userid=1, p_fpops=1e9)
-    await _insert(tx, "host_app_version", host_id=1, app_version_id=1)
-
-
-async def _insert(tx: connectors.Transaction, table: str, **values: int | float | str | bytes) -> None:
-    """Insert a row, with nothing in the columns that must be there and are not given."""
-    for name, column in (await tx.columns(table)).items():
-        if column.required and name not in values:
-            is_text = any(kind in column.type for kind in ("char", "text", "blob"))
-            values[name] = "" if is_text else 0
-    names = ", ".join(values)
-    places = ", ".join(f":{name}" for name in values)
-    await tx.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", values)
+    await insertion.insert(
+        tx, "user", id=1, create_time=now, email_addr="a@example.org", name="a", authenticator="a"
+    )
+    await insertion.insert(tx, "host", id=1, create_time=now, userid=1, p_fpops=1e9)
+    await insertion.insert(tx, "host_app_version", host_id=1, app_version_id=1)
 
 
 def _read_schema(root: Path) -> str:

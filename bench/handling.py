@@ -72,6 +72,9 @@ class Outputs:
     def taken(self, output: published.Output) -> None:
         pass
 
+    def tell(self) -> None:
+        pass
+
     def order(self, number: int) -> int:
         return number
 

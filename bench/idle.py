@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 
 from aioboinc.batch import calls, master
-from aioboinc.batch import settings as batch_settings
+from aioboinc.batch.progress import Progress
 from aioboinc.store import batches
 from bench import jobs, measuring
 from bench.environment import Environment
@@ -41,7 +41,7 @@ async def run(environment: Environment, settle: float = _SETTLE, watch: float = 
 
     submitted = asyncio.Event()
 
-    def note(state: batch_settings.Progress) -> None:
+    def note(state: Progress) -> None:
         if state.submitted == settings.jobs:
             submitted.set()
 

@@ -99,7 +99,7 @@ async def validate(place: Place, opened: Opened) -> None:
 
 async def assimilate(place: Place, opened: Opened) -> None:
     """Run the assimilator."""
-    await assimilation.one_pass(opened.store, place.project, assimilation.Held(), appid=opened.app.id)
+    await assimilation.one_pass(opened.store, place.project, assimilation.HeldBatches(), appid=opened.app.id)
 
 
 async def _run(environment: Environment, stage: str, cases: list[_Case]) -> measuring.Stage:

@@ -26,11 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _passes() -> common.Pass:
-    return functools.partial(_one_pass, assimilation.Held(), output_process.OutputProcess(comparators.BITWISE))
+    return functools.partial(
+        _one_pass, assimilation.HeldBatches(), output_process.OutputProcess(comparators.BITWISE)
+    )
 
 
 async def _one_pass(
-    held: assimilation.Held, process: output_process.OutputProcess, context: common.Context
+    held: assimilation.HeldBatches, process: output_process.OutputProcess, context: common.Context
 ) -> int:
     return await assimilation.one_pass(
         context.store,

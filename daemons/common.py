@@ -149,9 +149,13 @@ def find_root(directory: Path, variable: str | None) -> Path:
 
 async def _run(project: config.Project, options: argparse.Namespace, one_pass: Pass) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, number, stop)
+
+    def received(number: signal.Signals) -> None:
+        _log.info("Quitting due to %s", number.name)
+        stop.set()
+
+    # bin/stop sends one of them, which is ignored where bin/start ran in the background of a script.
+    signals.on_stop(asyncio.get_running_loop(), received, if_ignored=True)
     serving = asyncio.create_task(_serve(project, options, one_pass, stop))
     helpers = [asyncio.create_task(stop.wait()), asyncio.create_task(_watch(project.root, stop))]
     try:
@@ -190,11 +194,6 @@ async def _serve(
                 stop=stop,
                 backoff=loops.Backoff(min(0.1, options.sleep_interval), options.sleep_interval),
             )
-
-
-def _stop(number: signal.Signals, stop: asyncio.Event) -> None:
-    _log.info("Quitting due to %s", signal.Signals(number).name)
-    stop.set()
 
 
 async def _watch(root: Path, stop: asyncio.Event) -> None:

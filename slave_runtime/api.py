@@ -40,8 +40,7 @@ class Job:
             try:
                 self._input = codec.decode(self._data, self._registry)
             except codec.Malformed:
-                if b"cnumpy\n" in self._data:
-                    import numpy  # noqa: F401  # an ImportError is this host's failure, not an outcome
+                codec.import_packages(self._data)  # where one is missing it is this host's failure, no outcome
                 raise
             self._data = None
         return self._input

@@ -107,7 +107,7 @@ def _supervise(
         return processes.die_of(caught[0])
     if ending.kind is not supervisor.Kind.EXITED:
         failures.say(ending.kind.value)
-        return failures.ABORTED if ending.kind is supervisor.Kind.ABORTED else 0
+        return failures.ABORTED_BY_CLIENT if ending.kind is supervisor.Kind.ABORTED else 0
     status = _own_status(ending.status)
     if status == 0:
         status = _finish(slot_dir)

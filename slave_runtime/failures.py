@@ -17,12 +17,17 @@ from aioboinc.wire import exceptions
 from . import importing, program_file
 
 __all__ = [
-    "ABORTED",
+    "ABORTED_BY_CLIENT",
     "CHILD_FAILED",
+    "DISK_LIMIT_EXCEEDED",
+    "FILE_TOO_BIG",
     "INIT_FAILURE",
     "LEAVE_SECONDS",
+    "MEM_LIMIT_EXCEEDED",
     "NO_OUTPUT",
     "OUT_OF_MEMORY",
+    "SIGNAL",
+    "TIME_LIMIT_EXCEEDED",
     "HostFailure",
     "advice",
     "of_host",
@@ -30,14 +35,21 @@ __all__ = [
 ]
 
 # BOINC's numbers (lib/error_numbers.h), where it has one.
-ABORTED = 194
+SIGNAL = 193
+"""A signal has ended the slave."""
+ABORTED_BY_CLIENT = 194
 """The client told us to abort."""
 CHILD_FAILED = 195
 """The host failed the slave."""
+DISK_LIMIT_EXCEEDED = 196
+TIME_LIMIT_EXCEEDED = 197
+MEM_LIMIT_EXCEEDED = 198
 OUT_OF_MEMORY = 205
 """The host has too little memory."""
 INIT_FAILURE = 206
 """The slave could not be started: a program that is refused, a file that is missing."""
+FILE_TOO_BIG = -131
+"""The output is larger than it may be."""
 NO_OUTPUT = 100
 """The slave ended without having returned an output."""
 

@@ -24,6 +24,6 @@ class Program:
     slave: str
     """Path of the slave file, relative to ``root``, with slashes."""
     modules: Mapping[str, str]
-    """Path of every module, likewise, by its dotted name."""
+    """Path of every module, relative too, by its dotted name."""
     sha256: bytes
     """SHA-256 of the program file, 32 bytes."""

@@ -7,7 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["is_placed", "place", "sync", "sync_directory"]
+from aioboinc.aio import files
+
+__all__ = ["is_placed", "place", "sync", "sync_directory", "write"]
 
 
 def place(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -15,20 +17,31 @@ def place(path: Path, data: bytes, mode: int = 0o644) -> None:
 
     Nobody whom *mode* excludes can read it at any time. Two at once must not write the same file.
     """
-    if is_placed(path, data, mode):
-        return
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)  # of a process that was killed
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    if not is_placed(path, data, mode):
+        write(path, data, mode)
+
+
+def write(path: Path, data: bytes, mode: int | None = None, *, temporary: Path | None = None) -> None:
+    """Replace a file whole or not at all; it is durable on return. Raises OSError.
+
+    Nobody whom *mode* excludes can read it at any time; None: the umask decides. *temporary* is its name on the way,
+    in the same directory; one that a process has left that was killed is removed. Two at once must not write the
+    same file.
+    """
+    temporary = temporary or path.with_name(f".{path.name}.new")
+    files.remove(temporary)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            os.fchmod(descriptor, mode)
+            if mode is not None:
+                os.fchmod(descriptor, mode)
             file.flush()
             os.fsync(descriptor)
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        files.remove(temporary)
         raise
     sync_directory(path.parent)
 

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-__all__ = ["Stopped", "loop_factory", "run"]
+__all__ = ["Stopped", "loop_factory", "on_stop", "run"]
 
 
 class Stopped(BaseException):
@@ -34,15 +34,25 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
             received.append(number)
             task.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
-                loop.add_signal_handler(number, stop, number)
+        on_stop(loop, stop)
         try:
             runner.run(_await(task))
         except (asyncio.CancelledError, KeyboardInterrupt):
             if received:
                 raise Stopped(received[0]) from None
             raise
+
+
+def on_stop(
+    loop: asyncio.AbstractEventLoop, stop: Callable[[signal.Signals], None], *, if_ignored: bool = False
+) -> None:
+    """Have *loop* call *stop* with each SIGINT, SIGTERM and SIGHUP that comes.
+
+    Those that are ignored stay so, as nohup leaves SIGHUP, unless *if_ignored*.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if if_ignored or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stop, number)
 
 
 async def _await(task: asyncio.Task[None]) -> None:

@@ -9,7 +9,6 @@ licence.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -39,6 +38,8 @@ def build(processor: str) -> bytes:
 
 def _read(name: str) -> bytes:
     """Return a file of the installed distlib: its path there, or the end of it, is *name*."""
+    import importlib.metadata  # with it the whole package email, for setup only
+
     try:
         for path in importlib.metadata.files("distlib") or ():
             if f"/{path.as_posix()}".endswith(f"/{name}"):

@@ -8,12 +8,13 @@ import os
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Self
 
 from aioboinc import arguments, errors
 from aioboinc.batch import held, mapping, settings, takers
 from aioboinc.batch.job import Job
+from aioboinc.batch.progress import Progress
 
 __all__ = ["Arguments", "Batch", "Caller"]
 
@@ -97,13 +98,11 @@ class Batch(Caller):
         keep_results: bool = False,
         inline_inputs: int = 0,
         homogeneous_redundancy: int = 0,
-        progress: Callable[[settings.Progress], None] | None = None,
+        progress: Callable[[Progress], None] | bool | None = None,
         **options: Any,
     ) -> None:
         super().__init__(self, options)
-        # Slaves' file names are relative to the folder of the file that makes the batch.
-        file = sys._getframe(1).f_code.co_filename
-        self._folder = Path(os.path.abspath(file)).parent if os.path.exists(file) else Path.cwd()
+        self._folder = _folder_of_caller()
         self._settings = settings.chosen(
             "Batch",
             batch_dir=batch_dir,
@@ -229,9 +228,20 @@ class _Awaited(takers.Queue):
             for output in group:
                 one.taken(output)
                 self._jobs.pop(output.number).settle(output)
+            one.tell()
             through = [output.number for output in group]
 
     def close(self) -> None:
         """Let nobody wait any more."""
         for job in (*self._made, *self._jobs.values()):
             job.close()
+
+
+def _folder_of_caller() -> Path:
+    """Return the folder to which slaves' file names are relative: that of the file which makes the batch."""
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(ours):
+        frame = frame.f_back
+    file = frame.f_code.co_filename if frame else ""
+    return Path(os.path.abspath(file)).parent if os.path.exists(file) else Path.cwd()

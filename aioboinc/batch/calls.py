@@ -15,13 +15,16 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aioboinc import arguments, errors
 from aioboinc.batch import keys, queue, takers, tracebacks
-from aioboinc.program import bundle, functions
+from aioboinc.program import bundle
 from aioboinc.store import jobs
 from aioboinc.wire import codec
+
+if TYPE_CHECKING:
+    from aioboinc.program import functions
 
 __all__ = ["Calls", "current", "late", "make", "pyboinc_call"]
 
@@ -65,10 +68,15 @@ class Calls:
         **options: Any,
     ) -> None:
         """Encode one call of a slave file and send it; does not block. Its output goes to *taker*."""
-        names = arguments.file_names(include) if include != () else ()
-        kind, registry = self._kind(
-            ("slave", slave, names, version), options, lambda: self._slave(slave, names, version)
-        )
+        try:
+            # With the options' types: 1 and True are equal.
+            key = (slave, *include, version, None, *options.items(), *map(type, options.values()))
+            known = self._kinds.get(key)
+        except TypeError:  # of something that is no key, nor an argument
+            known = None
+        if known is None:
+            known = self._kinds[key] = self._new_kind(self._slave(slave, include, version), options)
+        kind, registry = known
         try:
             data = codec.encode(input, registry)
         except codec.NotData as error:
@@ -88,10 +96,10 @@ class Calls:
         """Encode one call of a function and send it; does not block. Its output goes to *taker*."""
         program = self._function(function, include)
         sources, data = program.encode(args, kwargs)
-        kind, _ = self._kind(
-            ("function", sources, version), options, lambda: self._part(sources, program.name, version)
-        )
-        self._send(kind, data, taker)
+        key = (program, id(sources), version, None, *options.items(), *map(type, options.values()))
+        if key not in self._kinds:
+            self._kinds[key] = self._new_kind(self._part(sources, program.name, version), options)
+        self._send(self._kinds[key][0], data, taker)
 
     def _send(self, kind: jobs.Kind, data: bytes, taker: takers.Taker) -> None:
         sha256 = hashlib.sha256(data).digest()
@@ -115,32 +123,23 @@ class Calls:
             self._registry = len(called), bundle.registry(*called)
         return self._registry[1]
 
-    def _kind(
-        self, program: tuple[Any, ...], options: dict[str, Any], find: Callable[[], _Program]
-    ) -> tuple[jobs.Kind, codec.Registry]:
-        """Return what calls of a *program* with *options* have in common; *find* finds the program."""
-        try:
-            # With their types: 1 and True are equal.
-            key = (program, *options.items(), *map(type, options.values()))
-            kind = self._kinds.get(key)
-        except TypeError:  # of something that is no key, nor an argument
-            kind = None
-        if kind is None:
-            found = find()
-            kind = _kind(found, options), found.registry
-            if len(self._kinds) >= jobs.MOST_KINDS:
-                self._kinds.clear()
-            self._kinds[key] = kind
-        return kind
+    def _new_kind(self, program: _Program, options: dict[str, Any]) -> tuple[jobs.Kind, codec.Registry]:
+        """Check *options*; return what calls of *program* with them have in common."""
+        if len(self._kinds) >= jobs.MAX_KINDS:
+            self._kinds.clear()
+        return _kind(program, options), program.registry
 
-    def _slave(self, slave: str | Path, names: Sequence[str | Path], version: str | None) -> _Program:
+    def _slave(self, slave: str | Path, include: Sequence[str | Path], version: str | None) -> _Program:
         arguments.slave(slave)
+        names = arguments.file_names(include)
         key = (slave, *names)
         if key not in self._slaves:
             self._slaves[key] = bundle.collect(self._folder / slave, names)
         return self._part(self._slaves[key], str(slave), version)
 
     def _function(self, function: Callable[..., Any], include: Sequence[str | Path]) -> functions.Program:
+        from aioboinc.program import functions  # takes a while, and most batches have none
+
         names = arguments.file_names(include)
         key = (function, *names)
         if key not in self._functions:

@@ -25,6 +25,9 @@ class Batch(Protocol):
     def taken(self, output: outputs.Output) -> None:
         """Count *output* as taken."""
 
+    def tell(self) -> None:
+        """Report how far the batch is."""
+
     def order(self, number: int) -> int:
         """Return how many calls of this run came before that of the job *number*."""
 
@@ -64,8 +67,10 @@ class Handlers:
                         await self._deliver(batch, output)
                         through.append(output.number)
                         if loop.time() > until:
+                            batch.tell()
                             await asyncio.sleep(0)
                             until = loop.time() + _SLICE
+                    batch.tell()
                     handed()
                 except BaseException:
                     taking.cancel()

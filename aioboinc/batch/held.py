@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from aioboinc import errors
 from aioboinc.aio import task_group
 from aioboinc.batch import calls, inputs, opening, outputs, queue, session, settings, takers
 from aioboinc.batch.directory import BatchDirectory
+from aioboinc.batch.progress import Progress
 from aioboinc.wire import codec
 
 __all__ = ["Held"]
@@ -83,7 +82,7 @@ class Held:
         self._opened: asyncio.Future[session.Session | None] = asyncio.get_running_loop().create_future()
 
     def _tell_cancelled(self, done: int, total: int) -> None:
-        self._settings.progress(settings.Progress(0, False, 0, 0, done, total))
+        self._settings.progress(Progress(0, False, 0, 0, done, total))
 
     def attach(self, queue: takers.Queue) -> None:
         """Let *queue* take outputs from the batch."""
@@ -93,8 +92,7 @@ class Held:
 
     def input(self, order: int) -> Any:
         """Return the input of the run's call number *order*. Raises `errors.UsageError`."""
-        if self._inputs is None:
-            raise errors.UsageError("the batch was left: inputs can be read only before that")
+        assert self._inputs is not None
         return codec.decode(self._inputs.read(order), self.calls.registry())
 
     def order(self, number: int) -> int:
@@ -108,6 +106,11 @@ class Held:
         current = self._opened.result()
         assert current is not None
         current.taken(output)
+
+    def tell(self) -> None:
+        """Report how far the batch is."""
+        current = self._opened.result()
+        assert current is not None
         current.tell()
 
     async def opened(self) -> session.Session | None:
@@ -127,31 +130,19 @@ class Held:
             workers=self._settings.workers,
             homogeneous_redundancy=self._settings.homogeneous_redundancy,
         ) as opened:
-            with self._kept_inputs():
-                current = session.Session(
-                    self._directory,
-                    opened,
-                    self.calls,
-                    self._receiver,
-                    self._settings,
-                    block=block,
-                    replay=self._replay,
-                    kept_inputs=self._inputs,
-                )
-                await self._serve(current)
-
-    @contextlib.contextmanager
-    def _kept_inputs(self) -> Iterator[None]:
-        """Keep the inputs of calls meanwhile, if somebody may ask for them."""
-        if not self._keep_inputs:
-            yield
-            return
-        self._inputs = inputs.Inputs(self._directory.tmp)
-        try:
-            yield
-        finally:
-            self._inputs.close()
-            self._inputs = None
+            if self._keep_inputs:
+                self._inputs = inputs.Inputs(self._directory.tmp)
+            current = session.Session(
+                self._directory,
+                opened,
+                self.calls,
+                self._receiver,
+                self._settings,
+                block=block,
+                replay=self._replay,
+                kept_inputs=self._inputs,
+            )
+            await self._serve(current)
 
     async def _serve(self, current: session.Session) -> None:
         async with current.withdrawn_in_vain():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from array import array
@@ -11,29 +12,47 @@ from aioboinc import errors
 
 __all__ = ["Inputs"]
 
+_BUFFER = 1 << 18
+"""Bytes to collect before they are written."""
+
 
 class Inputs:
-    """Encoded inputs by the order of their calls, in a file of *folder* that has no name and goes with the process."""
+    """Encoded inputs by the order of their calls, in a file of *folder* that has no name.
+
+    It goes with the last one that refers to it: a job may be asked for its input when its batch is left.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with errors.of_files(folder):
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the batch
+        self._buffer = bytearray()
+        self._written = 0
         self._ends = array("q", [0])
+        with errors.of_files(folder):
+            self._file, path = tempfile.mkstemp(dir=folder)
+            os.unlink(path)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # it could not be made
+            os.close(self._file)
 
     def add(self, data: bytes) -> None:
         """Keep the input of the next call. Raises `errors.UsageError`."""
-        with errors.of_files(self._folder):
-            self._file.write(data)
+        self._buffer += data
         self._ends.append(self._ends[-1] + len(data))
+        if len(self._buffer) >= _BUFFER:
+            self._flush()
 
     def read(self, order: int) -> bytes:
         """Return the input of a call. Raises `errors.UsageError`."""
+        begin, end = self._ends[order], self._ends[order + 1]
+        if end > self._written:
+            self._flush()
         with errors.of_files(self._folder):
-            self._file.flush()
-            begin, end = self._ends[order], self._ends[order + 1]
-            return os.pread(self._file.fileno(), end - begin, begin)
+            return os.pread(self._file, end - begin, begin)
 
-    def close(self) -> None:
-        """Forget all."""
-        self._file.close()
+    def _flush(self) -> None:
+        with errors.of_files(self._folder):
+            while self._buffer:
+                written = os.write(self._file, self._buffer)
+                del self._buffer[:written]
+                self._written += written

@@ -35,7 +35,7 @@ class Job:
         """What the call was given, as it was then: of a slave file its input, of a function its one argument.
 
         Of a call with several arguments, or with keywords, an `Arguments`. Read from the disk. Raises RuntimeError
-        while there is no ``number``, and `errors.UsageError` if the batch is closed.
+        while there is no ``number``.
         """
         if self._order < 0:
             raise RuntimeError("the job's call has not been looked up in its batch yet: await the job first")

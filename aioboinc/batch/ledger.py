@@ -217,7 +217,7 @@ class Ledger:
         kind, late = call.kind, call.late
         place = self._kinds.get((kind, late))
         if place is None:
-            if len(self._kinds) >= jobs.MOST_KINDS:
+            if len(self._kinds) >= jobs.MAX_KINDS:
                 self._kinds.clear()
             note = Note(kind.name, kind.program.hex(), _options(kind), self.block, late)
             place = self._kinds[kind, late] = self._place(note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Self
 
@@ -80,8 +81,19 @@ class Map:
         self._batch.taken(output)
         return job
 
+    async def group(self) -> list[Job]:
+        """Return the next jobs that can be had together, none at the end."""
+        jobs = []
+        with contextlib.suppress(StopAsyncIteration):
+            jobs.append(await anext(self))
+            while self._group:
+                jobs.append(await anext(self))
+        return jobs
+
     async def _take(self) -> list[outputs.Output]:
         through, self._through = self._through, []
+        if through:
+            self._batch.tell()
         return await self._queue.take(through)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from aioboinc import arguments, errors
 from aioboinc.aio import task_group
 from aioboinc.batch import calls, handlers, held, session, settings, takers, tracebacks
-from aioboinc.batch.settings import Progress
+from aioboinc.batch.progress import Progress
 
 __all__ = ["Summary", "pyboinc_master"]
 
@@ -43,7 +43,7 @@ async def pyboinc_master(
     fresh: bool = False,
     keep_results: bool = False,
     homogeneous_redundancy: int = 0,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
 ) -> Summary:
     """Make the calls, and hand the output of each to *handle_result*; return when all are handled.
 
@@ -70,7 +70,7 @@ async def pyboinc_master(
     *fresh* abandons the batch that is there and begins a new one. *homogeneous_redundancy* says that the results
     of a job must come from equivalent hosts (1, fine) or similar ones (2, coarse), and refuses a project that does
     not see to it: BOINC has it for all jobs of an application, by ``aioboinc setup --homogeneous-redundancy``.
-    *progress* is called with a `Progress` now and then.
+    *progress* is called with a `Progress` now and then; True shows it as the command line does.
 
     Raises `errors.BatchFailed` at the end if jobs failed and there is no *handle_error*; `errors.BatchAborted` if
     somebody has aborted the batch in the project, when the outputs of what was done then are handled;

@@ -18,7 +18,7 @@ from aioboinc.aio import files
 from aioboinc.batch.directory import BatchDirectory
 from aioboinc.wire import codec, envelope
 
-__all__ = ["GROUP", "Output", "Outputs"]
+__all__ = ["FAILED", "GROUP", "OLD", "THERE", "Output", "Outputs"]
 
 GROUP = 512
 """Outputs read in one go at most."""
@@ -29,7 +29,9 @@ _READ_MORE = 8 << 20
 """Bytes read at once: most outputs are small."""
 _MAX_TEXT = 1000
 
-_NEW, _OLD, _FAILED, _TAKEN, _OBSTACLE = 1, 2, 4, 8, 16
+_NEW, OLD, FAILED, _TAKEN, _OBSTACLE = 1, 2, 4, 8, 16
+THERE = _NEW | OLD
+"""There is an output; if `OLD`, it was taken in a former run; if `FAILED`, it says that the job has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,13 @@ class Outputs:
 
     def look_back(self) -> None:
         """See what former runs have left in both folders."""
-        for folder, state in ((self._directory.old, _OLD), (self._directory.new, _NEW)):
+        for folder, state in ((self._directory.old, OLD), (self._directory.new, _NEW)):
             with errors.of_files(folder):
                 for number, failed, is_file in self._entries(folder):
-                    if is_file and (state == _OLD or not self.is_old(number)):
+                    if is_file and (state == OLD or not self.state(number) & OLD):
                         self._found(number, state, failed=failed)
                     elif not is_file and state == _NEW:
-                        self._set(number, self._state(number) | _OBSTACLE)
+                        self._set(number, self.state(number) | _OBSTACLE)
 
     def scan(self) -> list[int]:
         """Return the numbers of the outputs that have come into ``new/`` since the last scan, in their order.
@@ -81,7 +83,7 @@ class Outputs:
         again = []
         with errors.of_files(self._directory.new):
             for number, failed, is_file in self._entries(self._directory.new):
-                state = self._state(number)
+                state = self.state(number)
                 if not is_file:
                     self._set(number, state | _OBSTACLE)
                 elif state & _TAKEN:
@@ -96,40 +98,32 @@ class Outputs:
 
     def _found(self, number: int, where: int, *, failed: bool) -> None:
         """Note a file; where one says that a job has failed, and another that it has not, the output counts."""
-        state = self._state(number)
+        state = self.state(number)
         if state & where and failed:
             return
-        self._set(number, state & ~_FAILED | where | (_FAILED if failed else 0))
+        self._set(number, state & ~FAILED | where | (FAILED if failed else 0))
 
-    def is_there(self, number: int) -> bool:
-        """Tell whether there is an output of the job *number*."""
-        return bool(self._state(number) & (_NEW | _OLD))
-
-    def is_old(self, number: int) -> bool:
-        """Tell whether the output of the job *number* was taken in a former run."""
-        return bool(self._state(number) & _OLD)
+    def state(self, number: int) -> int:
+        """Return what is known of the output of the job *number*: `THERE` and so on."""
+        return self._states[number] if number < len(self._states) else 0
 
     def is_good(self, number: int) -> bool:
         """Tell whether there is an output of the job *number*, and the job has not failed."""
-        return self.is_there(number) and not self._state(number) & _FAILED
-
-    def failed(self, number: int) -> bool:
-        """Tell whether the job *number* has failed."""
-        return bool(self._state(number) & _FAILED)
+        return self.state(number) & (THERE | FAILED) in {_NEW, OLD, THERE}
 
     def count(self) -> int:
         """Return of how many jobs there are outputs."""
-        return sum(1 for state in self._states if state & (_NEW | _OLD))
+        return sum(1 for state in self._states if state & THERE)
 
     def check_obstacle(self, number: int) -> None:
         """Raise `errors.UsageError` if what is no file has the name of the output of the job *number*."""
-        if self._state(number) & _OBSTACLE:
+        if self.state(number) & _OBSTACLE:
             with errors.of_files(self._directory.new):
                 for name in (f"{self._job}{number}", f"{self._job}{number}.error"):
                     path = self._directory.new / name
                     if os.path.lexists(path) and files.kind(path.lstat()):
                         raise files.Obstacle(path, files.kind(path.lstat()))
-            self._set(number, self._state(number) & ~_OBSTACLE)
+            self._set(number, self.state(number) & ~_OBSTACLE)
 
     def load(self, numbers: Sequence[int]) -> tuple[list[Output], list[int]]:
         """Read and decode the first of the outputs *numbers*, as many as make a group; one at least.
@@ -143,8 +137,8 @@ class Outputs:
         size = 0
         with _opened(self._directory.new) as new, _opened(self._directory.old) as old:
             for number in numbers[:GROUP]:
-                state = self._state(number)
-                failed = bool(state & _FAILED)
+                state = self.state(number)
+                failed = bool(state & FAILED)
                 name = f"{self._job}{number}.error" if failed else f"{self._job}{number}"
                 folder = self._directory.new if state & _NEW else self._directory.old
                 try:
@@ -153,7 +147,7 @@ class Outputs:
                 except errors.UsageError as error:
                     if not isinstance(error.__cause__, FileNotFoundError):
                         raise
-                    self._set(number, state & ~(_NEW | _OLD | _FAILED))
+                    self._set(number, state & ~(THERE | FAILED))
                     gone.append(number)
                     continue
                 group.append(self._decoded(number, failed, data, registry))
@@ -166,20 +160,17 @@ class Outputs:
         """Move the outputs *numbers* to ``old/``, where they are not yet. Raises `errors.UsageError`."""
         moved: dict[bool, list[str]] = {False: [], True: []}
         for number in numbers:
-            state = self._state(number)
+            state = self.state(number)
             if state & _NEW:
-                suffix = ".error" if state & _FAILED else ""
-                moved[bool(state & _OLD)].append(f"{self._job}{number}{suffix}")
-            self._set(number, state & ~_NEW | _OLD | _TAKEN)
+                suffix = ".error" if state & FAILED else ""
+                moved[bool(state & OLD)].append(f"{self._job}{number}{suffix}")
+            self._set(number, state & ~_NEW | OLD | _TAKEN)
         if moved[False] or moved[True]:
             with errors.of_files(self._directory.new):
                 self._directory.create()  # somebody may have removed it meanwhile
                 for linked, names in moved.items():
                     if names:
                         self._directory.retire(names, linked=linked)
-
-    def _state(self, number: int) -> int:
-        return self._states[number] if number < len(self._states) else 0
 
     def _set(self, number: int, state: int) -> None:
         if number >= len(self._states):

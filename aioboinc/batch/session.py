@@ -30,7 +30,8 @@ from aioboinc.batch import (
     takers,
 )
 from aioboinc.batch.directory import BatchDirectory
-from aioboinc.batch.settings import Progress, Settings
+from aioboinc.batch.progress import Progress
+from aioboinc.batch.settings import Settings
 from aioboinc.passes import cancellation
 from aioboinc.store import batches, jobs
 
@@ -158,7 +159,9 @@ class Session:
 
     async def withdraw_uncalled(self) -> None:
         """Cancel the jobs of calls that this run could have made and has not, as far as they are not done; say so."""
-        numbers = [number for number in self.ledger.not_called() if not self._outputs.is_there(number)]
+        numbers = [
+            number for number in self.ledger.not_called() if not self._outputs.state(number) & outputs.THERE
+        ]
         count = 0
         delay = self._running.project.delete_delay
         decide = cancellation.decider(delay)
@@ -196,19 +199,20 @@ class Session:
             self._changed.set()
         taker = cast(takers.Taker, call.taker)
         taker.identified(number, self.ledger.order(number))
-        if not self._outputs.is_there(number):
+        state = self._outputs.state(number)
+        if not state & outputs.THERE:
             self._outputs.check_obstacle(number)
             self._await(number, taker)
-        elif self._outputs.is_old(number) and not self._replay:
-            self._announced += 1
-            self.handled += 1
-            self.failed += self._outputs.failed(number)
-        else:
-            self._announced += 1
+            return
+        self._announced += 1
+        if self._replay or not state & outputs.OLD:
             taker.announce(number)
+        else:
+            self.handled += 1
+            self.failed += bool(state & outputs.FAILED)
 
     def is_done(self, number: int) -> bool:
-        return self._outputs.is_there(number)
+        return bool(self._outputs.state(number) & outputs.THERE)
 
     def committed(self, njobs: int) -> None:
         self._submitted += njobs - self._njobs
@@ -365,7 +369,7 @@ class Session:
                 await asyncio.sleep(pace.rest(loop.time() - begun))
                 continue
             if ended and self._is_over():
-                raise self._ending.error(self._batch.id, handled=self.handled, submitted=self._submitted)
+                raise self._ending.error(self._batch.id, handled=self.handled, submitted=self._njobs)
             await threads.in_thread(self._directory.heal, self._checkpoint)
             missing = self.ledger.ncalls - self._announced
             in_vain += published == len(self.ledger) and missing > 0

@@ -1,4 +1,4 @@
-"""What is set for a batch: by the program, by the command line, by the environment; and what is told of it."""
+"""What is set for a batch: by the program, by the command line, by the environment."""
 
 from __future__ import annotations
 
@@ -10,26 +10,9 @@ from pathlib import Path
 
 from aioboinc import arguments
 from aioboinc.batch import preflight, staging
+from aioboinc.batch import progress as reports
 
-__all__ = ["Defaults", "Progress", "Settings", "chosen", "defaults"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a batch is."""
-
-    submitted: int
-    """Calls of this run that are committed."""
-    complete: bool
-    """These are all the calls."""
-    handled: int
-    """Jobs whose outputs were taken: handed to a handler, or to whoever iterates."""
-    failed: int
-    """Jobs that failed; part of ``handled``."""
-    cancelled: int = 0
-    """Jobs of the batch before that are cancelled by now, while it is abandoned."""
-    to_cancel: int = 0
-    """How many that will be; 0 when no batch is being abandoned."""
+__all__ = ["Defaults", "Settings", "chosen", "defaults"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +24,7 @@ class Defaults:
     workers: int | None = None
     fresh: bool = False
     keep_results: bool = False
-    progress: Callable[[Progress], None] | None = None
+    progress: Callable[[reports.Progress], None] | None = None
 
 
 defaults: contextvars.ContextVar[Defaults] = contextvars.ContextVar("defaults", default=Defaults())  # noqa: B039 - frozen
@@ -65,7 +48,7 @@ class Settings:
     """Inputs of up to so many bytes have no files of their own."""
     homogeneous_redundancy: int
     """BOINC's class of equivalent hosts that a job's results must come from."""
-    progress: Callable[[Progress], None]
+    progress: Callable[[reports.Progress], None]
 
 
 def chosen(
@@ -78,13 +61,13 @@ def chosen(
     keep_results: bool,
     inline_inputs: int,
     homogeneous_redundancy: int,
-    progress: Callable[[Progress], None] | None,
+    progress: Callable[[reports.Progress], None] | bool | None,
 ) -> Settings:
     """Return what holds: what the program says, else the command line, else the environment.
 
     *who* is the function that the arguments are of. Raises `errors.UsageError` for those that are wrong.
     """
-    if progress is not None:
+    if not isinstance(progress, bool | None):
         arguments.function(f"{who}: progress", progress, "it is told how far the batch is", "Progress")
     given_dir = arguments.path(f"{who}: batch_dir", batch_dir)
     given_project = arguments.path(f"{who}: project", project)
@@ -104,5 +87,15 @@ def chosen(
         keep_results=keep_results or line.keep_results,
         inline_inputs=inline_inputs,
         homogeneous_redundancy=homogeneous_redundancy,
-        progress=progress or line.progress or (lambda _: None),
+        progress=_shown(progress, line),
     )
+
+
+def _shown(
+    progress: Callable[[reports.Progress], None] | bool | None, line: Defaults
+) -> Callable[[reports.Progress], None]:
+    if progress is True:
+        return line.progress or reports.show()
+    if progress is None and line.progress is not None:
+        return line.progress
+    return progress or (lambda _: None)

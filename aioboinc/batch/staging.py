@@ -104,7 +104,7 @@ class Stager:
     def _form(self, call: jobs.Call, *, inline: bool) -> jobs.Form:
         key = call.kind.sources.fingerprint, call.kind.options, inline
         if key not in self._forms:
-            if len(self._forms) >= jobs.MOST_KINDS:
+            if len(self._forms) >= jobs.MAX_KINDS:
                 self._forms.clear()
             file = self._programs[call.kind.sources.fingerprint]
             self._forms[key] = jobs.Form(

@@ -24,6 +24,8 @@ __all__ = ["Observer", "Submission"]
 
 _SLICE = 256
 """Calls to look up before others get their turn: a millisecond."""
+_REST = 0.005
+"""Seconds between looks at calls while none of them is new."""
 
 
 class Observer(Protocol):
@@ -93,6 +95,8 @@ class Submission:
             new = await self._look_up(calls)
             if new:
                 await self._stage(new, chunks, tasks)
+            else:
+                await asyncio.sleep(_REST)  # calls that are known come together
             calls = await self._calls.take(self._idle)
         await chunks.put(None)
 

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, NoReturn
 import aioboinc
 from aioboinc import errors, printable, starting
 from aioboinc.aio import signals
-from aioboinc.batch import program_runner, settings
-from aioboinc.cli import progress
-from aioboinc.setup import daemons, steps, undo
+from aioboinc.batch import program_runner, progress, settings
+from aioboinc.setup import daemons
 
 if TYPE_CHECKING:
     from aioboinc.serve import serving
@@ -154,6 +153,8 @@ def _where(error: errors.UsageError) -> str:
 
 
 def _setup(options: argparse.Namespace) -> int:
+    from aioboinc.setup import steps, undo  # nothing that the other commands need
+
     root = Path(os.path.abspath(options.project))
     chosen = steps.Options(
         python=tuple(options.python),
@@ -255,7 +256,7 @@ def _run(options: argparse.Namespace) -> int:
             workers=options.workers,
             fresh=options.fresh,
             keep_results=options.keep_results,
-            progress=None if options.quiet else progress.show(sys.stderr),
+            progress=None if options.quiet else progress.show(),
         )
     )
     try:

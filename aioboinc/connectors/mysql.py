@@ -27,7 +27,7 @@ _GRACE = 0.5
 """Seconds that a commit or a rollback gets after a cancellation."""
 _ROLLBACK_TIMEOUT = 5.0
 """Seconds after which a connection is given up rather than rolled back."""
-_LARGEST_STATEMENT = 128_000
+_MAX_STATEMENT = 128_000
 """Bytes to send at once: more is no faster, and the event loop stands still while a statement is composed."""
 
 _SESSION = (
@@ -260,7 +260,7 @@ class _Link:
         self._transport: asyncio.Transport = connection._writer.transport
         self._reader: asyncio.StreamReader = connection._reader
         self._talking = False
-        self.max_packet = _LARGEST_STATEMENT
+        self.max_packet = _MAX_STATEMENT
         """Bytes that the server takes at once."""
         self.selects_from_values = False
         """The server can take rows of literals for a table."""
@@ -333,7 +333,7 @@ class _Transaction(base.Transaction):
         return int(cursor.lastrowid or 0)
 
     async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        limit = min(_LARGEST_STATEMENT, self._link.max_packet - len(self._begin))
+        limit = min(_MAX_STATEMENT, self._link.max_packet - len(self._begin))
         async with pipeline.Behind() as behind:
             for statement in literals.fill_many(
                 sql, rows, limit, select_from_values=self._link.selects_from_values

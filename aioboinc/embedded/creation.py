@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
+import importlib.util
 import io
 import marshal
 import os
@@ -46,6 +48,9 @@ _CONFIG = """\
     </daemons>
 </boinc>
 """
+_PACKAGE = Path(__file__).parents[1]
+_UNCHECKED = (0b01).to_bytes(4, "little")
+"""Flags of a compiled module that is not compared with its source: no copy is ever changed."""
 _PYC_HEADER = 16
 """Bytes of a compiled module before its code."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -57,11 +62,11 @@ def create(root: Path) -> config.Project:
         for name in layout.DIRECTORIES:
             (root / name).mkdir(parents=True, exist_ok=True)
         if not (root / "config.xml").exists():
-            _write(root / templates.OUTPUT, templates.OUTPUT_TEXT)
+            durable.write(root / templates.OUTPUT, templates.OUTPUT_TEXT.encode())
             # A name that nothing will ever answer to: the project is on no network.
             url = f"http://{secrets.token_hex(8)}.invalid/pyboinc/"
             name = documents.escape(printable.line(f"Embedded project of {root.parent.name}"))
-            _write(root / "config.xml", _CONFIG.format(name=name, url=url))
+            durable.write(root / "config.xml", _CONFIG.format(name=name, url=url).encode())
             durable.sync(root)
     except OSError as error:
         raise errors.ProjectError(f"the embedded project can't be made: {errors.describe(root, error)}") from None
@@ -88,11 +93,26 @@ def unpack_runtime(root: Path) -> Path:
         (process.parent / "__init__.py").touch()
         for name, content in modules.items():
             (process / name).write_bytes(content)
+        _compile(temporary / "aioboinc")
         os.replace(temporary, directory)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise errors.ProjectError(f"the runtime can't be unpacked: {errors.describe(directory, error)}") from None
     return directory
+
+
+def _compile(package: Path) -> None:
+    """Write the bytecode of the copies of our modules in *package*, as it is for ours: each host would compile them."""
+    for path in package.rglob("*.py"):
+        ours = _PACKAGE / path.relative_to(package)
+        source = path.read_bytes()
+        if ours.read_bytes() != source:
+            continue
+        code = importlib.machinery.SourceFileLoader(path.stem, str(ours)).get_code(path.stem)
+        header = importlib.util.MAGIC_NUMBER + _UNCHECKED + importlib.util.source_hash(source)
+        compiled = Path(importlib.util.cache_from_source(path))
+        compiled.parent.mkdir(exist_ok=True)
+        compiled.write_bytes(header + marshal.dumps(code))
 
 
 def _remove_damaged_bytecode(directory: Path) -> None:
@@ -115,13 +135,3 @@ def salvage_checkpoints(root: Path) -> dict[str, Path]:
             if init is not None and _NAME.fullmatch(init.wu_name):
                 os.replace(checkpoint, root / "checkpoints" / init.wu_name)
     return {path.name: path for path in (root / "checkpoints").iterdir()}
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all; it is durable after the next sync."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

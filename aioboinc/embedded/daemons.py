@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection
 
@@ -30,9 +31,9 @@ class Daemons:
         """To be set when there is something for the transitioner."""
         self.assimilated = asyncio.Event()
         """Set when jobs have been published."""
-        self._validations = asyncio.Event()
-        self._assimilations = asyncio.Event()
-        self._deletions = asyncio.Event()
+        self.validations = asyncio.Event()
+        self.assimilations = asyncio.Event()
+        self.deletions = asyncio.Event()
         self._stop = stop
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -52,55 +53,30 @@ class Daemons:
 
         With a *pace*, the passes of each are kept apart. *clock* returns the project's time.
         """
-        held = assimilation.Held()
-        stopped = self._stop.is_set
-        process = output_process.OutputProcess(policy.comparator)
-        refused = output_process.OutputProcess(comparators.BITWISE)
-
-        async def transition_pass() -> int:
-            # What is due in this second is due now: BOINC's transitioner would leave it for the next one.
-            count = await transition.one_pass(store, project, appid=appid, now=int(clock()) + 1)
-            return _woken(count, self._validations, self._assimilations, self._deletions, *on_transition)
-
-        async def validation_pass() -> int:
-            count = await validation.one_pass(
-                store, project, appid=appid, policy=policy, clock=clock, stop=stopped, process=process
-            )
-            return _woken(count, self._assimilations, self.transitions)
-
-        async def assimilation_pass() -> int:
-            count = await assimilation.one_pass(
-                store, project, held, appid=appid, clock=clock, stop=stopped, process=refused
-            )
-            return _woken(count, self.assimilated, self.transitions)
-
-        async def deletion_pass() -> int:
-            return await deletion.one_pass(store, project, appid=appid, stop=stopped)
+        passes = _Passes(self, project, store, appid, policy, on_transition, clock, self._stop.is_set)
 
         async def run(
-            one_pass: Callable[[], Awaitable[int]], wake: asyncio.Event, poll: tuple[float, float]
+            one_pass: Callable[[], Awaitable[int]],
+            wake: asyncio.Event,
+            poll: tuple[float, float] = _POLL_WOKEN,
         ) -> None:
             backoff = loops.Backoff(*poll)
             await _told(project, loops.run(one_pass, stop=self._stop, wake=wake, backoff=backoff, pace=pace))
 
         async def validate() -> None:
-            try:
+            with contextlib.closing(passes.outputs) as process:
                 await threads.in_thread(process.start)
-                await run(validation_pass, self._validations, _POLL_WOKEN)
-            finally:
-                process.close()
+                await run(passes.validate, self.validations)
 
         async def assimilate() -> None:
-            try:
-                await run(assimilation_pass, self._assimilations, _POLL_WOKEN)
-            finally:
-                refused.close()
+            with contextlib.closing(passes.refused):
+                await run(passes.assimilate, self.assimilations)
 
         self._tasks += [
-            tasks.create_task(run(transition_pass, self.transitions, POLL)),
+            tasks.create_task(run(passes.transition, self.transitions, POLL)),
             tasks.create_task(validate()),
             tasks.create_task(assimilate()),
-            tasks.create_task(run(deletion_pass, self._deletions, _POLL_WOKEN)),
+            tasks.create_task(run(passes.delete, self.deletions)),
         ]
 
     async def end(self) -> None:
@@ -109,6 +85,67 @@ class Daemons:
         await asyncio.wait(self._tasks, timeout=_GRACE)
         for task in self._tasks:
             task.cancel()
+
+
+class _Passes:
+    """One pass of each; those that come after it are woken if there was something to do."""
+
+    def __init__(
+        self,
+        daemons: Daemons,
+        project: config.Project,
+        store: Store,
+        appid: int,
+        policy: validation.Policy,
+        on_transition: Collection[asyncio.Event],
+        clock: Callable[[], float],
+        stopped: Callable[[], bool],
+    ) -> None:
+        self.outputs = output_process.OutputProcess(policy.comparator)
+        self.refused = output_process.OutputProcess(comparators.BITWISE)
+        self._daemons = daemons
+        self._project = project
+        self._store = store
+        self._appid = appid
+        self._policy = policy
+        self._on_transition = on_transition
+        self._clock = clock
+        self._stopped = stopped
+        self._held = assimilation.HeldBatches()
+
+    async def transition(self) -> int:
+        # What is due in this second is due now: BOINC's transitioner would leave it for the next one.
+        now = int(self._clock()) + 1
+        count = await transition.one_pass(self._store, self._project, appid=self._appid, now=now)
+        woken = self._daemons
+        return _woken(count, woken.validations, woken.assimilations, woken.deletions, *self._on_transition)
+
+    async def validate(self) -> int:
+        count = await validation.one_pass(
+            self._store,
+            self._project,
+            appid=self._appid,
+            policy=self._policy,
+            clock=self._clock,
+            stop=self._stopped,
+            process=self.outputs,
+        )
+        return _woken(count, self._daemons.assimilations, self._daemons.transitions)
+
+    async def assimilate(self) -> int:
+        count = await assimilation.one_pass(
+            self._store,
+            self._project,
+            self._held,
+            appid=self._appid,
+            clock=self._clock,
+            stop=self._stopped,
+            process=self.refused,
+        )
+        return _woken(count, self._daemons.assimilated, self._daemons.transitions)
+
+    async def delete(self) -> int:
+        return await deletion.one_pass(self._store, self._project, appid=self._appid, stop=self._stopped)
 
 
 async def _told(project: config.Project, work: Awaitable[None]) -> None:

@@ -23,8 +23,6 @@ __all__ = ["LocalHost", "Owner", "failure"]
 
 _GRACE = 0.3
 """Seconds that the process gets to end by itself."""
-_CHILD_FAILED = 195
-"""BOINC's EXIT_CHILD_FAILED."""
 _START = (
     "import sys; sys.path[0] = sys.argv.pop(); sys.dont_write_bytecode = False; "
     "from aioboinc.embedded.process import main; "
@@ -203,7 +201,7 @@ def failure(name: str, message: str) -> Report:
     return {
         "name": name,
         "client_state": models.ClientState.COMPUTE_ERROR,
-        "exit_status": _CHILD_FAILED,
+        "exit_status": models.ExitStatus.EXIT_CHILD_FAILED,
         "cpu_time": 0.0,
         "elapsed_time": 0.0,
         "xml_doc_out": "",

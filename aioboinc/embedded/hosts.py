@@ -22,7 +22,7 @@ from aioboinc.embedded import host as local_host
 from aioboinc.embedded import jobs as local_jobs
 from aioboinc.embedded.process.messages import Report
 from aioboinc.project import config
-from aioboinc.store import applications, scheduling
+from aioboinc.store import applications, recipients, reports
 
 if TYPE_CHECKING:
     from aioboinc.store import Store
@@ -36,11 +36,11 @@ _EMAIL = "aioboinc@localhost"
 """The account of the local hosts."""
 _AHEAD = 0.5
 """Seconds of work that a host has ahead."""
-_MOST_AHEAD = 256
+_MAX_AHEAD = 256
 """Results that a host has ahead at most."""
 
-_GATHER = 0.25
-"""Seconds between two groups of reports while the hosts are busy."""
+_BATCHING = 0.25
+"""Seconds between two batches of reports while the hosts are busy."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Pace:
 
     def depth(self) -> int:
         """Return how many results a host should have, the one that it executes included."""
-        return 1 if self._mean is None else 1 + min(int(_AHEAD / self._mean), _MOST_AHEAD)
+        return 1 if self._mean is None else 1 + min(int(_AHEAD / self._mean), _MAX_AHEAD)
 
 
 class LocalHosts:
@@ -89,8 +89,10 @@ class LocalHosts:
         self._hosts = [local_host.LocalHost(number, project, runtime, self) for number in range(1, count + 1)]
         self._tasks: list[asyncio.Task[None]] = []
         self._pace = Pace()
-        self._reports: dict[int, list[scheduling.Report]] = {}
+        self._reports: dict[int, list[reports.Report]] = {}
         self._returned: dict[int, list[str]] = {}
+        self._unused: set[int] = set()
+        """IDs of hosts that have never had a result: what they do not get, nobody gets."""
         self._check_failures: Callable[[], None] = lambda: None
 
     def check_failures(self, check: Callable[[], None]) -> None:
@@ -105,14 +107,14 @@ class LocalHosts:
 
     async def register(self, store: Store, version: applications.Version) -> None:
         """Begin anew: results that local hosts had are unsent again."""
-        self._scheduling = store.scheduling
+        self._store = store
         self._version = version
         account = await store.clients.account_by_email(_EMAIL)
         if account is None:
             account = await store.clients.create_account(_NAME, _EMAIL, "", now=self._now())
             assert account is not None
         self._userid = account.id
-        count = await self._scheduling.take_back_all(account.id, _CPID)
+        count = await self._store.dispatch.take_back_all(account.id, _CPID)
         if count:
             _log.info("%d results go on that were interrupted", count)
 
@@ -137,7 +139,7 @@ class LocalHosts:
         """Give unsent results to the hosts that have room for them; return their number."""
         returned, self._returned = self._returned, {}
         for hostid, names in returned.items():
-            await self._scheduling.take_back(hostid, names)
+            await self._store.dispatch.take_back(hostid, names)
         depth = self._pace.depth()
         hosts = [
             host for host in self._hosts if host.is_ready and not host.is_slow and len(host.given) <= depth // 2
@@ -145,7 +147,7 @@ class LocalHosts:
         if not hosts:
             return 0
         room = sum(depth - len(host.given) for host in hosts)
-        share = math.ceil(await self._scheduling.count_unsent(room) / len(hosts))
+        share = math.ceil(await self._store.dispatch.count_unsent(room) / len(hosts))
         if not share:
             return 0
         hosts.sort(key=lambda host: len(host.given))
@@ -154,20 +156,20 @@ class LocalHosts:
     async def collect(self) -> int:
         """Write down what the hosts have reported; return the number of reports.
 
-        While the hosts are busy they are let gather: a group costs the daemons hardly more than one.
+        While the hosts are busy, reports are batched: several cost the daemons hardly more than one.
         """
-        reports, self._reports = self._reports, {}
-        count = sum(map(len, reports.values()))
+        reported, self._reports = self._reports, {}
+        count = sum(map(len, reported.values()))
         if count:
             failed = models.ClientState.COMPUTE_ERROR
-            if any(report.client_state == failed for group in reports.values() for report in group):
+            if any(report.client_state == failed for group in reported.values() for report in group):
                 await threads.in_thread(self._check_failures)
             await threads.in_thread(self._sync)
-            await self._scheduling.report(reports, now=self._now())
+            await self._store.reports.record(reported, now=self._now())
             self._on_reported.set()
             if any(host.given for host in self._hosts):
                 self._idle.clear()
-                await loops.wait(_GATHER, self._stop, self._idle)
+                await loops.wait(_BATCHING, self._stop, self._idle)
         return count
 
     def _sync(self) -> None:
@@ -182,7 +184,7 @@ class LocalHosts:
         """Note that a result is over."""
         self._pace.add(report["elapsed_time"])
         self._reports.setdefault(hostid, []).append(
-            scheduling.Report(
+            reports.Report(
                 name=report["name"],
                 client_state=models.ClientState(report["client_state"]),
                 exit_status=report["exit_status"],
@@ -217,42 +219,55 @@ class LocalHosts:
             if count or host.given:
                 return count
             count = await self._assign(host, hostid, limit)
-        if not count and not host.given:
+        if not count and not host.given and host.ids[-1] not in self._unused:
             count = await self._assign(host, await self._add_id(host), limit)
         return count
 
     async def _assign(self, host: local_host.LocalHost, hostid: int, limit: int) -> int:
-        assignments = await self._scheduling.assign(
-            hostid,
-            limit,
-            userid=self._userid,
-            app_version_id=self._version.id,
-            flops=local_jobs.FLOPS,
-            now=self._now(),
-        )
+        recipient = recipients.Recipient(hostid, self._userid, self._version.id, local_jobs.FLOPS)
+        sent = await self._store.dispatch.send(recipient, limit, now=self._now())
         jobs = []
-        for assignment in assignments:
+        for assignment in sent.assignments:
             checkpoint = self._checkpoints.pop(assignment.workunit_name, None)
             try:
                 jobs.append(local_jobs.job(assignment, hostid, self._project, checkpoint))
             except ValueError as error:
                 self.report(host, hostid, local_host.failure(assignment.name, str(error)))
+        if sent.assignments:
+            self._unused.discard(hostid)
         host.give(hostid, jobs)
-        return len(assignments)
+        return len(sent.assignments)
 
     async def _add_id(self, host: local_host.LocalHost) -> int:
         """Give *host* an ID, the first one or another one."""
-        facts = scheduling.HostFacts(
-            cpid=f"{_CPID}{host.number}.{len(host.ids) + 1}",
-            domain_name=platform.node(),
-            ncpus=1,
-            fpops=local_jobs.FLOPS,
-            memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            os_name=platform.system(),
-            os_version=platform.release(),
-        )
-        host.ids.append(await self._scheduling.find_or_create_host(self._userid, facts, now=self._now()))
+        cpid = f"{_CPID}{host.number}.{len(host.ids) + 1}"
+        found = await self._store.clients.host_by_cpid(self._userid, cpid)
+        if found is not None:
+            host.ids.append(found.id)
+        else:
+            host.ids.append(await self._store.clients.create_host(self._userid, _facts(cpid), now=self._now()))
+            self._unused.add(host.ids[-1])
         return host.ids[-1]
 
     def _now(self) -> int:
         return int(self._clock())
+
+
+def _facts(cpid: str) -> dict[str, int | float | str]:
+    """Return what there is to say of a local host, by the columns of the table ``host``."""
+    return {
+        "host_cpid": cpid,
+        "domain_name": platform.node(),
+        "p_ncpus": 1,
+        "p_fpops": local_jobs.FLOPS,
+        "p_iops": local_jobs.FLOPS,
+        "p_membw": 1e9,
+        "m_nbytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "os_name": platform.system(),
+        "os_version": platform.release(),
+        "on_frac": 1,
+        "connected_frac": 1,
+        "active_frac": 1,
+        "duration_correction_factor": 1,
+        "gpu_active_frac": 1,
+    }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aioboinc.embedded.process.messages import Job
 from aioboinc.project import config
-from aioboinc.store import scheduling
+from aioboinc.store import dispatch
 from aioboinc.wire import documents
 
 __all__ = ["FLOPS", "job"]
@@ -16,7 +16,7 @@ FLOPS = 1e9
 
 
 def job(
-    assignment: scheduling.Assignment, hostid: int, project: config.Project, checkpoint: Path | None = None
+    assignment: dispatch.Assignment, hostid: int, project: config.Project, checkpoint: Path | None = None
 ) -> Job:
     """Return what the process of the host *hostid* is told of a result; it goes on from *checkpoint*.
 

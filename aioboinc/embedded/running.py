@@ -173,10 +173,13 @@ def _lock(root: Path) -> Iterator[int]:
 
     Yields the descriptor of the lock's file.
     """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise errors.ProjectError(f"the embedded project can't be made: {errors.describe(root, error)}") from None
-    with locking.held(descriptor, errors.ProjectError(f"{root} is in use by another process")):
+    refusal = errors.ProjectError(f"{root} is in use by another process")
+    with contextlib.ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            descriptor = stack.enter_context(locking.held(root / "lock", refusal, mode=0o644))
+        except OSError as error:
+            raise errors.ProjectError(
+                f"the embedded project can't be made: {errors.describe(root, error)}"
+            ) from None
         yield descriptor

@@ -22,7 +22,7 @@ from aioboinc.wire import documents
 if TYPE_CHECKING:
     from aioboinc.store import Store
 
-__all__ = ["Held", "one_pass"]
+__all__ = ["HeldBatches", "one_pass"]
 
 _MAX_TOLD = 10
 """Workunits that are named in a log line."""
@@ -30,7 +30,7 @@ _MAX_TOLD = 10
 _log = logging.getLogger(__name__)
 
 
-class Held:
+class HeldBatches:
     """Batches to which nothing can be published now, left alone for delays that grow."""
 
     def __init__(self, first: float = 1.0, longest: float = 300.0) -> None:
@@ -59,7 +59,7 @@ class Held:
 async def one_pass(
     store: Store,
     project: config.Project,
-    held: Held,
+    held: HeldBatches,
     *,
     appid: int,
     limit: int = 1000,
@@ -102,7 +102,7 @@ async def one_pass(
 async def _publish(
     store: Store,
     project: config.Project,
-    held: Held,
+    held: HeldBatches,
     workunits: Sequence[Workunit],
     fault: failures.Fault,
     now: float,
@@ -112,46 +112,62 @@ async def _publish(
 
     Return those that are published, and those whose outputs are lost, with what is wrong with these.
     """
-    batches = {workunit.batch for workunit in workunits}
-    directories = {
-        batch: _absolute(directory, project)
-        for batch, directory in (await store.assimilations.directories(batches)).items()
-    }
-    for batch in batches - directories.keys():
-        if held.hold(batch, now):
-            _log.warning("[BATCH#%d] left alone: its workunits were not submitted by aioboinc", batch)
+    directories = await _directories(store, project, held, workunits, now)
     ours = [workunit for workunit in workunits if workunit.batch in directories]
     finished = [workunit for workunit in ours if workunit.canonical_resultid]
-    outcome = await threads.in_thread(
+    failed = [workunit for workunit in ours if not workunit.canonical_resultid]
+    outputs = await threads.in_thread(
         publishing.publish,
         [_output(project, workunit, directories[workunit.batch]) for workunit in finished],
         stop,
         # Ours are durable before they are reported; BOINC's upload handler leaves that to chance.
         unsynced=None if project.embedded or project.served else project.upload_dir,
     )
-    published = [Published(workunit, False) for workunit in finished if workunit.id in outcome.published]
-    lost = {workunit: outcome.lost[workunit.id] for workunit in finished if workunit.id in outcome.lost}
-    errors = dict(outcome.errors)
-    failed = [workunit for workunit in ours if not workunit.canonical_resultid]
-    if failed:
-        executions = await store.assimilations.executions([workunit.id for workunit in failed])
-        outcome = await threads.in_thread(
-            publishing.publish,
-            (  # in the thread, for it reads files
-                _failure(workunit, directories[workunit.batch], executions.get(workunit.id, []), fault)
-                for workunit in failed
-            ),
-            stop,
-        )
-        published += [Published(workunit, True) for workunit in failed if workunit.id in outcome.published]
-        errors.update(outcome.errors)
+    reasons = await _publish_failures(store, failed, directories, fault, stop)
+    lost = {workunit: outputs.lost[workunit.id] for workunit in finished if workunit.id in outputs.lost}
+    errors = {**outputs.errors, **reasons.errors}
     if lost and not project.embedded and not project.upload_dir.is_dir():
         # Not mounted, perhaps: then nothing of it is lost.
         absent = FileNotFoundError(f"{project.upload_dir}: no such directory")
         errors.update({directories[workunit.batch]: absent for workunit in lost})
         lost = {}
     _hold(held, directories, errors, now)
+    published = [Published(workunit, False) for workunit in finished if workunit.id in outputs.published]
+    published += [Published(workunit, True) for workunit in failed if workunit.id in reasons.published]
     return published, lost
+
+
+async def _directories(
+    store: Store, project: config.Project, held: HeldBatches, workunits: Sequence[Workunit], now: float
+) -> dict[int, str]:
+    """Return the batch directories of *workunits* by batch; hold the batches that are not ours."""
+    batches = {workunit.batch for workunit in workunits}
+    found = await store.assimilations.directories(batches)
+    for batch in batches - found.keys():
+        if held.hold(batch, now):
+            _log.warning("[BATCH#%d] left alone: its workunits were not submitted by aioboinc", batch)
+    return {batch: _absolute(directory, project) for batch, directory in found.items()}
+
+
+async def _publish_failures(
+    store: Store,
+    failed: Sequence[Workunit],
+    directories: Mapping[int, str],
+    fault: failures.Fault,
+    stop: Callable[[], bool],
+) -> publishing.Outcome:
+    """Publish why workunits have failed."""
+    if not failed:
+        return publishing.Outcome()
+    executions = await store.assimilations.executions([workunit.id for workunit in failed])
+    return await threads.in_thread(
+        publishing.publish,
+        (  # in the thread, for it reads files
+            _failure(workunit, directories[workunit.batch], executions.get(workunit.id, []), fault)
+            for workunit in failed
+        ),
+        stop,
+    )
 
 
 async def _recover(store: Store, project: config.Project, lost: Mapping[Workunit, str], *, now: int) -> int:
@@ -202,7 +218,7 @@ def _absolute(directory: str, project: config.Project) -> str:
     return os.path.normpath(os.path.join(project.root, directory))
 
 
-def _hold(held: Held, directories: Mapping[int, str], errors: Mapping[str, OSError], now: float) -> None:
+def _hold(held: HeldBatches, directories: Mapping[int, str], errors: Mapping[str, OSError], now: float) -> None:
     """Hold the batches in whose directories *errors* have happened, and those only."""
     for batch, directory in directories.items():
         if directory in errors:

@@ -18,46 +18,45 @@ _STDERR_BYTES = 4096
 _OF_SLAVE = "pyboinc: "
 """What a line begins with in which the runtime on a host says why it gives up."""
 
-_EXIT_STATUSES = {
-    # BOINC's lib/error_numbers.h, as far as a client reports them.
-    100: "the slave returned no output",
-    192: "EXIT_STATEFILE_WRITE: can't write the state file",
-    193: "EXIT_SIGNAL: killed by a signal",
-    194: "EXIT_ABORTED_BY_CLIENT: aborted by the client",
-    195: "EXIT_CHILD_FAILED: the slave's process failed",
-    196: "EXIT_DISK_LIMIT_EXCEEDED: used more disk than rsc_disk_bound allows",
-    197: "EXIT_TIME_LIMIT_EXCEEDED: took longer than rsc_fpops_bound allows",
-    198: "EXIT_MEM_LIMIT_EXCEEDED: used more memory than rsc_memory_bound allows",
-    199: "EXIT_CLIENT_EXITING: the client was stopped",
-    200: "EXIT_UNSTARTED_LATE: not started before the deadline",
-    201: "EXIT_MISSING_COPROC: a coprocessor is missing",
-    202: "EXIT_ABORTED_BY_PROJECT: aborted by the project",
-    203: "EXIT_ABORTED_VIA_GUI: aborted by the volunteer",
-    204: "EXIT_UNKNOWN: ended in an unknown way",
-    205: "EXIT_OUT_OF_MEMORY: out of memory",
-    206: "EXIT_INIT_FAILURE: could not be started",
-    207: "EXIT_NO_SUB_TASKS: no sub-tasks",
-    208: "EXIT_SUB_TASK_FAILURE: a sub-task failed",
-    209: "EXIT_OVERDUE_EXCEEDED: too long after the deadline",
-    -108: "ERR_FOPEN: a file could not be opened",
-    -114: "ERR_GIVEUP_DOWNLOAD: a download timed out",
-    -115: "ERR_GIVEUP_UPLOAD: the upload timed out",
-    -119: "ERR_MD5_FAILED: a file arrived with a wrong MD5 sum",
-    -120: "ERR_RSA_FAILED: a file's signature is wrong",
-    -131: "ERR_FILE_TOO_BIG: the output is larger than max_nbytes allows",
-    -147: "ERR_FORK: no process could be made",
-    -148: "ERR_EXEC: the program could not be executed",
-    -161: "ERR_NOT_FOUND: a file was not found",
-    -177: "ERR_RSC_LIMIT_EXCEEDED: used more than a resource's bound",
-    -185: "ERR_RESULT_START: could not be started",
-    -186: "ERR_RESULT_DOWNLOAD: the download failed",
-    -187: "ERR_RESULT_UPLOAD: the upload failed",
-    -197: "ERR_ABORTED_VIA_GUI: aborted by the volunteer",
-    -200: "ERR_WRONG_SIZE: a file arrived with a wrong size",
-    -221: "ERR_ABORTED_BY_PROJECT: aborted by the project",
-    -224: "ERR_HTTP_PERMANENT: a file is not on the server",
-    -226: "ERR_TOO_MANY_EXITS: ended too often without having finished",
-    -232: "ERR_ABORTED_ON_EXIT: aborted when the client was stopped",
+_EXITS: dict[int, str] = {
+    models.ExitStatus.NO_OUTPUT: "the slave returned no output",
+    models.ExitStatus.EXIT_STATEFILE_WRITE: "can't write the state file",
+    models.ExitStatus.EXIT_SIGNAL: "killed by a signal",
+    models.ExitStatus.EXIT_ABORTED_BY_CLIENT: "aborted by the client",
+    models.ExitStatus.EXIT_CHILD_FAILED: "the slave's process failed",
+    models.ExitStatus.EXIT_DISK_LIMIT_EXCEEDED: "used more disk than rsc_disk_bound allows",
+    models.ExitStatus.EXIT_TIME_LIMIT_EXCEEDED: "took longer than rsc_fpops_bound allows",
+    models.ExitStatus.EXIT_MEM_LIMIT_EXCEEDED: "used more memory than rsc_memory_bound allows",
+    models.ExitStatus.EXIT_CLIENT_EXITING: "the client was stopped",
+    models.ExitStatus.EXIT_UNSTARTED_LATE: "not started before the deadline",
+    models.ExitStatus.EXIT_MISSING_COPROC: "a coprocessor is missing",
+    models.ExitStatus.EXIT_ABORTED_BY_PROJECT: "aborted by the project",
+    models.ExitStatus.EXIT_ABORTED_VIA_GUI: "aborted by the volunteer",
+    models.ExitStatus.EXIT_UNKNOWN: "ended in an unknown way",
+    models.ExitStatus.EXIT_OUT_OF_MEMORY: "out of memory",
+    models.ExitStatus.EXIT_INIT_FAILURE: "could not be started",
+    models.ExitStatus.EXIT_NO_SUB_TASKS: "no sub-tasks",
+    models.ExitStatus.EXIT_SUB_TASK_FAILURE: "a sub-task failed",
+    models.ExitStatus.EXIT_OVERDUE_EXCEEDED: "too long after the deadline",
+    models.ExitStatus.ERR_FOPEN: "a file could not be opened",
+    models.ExitStatus.ERR_GIVEUP_DOWNLOAD: "a download timed out",
+    models.ExitStatus.ERR_GIVEUP_UPLOAD: "the upload timed out",
+    models.ExitStatus.ERR_MD5_FAILED: "a file arrived with a wrong MD5 sum",
+    models.ExitStatus.ERR_RSA_FAILED: "a file's signature is wrong",
+    models.ExitStatus.ERR_FILE_TOO_BIG: "the output is larger than max_nbytes allows",
+    models.ExitStatus.ERR_FORK: "no process could be made",
+    models.ExitStatus.ERR_EXEC: "the program could not be executed",
+    models.ExitStatus.ERR_NOT_FOUND: "a file was not found",
+    models.ExitStatus.ERR_RSC_LIMIT_EXCEEDED: "used more than a resource's bound",
+    models.ExitStatus.ERR_RESULT_START: "could not be started",
+    models.ExitStatus.ERR_RESULT_DOWNLOAD: "the download failed",
+    models.ExitStatus.ERR_RESULT_UPLOAD: "the upload failed",
+    models.ExitStatus.ERR_ABORTED_VIA_GUI: "aborted by the volunteer",
+    models.ExitStatus.ERR_WRONG_SIZE: "a file arrived with a wrong size",
+    models.ExitStatus.ERR_ABORTED_BY_PROJECT: "aborted by the project",
+    models.ExitStatus.ERR_HTTP_PERMANENT: "a file is not on the server",
+    models.ExitStatus.ERR_TOO_MANY_EXITS: "ended too often without having finished",
+    models.ExitStatus.ERR_ABORTED_ON_EXIT: "aborted when the client was stopped",
 }
 
 _ERRORS: dict[int, str] = {
@@ -88,8 +87,11 @@ _OUTCOMES: dict[int, str] = {
 
 def describe_exit(exit_status: int) -> str:
     """Return an exit status in words, BOINC's name for it among them."""
-    words = _EXIT_STATUSES.get(exit_status)
-    return f"exit status {exit_status}" + (f" ({words})" if words else "")
+    words = _EXITS.get(exit_status)
+    if words is None:
+        return f"exit status {exit_status}"
+    name = "" if exit_status == models.ExitStatus.NO_OUTPUT else f"{models.ExitStatus(exit_status).name}: "
+    return f"exit status {exit_status} ({name}{words})"
 
 
 def describe_error(exit_status: int, stderr_out: str) -> str:

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["decide", "one_pass"]
 
-_TEN_DAYS = 10 * 86400
-_ABORTED_BY_VOLUNTEER = 203
-"""BOINC's exit status EXIT_ABORTED_VIA_GUI: not the job's fault."""
 
 _log = logging.getLogger(__name__)
 
@@ -148,7 +145,7 @@ def _count(results: Iterable[Result]) -> _Tally:
 
 def _is_lost(result: Result) -> bool:
     if result.outcome == models.Outcome.CLIENT_ERROR:
-        return result.exit_status == _ABORTED_BY_VOLUNTEER
+        return result.exit_status == models.ExitStatus.EXIT_ABORTED_VIA_GUI  # not the job's fault
     return result.outcome in {models.Outcome.NO_REPLY, models.Outcome.CLIENT_DETACHED}
 
 
@@ -274,7 +271,7 @@ def _deadlines(results: Iterable[Result]) -> list[int]:
 
 
 def _safety_net(workunit: Workunit, now: int) -> int:
-    """Return when to look again though nothing has happened, in case that was missed."""
+    """Return when to look again though nothing has happened."""
     if workunit.canonical_resultid or workunit.error_mask:
         return models.NEVER
-    return min(now + max(_TEN_DAYS, workunit.delay_bound * 3 // 2), models.NEVER)
+    return models.safety_net(now, workunit.delay_bound)

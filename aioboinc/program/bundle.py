@@ -23,13 +23,14 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aioboinc import errors
 from aioboinc.program import archive, imports, source_text
 from aioboinc.project import keys
 from aioboinc.wire import codec
 
-__all__ = ["MAX_BYTES", "Generated", "Sources", "build", "collect", "generate", "locality", "registry", "root"]
+__all__ = ["MAX_BYTES", "Collector", "Missing", "Sources", "build", "collect", "located", "registry"]
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
@@ -56,22 +57,8 @@ class Sources:
     """SHA-256, in hexadecimal, over the same, but of Python files only what is code."""
     classes: frozenset[str] = frozenset()
     """Names of the classes of the running program, ``__main__``, that are in it: for functions only."""
-
-
-@dataclass(frozen=True)
-class Generated:
-    """Files of a program that are in no folder."""
-
-    slave: str
-    """Path of the slave file."""
-    files: Mapping[str, bytes]
-    """Content by path, the slave's too."""
-    modules: Mapping[str, str] = field(default_factory=dict)
-    """Path of a module among them, by its dotted name."""
-    classes: frozenset[str] = frozenset()
-    """As in `Sources`."""
-    place: Callable[[str, int], str] = "{}:{}".format
-    """Returns for path and line where the line comes from."""
+    origins: Sequence[tuple[str, int]] = field(default=(), compare=False, repr=False)
+    """For each line of the module ``__main__``, which has been put together, where the user has it: file and line."""
 
 
 def collect(slave: Path, include: Sequence[str | Path] = ()) -> Sources:
@@ -85,59 +72,11 @@ def collect(slave: Path, include: Sequence[str | Path] = ()) -> Sources:
     import of a module that is neither local, nor of the standard library, nor installed here (unless the
     program provides for that: ``try``/``except ImportError``), and for more than `MAX_BYTES`.
     """
-    collector = _Collector(slave)
+    collector = Collector(slave)
     collector.slave()
     for item in include:
         collector.include(item)
     return collector.sources(slave.name)
-
-
-def generate(generated: Generated, folder: Path, include: Sequence[str | Path] = ()) -> Sources:
-    """Return the program of *generated*, with *include* and the modules in *folder* that it imports; as `collect`."""
-    collector = _Collector(folder / generated.slave, generated.place)
-    collector.generated(generated)
-    for item in include:
-        collector.include(item)
-    for name, path in collector.modules.items():
-        if path in generated.files and name not in generated.modules:
-            raise errors.ProgramError(
-                f"{folder / path}: a module of the program imports it as {name}, but it is the program that makes the "
-                f"calls: move what both need into a module of its own"
-            )
-    return collector.sources(generated.slave, generated.classes)
-
-
-def locality(folder: Path) -> Callable[[str], bool]:
-    """Return a function that says whether a module, by its dotted name, is bundled with programs in *folder*."""
-    collector = _Collector(folder / "slave.py")
-
-    @functools.cache
-    def is_local(top: str) -> bool:
-        try:
-            return collector.top(top) is not None
-        except _Missing:
-            return False
-
-    return lambda name: is_local(name.partition(".")[0])
-
-
-def root(name: str, folder: Path) -> Path | None:
-    """Return the folder from which the loaded module *name* was imported; None if hosts have it installed.
-
-    *folder* is that of the running program.
-    """
-    top = name.partition(".")[0]
-    module = sys.modules[top]
-    packages = list(getattr(module, "__path__", ()))
-    file = os.path.dirname(packages[0]) if packages else os.path.dirname(getattr(module, "__file__", None) or "")
-    if not file:
-        return None
-    spec = _Collector(folder / "slave.py").installed(top)
-    if spec is not None:
-        is_of_python = top in sys.stdlib_module_names and spec.origin in {"frozen", "built-in"}
-        if is_of_python or spec.origin == getattr(module, "__file__", None):
-            return None
-    return folder if os.path.abspath(file) == os.path.abspath(site.getusersitepackages()) else Path(file)
 
 
 def build(sources: Sources, project: str, key: keys.PrivateKey) -> bytes:
@@ -167,6 +106,18 @@ def _newest(name: str) -> type:
     return found
 
 
+def located(sources: Sources, error: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *error*, the value of an envelope, with the lines of its traceback as the user's files have them."""
+
+    def place(frame: list[Any]) -> list[Any]:
+        file, line, *rest = frame
+        if file == sources.modules.get("__main__") and 0 < line <= len(sources.origins):
+            file, line = sources.origins[line - 1]
+        return [file, line, *rest]
+
+    return {**error, "traceback": list(map(place, error["traceback"]))}
+
+
 def _description(slave: str, files: Mapping[str, bytes], modules: Mapping[str, str]) -> dict[str, object]:
     return {
         "pyboinc_program": FORMAT,
@@ -180,7 +131,7 @@ def _canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-class _Missing(Exception):
+class Missing(Exception):
     """A module that is not to be found; the text is for people."""
 
 
@@ -194,7 +145,7 @@ class _Module:
     """Where its submodules lie, with a slash at the end; None if it is not a package."""
 
 
-class _Collector:
+class Collector:
     """Reads files of one folder, each once, and follows their imports."""
 
     def __init__(self, slave: Path, place: Callable[[str, int], str] | None = None) -> None:
@@ -212,7 +163,9 @@ class _Collector:
         self._pending: list[tuple[str, str, bool]] = []
         self._installed_path = _installed_path(self._folder)
 
-    def sources(self, slave: str, classes: frozenset[str] = frozenset()) -> Sources:
+    def sources(
+        self, slave: str, classes: frozenset[str] = frozenset(), origins: Sequence[tuple[str, int]] = ()
+    ) -> Sources:
         """Return what was bundled, with the *slave* of that path."""
         files = self.files
         code = {path: source_text.code(text) if path.endswith(".py") else text for path, text in files.items()}
@@ -220,16 +173,16 @@ class _Collector:
             hashlib.sha256(_canonical(_description(slave, contents, self.modules))).hexdigest()
             for contents in (files, code)
         )
-        return Sources(slave, files, self.modules, fingerprint, identity, classes)
+        return Sources(slave, files, self.modules, fingerprint, identity, classes, origins)
 
-    def generated(self, generated: Generated) -> None:
-        """Bundle files that are in no folder and what they import."""
-        for path, content in generated.files.items():
-            self._made.add(path)
+    def add(self, files: Mapping[str, bytes], modules: Mapping[str, str]) -> None:
+        """Bundle *files* that are in no folder, with the *modules* among them, and what they import."""
+        self._made.update(files)
+        for path, content in files.items():
             self._check_name(path)
             self._take_in(path, content)
-        self.modules.update(generated.modules)
-        for path in generated.files:
+        self.modules.update(modules)
+        for path in files:
             if path.endswith(".py"):
                 self._follow(path, package="", needed=True)
         self._follow_all()
@@ -258,7 +211,7 @@ class _Collector:
             self._read(file)
             name = _module_name(file)
             if name is not None and file != self._slave.name:
-                with contextlib.suppress(_Missing):
+                with contextlib.suppress(Missing):
                     self._take(name, needed=False)
         self._follow_all()
 
@@ -300,7 +253,7 @@ class _Collector:
                 import_needed = needed and imported.needed(missing)
                 try:
                     self._bundle(imported, package, needed=import_needed)
-                except _Missing as error:
+                except Missing as error:
                     missing.add(imported)
                     if import_needed:
                         where = self._where(path, imported.line)
@@ -312,7 +265,7 @@ class _Collector:
         return f"{self._folder / path}:{line}"
 
     def _bundle(self, imported: imports.Import, package: str, *, needed: bool) -> None:
-        """Bundle the local modules that one import statement loads; raises `_Missing`."""
+        """Bundle the local modules that one import statement loads; raises `Missing`."""
         name = _absolute(imported, package) if imported.level else imported.module
         module = self._take(name, needed=needed)
         if module is None or module.folder is None:
@@ -343,8 +296,8 @@ class _Collector:
                 if module.path is None and self.installed(top):
                     return None
                 if module.folder is None:
-                    raise _Missing(f"no module named '{taken}.{part}': {taken} is a module, not a package")
-                raise _Missing(self._advice(f"{taken}.{part}"))
+                    raise Missing(f"no module named '{taken}.{part}': {taken} is a module, not a package")
+                raise Missing(self._advice(f"{taken}.{part}"))
             taken, module = f"{taken}.{part}", inner
             self._add(taken, module, needed=needed)
         return module
@@ -362,7 +315,7 @@ class _Collector:
         if spec is not None and (spec.origin is not None or module is None):
             return None
         if module is None:
-            raise _Missing(self._advice(name))
+            raise Missing(self._advice(name))
         return module
 
     def _locate(self, folder: str, name: str) -> _Module | None:
@@ -475,7 +428,7 @@ def _absolute(imported: imports.Import, package: str) -> str:
     """Return the full name of the module in a relative import of a module in *package*."""
     parts = package.split(".") if package else []
     if imported.level > len(parts):
-        raise _Missing(
+        raise Missing(
             "a relative import that leads out of the package"
             if parts
             else "a relative import in a file that is not in a package: import the module by its name"

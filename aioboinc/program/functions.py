@@ -18,13 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from aioboinc import errors
-from aioboinc.program import bundle, importable, pieces, remade
+from aioboinc.program import (
+    bundle,
+    definitions,
+    generated,
+    importable,
+    pieces,
+    recorder,
+    refusals,
+    remade,
+    selection,
+)
 from aioboinc.slave_runtime import program_file
 from aioboinc.wire import codec
 
 __all__ = ["Program", "arguments", "collect", "path"]
 
-_CONSTANTS = "pyboinc-constants"
 _NOTEBOOK = "notebook-cells.py"
 """Not the name of a module, so that nothing imports it."""
 
@@ -79,12 +88,13 @@ class Program:
         self._function = function
         self._include = tuple(include)
         self.name = _name(function)
-        self.namespace = _namespace(function)
-        self._folder = _folder(self.namespace)
-        self._module = "__main__" if _is_of_main(function, self.namespace) else _module(function)
+        self._signature = _signature(function)
+        self._namespace = _namespace(function)
+        self._folder = _folder(self._namespace)
+        self._module = "__main__" if _is_of_main(function, self._namespace) else _module(function)
         if self._module != "__main__":
-            self._folder = bundle.root(self._module, self._folder) or self._folder
-        self._is_local = bundle.locality(self._folder)
+            self._folder = generated.root(self._module, self._folder) or self._folder
+        self._is_local = generated.locality(self._folder)
         self._programs: dict[frozenset[tuple[str, str]], tuple[bundle.Sources, codec.Registry]] = {}
         self.sources = self._program(frozenset())[0]
         """The program of calls whose arguments have no classes but those that the function uses."""
@@ -103,145 +113,84 @@ class Program:
             return sources, codec.encode(value, registry, root="")
         except codec.NotData:
             pass  # for want of a class, or for good
-        recorder = pieces.Recorder(self.namespace, self._is_local)
+        known = recorder.Recorder(self._namespace, self._is_local)
         try:
-            data = codec.encode(value, recorder, root="")
+            data = codec.encode(value, known, root="")
         except codec.NotData as error:
             raise errors.NotData(f"{path(self._function, error.path)}: {error.reason}") from None
-        classes = {("__main__", name) for name in recorder.classes}
-        modules = {(name, "") for name in recorder.modules if name != "__main__"}
+        classes = {("__main__", name) for name in known.classes}
+        modules = {(name, "") for name in known.modules if name != "__main__"}
         return self._program(frozenset(classes | modules))[0], data
 
     def _check_fit(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        signature = _signature(self._function)
-        if signature is None:
+        if self._signature is None:
             return
         try:
-            signature.bind(*args, **kwargs)
+            self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise errors.ArgumentError(f"{self.name}{signature}: {error}") from None
+            raise errors.ArgumentError(f"{self.name}{self._signature}: {error}") from None
 
     def _program(self, extra: frozenset[tuple[str, str]]) -> tuple[bundle.Sources, codec.Registry]:
         """Return the program with the *extra* classes, each with its module, or all of a module."""
         if extra not in self._programs:
             classes = sorted(name for module, name in extra if module == "__main__")
             modules = sorted(module for module, _ in extra if module != "__main__")
-            generated = self._generated(classes, modules)
-            sources = bundle.generate(generated, self._folder, self._include)
+            sources = self._sources(classes, modules)
             self._programs[extra] = sources, bundle.registry(sources)
         return self._programs[extra]
 
-    def _generated(self, classes: Iterable[str], modules: Iterable[str]) -> bundle.Generated:
-        selection = pieces.Selection(self.name, self.namespace, self._is_local)
-        if self._module == "__main__":
-            called = self._select(selection)
-        else:
-            found = importable.resolve(self._function)
-            assert found is not None
-            called = f'__import__("{found[0]}", None, None, ["{found[1].partition(".")[0]}"]).{found[1]}'
+    def _sources(self, classes: Iterable[str], modules: Iterable[str]) -> bundle.Sources:
+        selected = selection.Selection(self.name, self._namespace, self._is_local)
+        called = self._select(selected) if self._module == "__main__" else self._called()
         for name in classes:
-            selection.add(name)
-        selection.add_annotated()
-        chosen = selection.ordered()
-        if not chosen:
-            return bundle.Generated(program_file.GENERATED, {program_file.GENERATED: _slave(called, modules)})
-        main = (
-            _NOTEBOOK
-            if selection.is_of_notebook
-            else os.path.basename(self.namespace.get("__file__") or _NOTEBOOK)
-        )
-        text, places = _joined(chosen)
-        files = {main: text.encode("utf-8", "surrogatepass")}
-        if selection.constants:
-            files[_CONSTANTS] = codec.encode(selection.constants)
-        files[program_file.GENERATED] = _slave(called, modules, selection)
-        return bundle.Generated(
-            program_file.GENERATED,
-            files,
-            {"__main__": main},
-            selection.classes,
-            functools.partial(_place, places, self.name, self.namespace),
-        )
+            selected.add(name)
+        selected.add_annotated()
+        main: generated.Main | None = None
+        places: list[tuple[pieces.Piece, int]] = []
+        if chosen := selected.ordered():
+            text, places = pieces.joined(chosen)
+            file = _NOTEBOOK if selected.is_of_notebook else self._namespace.get("__file__") or _NOTEBOOK
+            main = generated.Main(
+                os.path.basename(file),
+                text,
+                [
+                    (_shown(piece.filename, self._namespace), piece.line + number)
+                    if piece.filename
+                    else (os.path.basename(file), line)
+                    for line, (piece, number) in enumerate(places, 1)
+                ],
+                selected.classes,
+                selected.constants,
+                frozenset(selected.modules),
+            )
+        place = functools.partial(_place, places, self.name, self._namespace)
+        return generated.bundled(called, modules, main, self._folder, self._include, place)
 
-    def _select(self, selection: pieces.Selection) -> str:
+    def _called(self) -> str:
+        """Return the expression for the function of a module."""
+        found = importable.resolve(self._function)
+        assert found is not None
+        module, path = found
+        return f'__import__("{module}", None, None, ["{path.partition(".")[0]}"]).{path}'
+
+    def _select(self, selected: selection.Selection) -> str:
         """Take what the function of ``__main__`` needs; return the expression by which it is called."""
         path = getattr(self._function, "__qualname__", "")
         top = path.partition(".")[0]
-        if "." in path and "<" not in path and _attribute(self.namespace, path) is self._function:
-            selection.add(top)
+        if "." in path and "<" not in path and _attribute(self._namespace, path) is self._function:
+            selected.add(top)
             return path
-        name = _global_name(self._function, self.namespace)
+        name = _global_name(self._function, self._namespace)
         if name is not None:
-            selection.add(name)
+            selected.add(name)
             return name
         if not isinstance(self._function, types.FunctionType):
-            raise _refused(
-                self._function, "it stands under no name of the program", "give it one at the top level"
+            raise refusals.refused(
+                self.name, "it stands under no name of the program", "give it one at the top level"
             )
-        return selection.add_function(self._function)
-
-
-def _slave(called: str, modules: Iterable[str], selection: pieces.Selection | None = None) -> bytes:
-    """Return the slave file that calls what the expression *called* gives, in the program of *selection*.
-
-    It imports *modules*, and leaves no name behind but its own.
-    """
-    lines = ['"""Calls a function; written by aioboinc."""']
-    if selection is not None and selection.constants:
-        if any(b"cnumpy\n" in data for data in selection.constants.values()):
-            lines.append('__import__("numpy")')
-        known = sorted(selection.modules)
-        lines += [
-            "",
-            "",
-            "def pyboinc_constant(name, _read=[]):",
-            "    from aioboinc.wire import codec",
-            "    if not _read:",
-            f"        with open(__file__[: -len({program_file.GENERATED!r})] + {_CONSTANTS!r}, 'rb') as file:",
-            f"            _read[:] = codec.decode(file.read()), codec.Registry.of_modules({known!r})",
-            "    constants, registry = _read",
-            "    return codec.decode(constants[name], registry)",
-            "",
-            "",
-        ]
-    lines += [f'__import__("{module}")' for module in modules]
-    if selection is not None:
-        lines.append('exec(__import__("sys").meta_path[0].find_spec("__main__").loader.get_code("__main__"))')
-    lines += [
-        "",
-        "",
-        "def pyboinc_call_function(function):",
-        "    args, kwargs = pyboinc_get_input()",
-        "    pyboinc_return_output(function(*args, **kwargs))",
-        "",
-        "",
-        f"pyboinc_call_function({called})",
-        "",
-    ]
-    return "\n".join(lines).encode()
-
-
-def _joined(chosen: Sequence[pieces.Piece]) -> tuple[str, list[tuple[pieces.Piece, int]]]:
-    """Return the text of pieces, and for each line its piece and the number of the line in it, from 0."""
-    lines: list[str] = []
-    places: list[tuple[pieces.Piece, int]] = []
-
-    def add(piece: pieces.Piece, text: Iterable[str]) -> None:
-        for number, line in enumerate(text):
-            lines.append(line)
-            places.append((piece, number))
-
-    if any(piece.future for piece in chosen):
-        add(chosen[0], ["from __future__ import annotations", ""])
-    before = False
-    for piece in chosen:
-        block = piece.text.split("\n")
-        is_long = len(block) > 1
-        if lines and lines[-1] and (is_long or before):
-            add(piece, ["", ""])
-        add(piece, block)
-        before = is_long
-    return "\n".join(lines) + "\n", places
+        name = self._function.__code__.co_name
+        selected.add(name, self._function)
+        return name
 
 
 def _place(
@@ -253,11 +202,18 @@ def _place(
     piece, number = places[line - 1]
     if not piece.filename:
         return f"{name}, which uses {piece.name}"
-    shown = piece.filename
+    shown = _shown(piece.filename, namespace)
+    return f"{piece.filename if shown == os.path.basename(piece.filename) else shown}:{piece.line + number}"
+
+
+def _shown(filename: str, namespace: Mapping[str, Any]) -> str:
+    """Return how tracebacks show the file or cell *filename*."""
     if callable(namespace.get("get_ipython")):
         formatted = getattr(getattr(namespace["get_ipython"](), "compile", None), "format_code_name", None)
-        shown = " ".join((formatted(shown) if formatted else None) or (shown,))
-    return f"{shown}:{piece.line + number}"
+        label = formatted(filename) if formatted else None
+        if label:
+            return " ".join(label)
+    return os.path.basename(filename)
 
 
 def _check(function: Any) -> None:
@@ -265,29 +221,29 @@ def _check(function: Any) -> None:
     if not callable(function):
         raise errors.ArgumentError(f"{function!r} is not a function: give one, or the file name of a slave")
     if isinstance(function, functools.partial):
-        raise _refused(
-            function, "it is a functools.partial", "give its arguments with each call, or write it with def"
+        raise refusals.refused(
+            _name(function), "it is a functools.partial", "give its arguments with each call, or write it with def"
         )
     if isinstance(getattr(function, "__self__", None), types.ModuleType | None):
         pass
     elif isinstance(function, types.MethodType | types.BuiltinMethodType | types.MethodWrapperType):
-        raise _refused(
-            function, "it is bound to an object", "write a function that gets the object as an argument"
+        raise refusals.refused(
+            _name(function), "it is bound to an object", "write a function that gets the object as an argument"
         )
     inner = remade.unwrapped(function)
     if inner is None:
         return
     if inner.__name__ == "<lambda>":
-        raise _refused(function, "a lambda has no name by which hosts find it", "write it with def")
+        raise refusals.refused(_name(function), "a lambda has no name by which hosts find it", "write it with def")
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
-        raise _refused(
-            function,
+        raise refusals.refused(
+            _name(function),
             "it is a generator function, and a job has one output",
             "return a list, or make a job of each item",
         )
     if inspect.iscoroutinefunction(inner):
-        raise _refused(
-            function,
+        raise refusals.refused(
+            _name(function),
             "it is an async function",
             "write it with def, and call asyncio.run inside where it awaits something",
         )
@@ -297,34 +253,37 @@ def _is_of_main(function: Any, namespace: Mapping[str, Any]) -> bool:
     if importable.resolve(function) is not None:
         return False
     inner = remade.unwrapped(function)
-    if _global_name(function, namespace) is not None or pieces.is_class_of_main(function):
+    if _global_name(function, namespace) is not None or definitions.is_class_of_main(function):
         return True
     if inner is not None and "<locals>" in inner.__qualname__:
         names = ", ".join(inner.__code__.co_freevars)
         if names:
-            raise _refused(
-                function,
+            raise refusals.refused(
+                _name(function),
                 f"it is defined in a function and uses its {names}",
                 f"define it at the top level, with {names} as arguments; in a decorator, use functools.wraps",
             )
-        raise _refused(function, "it is defined in a function", "define it at the top level")
+        raise refusals.refused(_name(function), "it is defined in a function", "define it at the top level")
     return inner is not None and inner.__globals__ is namespace
 
 
 def _module(function: Any) -> str:
     """Return the module in which hosts find *function*."""
     found = importable.resolve(function)
+    if found is None and remade.unwrapped(function) is None and not isinstance(function, type):
+        trouble = "it is an object to which no name of the program belongs"
+        raise refusals.refused(_name(function), trouble, "write a function that uses it")
     if found is None:
         module = getattr(function, "__module__", None)
-        raise _refused(
-            function,
+        raise refusals.refused(
+            _name(function),
             f"module {module} has something else by that name"
             if module in sys.modules
             else "no module has it by its name",
             "define it at the top level of a module; in a decorator, use functools.wraps",
         )
     if found[0].partition(".")[0] == "aioboinc":
-        raise _refused(function, "hosts have no aioboinc", "only the master calls it")
+        raise refusals.refused(_name(function), "hosts do not have it", "only the master calls aioboinc")
     return found[0]
 
 
@@ -378,7 +337,3 @@ def _name(function: Any) -> str:
     if isinstance(found, str):
         return found.rpartition("<locals>.")[2]
     return type(function).__qualname__
-
-
-def _refused(function: Any, trouble: str, remedy: str) -> errors.ProgramError:
-    return errors.ProgramError(f"{_name(function)} can't be sent to hosts: {trouble}: {remedy}")

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from aioboinc.program import texts
+from aioboinc.wire import codec
 
-__all__ = ["is_assignment", "is_sent", "unwrapped"]
+__all__ = ["differs", "is_assignment", "is_sent", "unwrapped"]
 
 _KINDS: tuple[type, ...] = (
     re.Pattern,
@@ -40,6 +41,9 @@ _SAFE = (
     *(ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp, ast.unaryop, ast.BinOp, ast.operator),
 )
 """Parts of expressions that only put together what is there."""
+
+
+_UNKNOWN = object()
 
 
 def is_assignment(statement: ast.stmt, name: str) -> bool:
@@ -85,13 +89,36 @@ def unwrapped(value: Any) -> types.FunctionType | None:
     return value if isinstance(value, types.FunctionType) else None
 
 
-def _gives(expression: ast.expr, value: Any, namespace: Mapping[str, Any]) -> bool:
-    """Say whether *expression*, which just puts things together, gives an equal of *value* again."""
-    if not all(isinstance(node, _SAFE) for node in ast.walk(expression)):
+def differs(expression: ast.expr, value: Any, namespace: Mapping[str, Any]) -> bool:
+    """Say whether *expression* certainly gives something else now than *value*, which is data, or is just named."""
+    again = _evaluated(expression, namespace)
+    if again is _UNKNOWN or again is value or not any(isinstance(node, ast.Name) for node in ast.walk(expression)):
         return False
     try:
-        code = compile(ast.Expression(expression), "<expression>", "eval", dont_inherit=True)
-        again = eval(code, dict(namespace))
-        return type(again) is type(value) and bool(again == value)
-    except Exception:
+        return codec.encode(again) != codec.encode(value)
+    except codec.NotData:
+        pass
+    try:
+        return isinstance(expression, ast.Name) and type(again) is type(value) and bool(again != value)
+    except Exception:  # whatever a class says to be compared
         return False
+
+
+def _gives(expression: ast.expr, value: Any, namespace: Mapping[str, Any]) -> bool:
+    """Say whether *expression*, which just puts things together, gives an equal of *value* again."""
+    again = _evaluated(expression, namespace)
+    try:
+        return type(again) is type(value) and bool(again == value)
+    except Exception:  # as above
+        return False
+
+
+def _evaluated(expression: ast.expr, namespace: Mapping[str, Any]) -> Any:
+    """Return what *expression* gives if it just puts things together, else _UNKNOWN."""
+    if not all(isinstance(node, _SAFE) for node in ast.walk(expression)):
+        return _UNKNOWN
+    try:
+        code = compile(ast.Expression(expression), "<expression>", "eval", dont_inherit=True)
+        return eval(code, dict(namespace))
+    except Exception:  # whatever the parts do
+        return _UNKNOWN

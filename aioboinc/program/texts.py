@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import linecache
 import types
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,11 +79,14 @@ class Text:
 
     def has(self, code: types.CodeType) -> bool:
         """Return whether compiling this text gives *code*, somewhere in it."""
+        return code in self._codes
+
+    @functools.cached_property
+    def _codes(self) -> frozenset[types.CodeType]:
         try:
-            whole = names.compiled(self.tree.body, self.filename, future=self.future)
-        except (SyntaxError, ValueError):
-            return False
-        return any(found == code for found in _codes(whole))
+            return frozenset(_codes(names.compiled(self.tree.body, self.filename, future=self.future)))
+        except (SyntaxError, ValueError, RecursionError):
+            return frozenset()
 
     def source(self, statement: ast.stmt) -> tuple[str, int]:
         """Return the text of *statement*, to stand at the top level, and its first line."""
@@ -122,23 +126,24 @@ class Texts:
                 return self._proven.setdefault(code.co_filename, text)
         return None
 
-    def _all(self) -> Iterator[Text]:
+    def _all(self) -> Iterable[Text]:
         if self.is_notebook:
-            for content in dict.fromkeys(reversed(self._namespace["In"])):
-                text = self._text(_cell_name(content), content)
-                if text is not None:
-                    yield text
-            return
-        prompts = [name for name in linecache.cache if name.startswith("<python-input-")]
-        for filename in reversed(prompts):
-            text = self._text(filename, "".join(linecache.getlines(filename)))
-            if text is not None:
-                yield text
+            return self._cells
         filename = self._namespace.get("__file__") or ""
-        contents = _contents(filename)
-        text = self._proven.get(filename) or self._text(filename, next(contents, ""))
-        if text is not None:
-            yield text
+        text = self._proven.get(filename) or self._text(filename, next(_contents(filename), ""))
+        return [text] if text is not None else []
+
+    @functools.cached_property
+    def _cells(self) -> list[Text]:
+        """The cells that were run, the newest first."""
+        filenames = {
+            "".join(entry[2]).rstrip("\n"): filename
+            for filename, entry in linecache.cache.items()
+            if len(entry) == 4 and entry[1] is None
+        }
+        contents = dict.fromkeys(reversed(self._namespace["In"]))
+        found = [self._text(filenames.get(content.rstrip("\n"), "<cell>"), content) for content in contents]
+        return [text for text in found if text is not None]
 
     def _text(self, filename: str, content: str, code: types.CodeType | None = None) -> Text | None:
         key = filename, content
@@ -151,14 +156,6 @@ class Texts:
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 self._texts[key] = None
         return self._texts[key]
-
-
-def _cell_name(content: str) -> str:
-    """Return the file name that IPython has given to the cell with *content*."""
-    for name, entry in linecache.cache.items():
-        if len(entry) == 4 and entry[1] is None and "".join(entry[2]).rstrip("\n") == content.rstrip("\n"):
-            return name
-    return "<cell>"
 
 
 def _contents(filename: str) -> Iterator[str]:

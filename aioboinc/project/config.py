@@ -61,7 +61,7 @@ class Project:
         return "/".join(filter(None, (self.download_url, fanout_directory(name, self.fanout), name)))
 
     def upload_path(self, name: str) -> str:
-        """Return where the output file *name* lies in the upload hierarchy, likewise."""
+        """Return where the output file *name* lies in the upload hierarchy; as text, too."""
         return f"{self.upload_dir}/{fanout_directory(name, self.fanout)}/{name}"
 
 

@@ -32,7 +32,7 @@ TRY_LATER = -1
 
 _EMAIL = re.compile(r"[^@\s<>&\"',;]{1,64}@[^@\s<>&\"',;/]{1,120}")
 _HASH = re.compile(r"[0-9a-f]{32}")
-_LONGEST_NAME = 60
+_MAX_NAME = 60
 _MAX_NEW = 100
 """Accounts that an address makes in an hour."""
 _MAX_QUESTIONS = 600
@@ -127,7 +127,7 @@ class Accounts:
         name = query.get("user_name", "").strip()
         if not self._policy.creation:
             raise Refusal(CREATION_DISABLED, "Account creation is disabled")
-        if not name or len(name) > _LONGEST_NAME or not name.isprintable() or re.search(r"[<>&\"']", name):
+        if not name or len(name) > _MAX_NAME or not name.isprintable() or re.search(r"[<>&\"']", name):
             raise Refusal(BAD_USER_NAME, "Invalid user name")
         if not _EMAIL.fullmatch(email_addr) or not email_addr.isascii():
             raise Refusal(BAD_EMAIL_ADDRESS, "Email address has invalid syntax")

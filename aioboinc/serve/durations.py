@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from aioboinc.serve.protocol import claims
-from aioboinc.store import dispatch
+from aioboinc.store import reports
 
 __all__ = ["Durations", "Sizes"]
 
@@ -55,8 +55,8 @@ class _Batch:
 class Durations:
     """The size of the jobs of each batch."""
 
-    def __init__(self, dispatch: dispatch.Dispatch, clock: Callable[[], float]) -> None:
-        self._dispatch = dispatch
+    def __init__(self, reports: reports.Reports, clock: Callable[[], float]) -> None:
+        self._reports = reports
         self._clock = clock
         self._batches: dict[int, _Batch] = {}
 
@@ -69,7 +69,7 @@ class Durations:
                 continue
             if batch is not None:
                 batch.looked = now
-            valid = await self._dispatch.durations(id, _SAMPLE)
+            valid = await self._reports.durations(id, _SAMPLE)
             batch = self._batch(id, now)
             batch.median = _median(valid)
             for hostid, seconds in _means((hostid, seconds) for hostid, seconds, _ in valid).items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aioboinc.serve import addresses, allowance
 from aioboinc.serve.protocol.request import Request
-from aioboinc.store import clients
+from aioboinc.store import clients, reports
 
 __all__ = ["Identified", "RemoteHosts", "TooMany"]
 
@@ -51,8 +51,9 @@ class TooMany(Exception):
 class RemoteHosts:
     """The hosts of other people."""
 
-    def __init__(self, clients: clients.Clients, clock: Callable[[], float]) -> None:
+    def __init__(self, clients: clients.Clients, reports: reports.Reports, clock: Callable[[], float]) -> None:
         self._clients = clients
+        self._reports = reports
         self._new = allowance.Allowance(_MAX_NEW, _HOUR, clock=clock)
         self._active = 0
         self._counted = 0
@@ -84,7 +85,7 @@ class RemoteHosts:
             return Identified(id, values, None, is_news=True, has_nothing=True)
         has_nothing = not request.in_progress and not request.shares_machine
         if has_nothing:
-            await self._clients.detach(found.id, now=now)
+            await self._reports.detach(found.id, now=now)
         return Identified(found.id, values, found, is_news=True, has_nothing=has_nothing)
 
     async def active(self, now: int) -> int:

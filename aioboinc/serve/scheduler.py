@@ -6,17 +6,17 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import models
-from aioboinc.serve import addresses, allowance, durations, newcomers, reluctance, remote_hosts
+from aioboinc.serve import addresses, allowance, durations, newcomers, reluctance, remote_hosts, wishes
 from aioboinc.serve.protocol import reply as scheduler_reply
 from aioboinc.serve.protocol.reply import Message, Reply
 from aioboinc.serve.protocol.request import Request
-from aioboinc.store import Store, clients, dispatch
+from aioboinc.store import Store, candidates, clients, dispatch, recipients, reports
 
-__all__ = ["CodeSignKeys", "Failure", "Policy", "Scheduler", "choose"]
+__all__ = ["CodeSignKeys", "Failure", "Policy", "Scheduler"]
 
 _DAY = 86400
 _HOUR = 3600
@@ -24,7 +24,7 @@ _PAGES = 2
 """Pages of unsent results that are searched for one request."""
 _RESTART = 300
 """Seconds after which the search for a host begins at the top again: what it could not get it may get now."""
-_LEAST_AVAILABILITY = 0.1
+_MIN_AVAILABILITY = 0.1
 _BURST = 20
 """Requests of a host that may come faster than they should: people press the button *Update*."""
 
@@ -101,13 +101,13 @@ class Scheduler:
         self._on_report = on_report
         self._on_failure = on_failure
         self._clock = clock
-        self._durations = durations.Durations(store.dispatch, clock)
+        self._durations = durations.Durations(store.reports, clock)
         self._too_long = too_long or reluctance.Reluctance(clock)
         self._sending = asyncio.Lock()
         self._held: dict[int, set[str]] | None = None
         self._newcomers = newcomers.Newcomers(lambda hostid: len((self._held or {}).get(hostid, ())))
         self._searches: dict[int, _Search] = {}
-        self._hosts = remote_hosts.RemoteHosts(store.clients, clock)
+        self._hosts = remote_hosts.RemoteHosts(store.clients, store.reports, clock)
         self._requests = allowance.Allowance(_BURST, _BURST * max(policy.min_sendwork_interval, 1e-3), clock=clock)
 
     async def handle(self, request: Request, address: str) -> Reply:
@@ -133,41 +133,51 @@ class Scheduler:
             reply.new_hostid = hostid
         if identified.has_nothing:
             (await self._held_by(hostid)).clear()
-        reported = await self._store.clients.contact(
-            hostid,
-            0 if identified.is_news else request.rpc_seqno,
-            identified.values,
-            request.reports,
-            quota=self._policy.daily_result_quota,
-            new_day=identified.host is not None and identified.host.rpc_time // _DAY != now // _DAY,
-            now=now,
-        )
-        # Results that we know nothing of are acknowledged too: the client can do nothing with them.
-        reply.acknowledged = [report.name for report in request.reports]
-        reply.message_ack = request.has_messages
-        self._note_reports(hostid, reported, now)
+        await self._contact(reply, request, identified)
+        await self._answer(reply, request, account, hostid, address)
+        return reply
+
+    async def _answer(
+        self, reply: Reply, request: Request, account: clients.Account, hostid: int, address: str
+    ) -> None:
+        """Give the host work, and tell it what to do with what it has."""
         version = next((self._versions[name] for name in request.platforms if name in self._versions), None)
         if version is None:
             name = request.platforms[0] if request.platforms else "unknown"
             reply.messages.append(Message(f"This project doesn't support computers of type {name}", notice=True))
             reply.request_delay = max(reply.request_delay, _DAY)
-            return reply
-        held = await self._held_by(hostid)
-        wants_work = request.cpu_seconds > 0 or request.cpu_instances > 0
+            return
         if request.in_progress is not None:
             await self._abort_excess(reply, hostid, request.in_progress)
-            if wants_work:
+        if request.cpu_seconds > 0 or request.cpu_instances > 0:
+            held = await self._held_by(hostid)
+            if request.in_progress is not None:
                 await self._resend(reply, hostid, held.difference(request.in_progress), version, request)
-        if wants_work and self._settle_keys(reply, request) and not reply.assignments:
-            await self._send(reply, hostid, account, request, version, held, address)
-        reply.next_rpc_delay = await self._next_rpc_delay(now)
-        return reply
+            if self._settle_keys(reply, request) and not reply.assignments:
+                await self._send(reply, hostid, account, request, version, held, address)
+        reply.next_rpc_delay = await self._next_rpc_delay(reply.now)
 
     def forget_held(self) -> None:
         """Read from the database again what hosts have: a request was broken off, and may have changed that."""
         self._held = None
 
-    def _note_reports(self, hostid: int, reported: Sequence[clients.Reported], now: int) -> None:
+    async def _contact(self, reply: Reply, request: Request, identified: remote_hosts.Identified) -> None:
+        """Take in what the host says of itself, and what it reports."""
+        reported = await self._store.clients.contact(
+            identified.id,
+            0 if identified.is_news else request.rpc_seqno,
+            identified.values,
+            request.reports,
+            quota=self._policy.daily_result_quota,
+            new_day=identified.host is not None and identified.host.rpc_time // _DAY != reply.now // _DAY,
+            now=reply.now,
+        )
+        # Results that we know nothing of are acknowledged too: the client can do nothing with them.
+        reply.acknowledged = [report.name for report in request.reports]
+        reply.message_ack = request.has_messages
+        self._note_reports(identified.id, reported, reply.now)
+
+    def _note_reports(self, hostid: int, reported: Sequence[reports.Reported], now: int) -> None:
         for result in reported:
             report = result.report
             if report.outcome == models.Outcome.SUCCESS:
@@ -254,11 +264,7 @@ class Scheduler:
         flops = _flops(request)
         # The key of an account without a password was given away by the project's owner.
         groups = (f"account {account.id}", addresses.network(address)) if account.passwd_hash else ()
-        recipient = dispatch.Recipient(
-            hostid=hostid,
-            userid=account.id,
-            app_version_id=version.id,
-            flops=flops,
+        limits = recipients.Limits(
             memory=float(request.host["m_nbytes"]) * request.memory_fraction,
             disk=request.disk_share or float(request.host["d_free"]),
             active_hosts=await self._hosts.active(now),
@@ -268,14 +274,14 @@ class Scheduler:
             held=len(held),
             newcomers_room=self._newcomers.room(hostid, *groups) if groups else limit,
         )
-        wish = Wish(request.cpu_seconds, request.cpu_instances, flops * _availability(request))
+        wish = wishes.Wish(request.cpu_seconds, request.cpu_instances, flops * _availability(request))
         sizes = self._durations.on(hostid, flops)
         search = self._searches.setdefault(hostid, _Search(now))
         async with self._sending:
             sent = await self._store.dispatch.send(
-                recipient,
+                recipients.Recipient(hostid, account.id, version.id, flops, limits),
                 limit,
-                lambda candidates: choose(candidates, wish, sizes, self._too_long.is_over),
+                lambda found: wishes.choose(found, wish, sizes, self._too_long.is_over),
                 start=search.position,
                 pages=_PAGES,
                 now=now,
@@ -293,14 +299,7 @@ class Scheduler:
         )
         held.update(assignment.name for assignment in sent.assignments)
         await self._give(reply, hostid, sent.assignments, version, request)
-        if sent.quota_exhausted:
-            reply.messages.append(Message("This computer has finished its daily quota of tasks"))
-            reply.request_delay = max(reply.request_delay, _HOUR)
-        elif sent.is_full:
-            reply.messages.append(_FULL)
-        elif not sent.assignments:
-            text = "Project has no tasks available" if sent.at_end else "No tasks sent: looking for one"
-            reply.messages.append(Message(text))
+        _explain(reply, sent)
 
     async def _give(
         self,
@@ -336,53 +335,17 @@ class Scheduler:
         return self._policy.next_rpc_delay or min(max(30.0, hosts / 5), _HOUR)
 
 
-@dataclass(frozen=True)
-class Wish:
-    """How much work a host asks for."""
-
-    seconds: float
-    """Over all its cores."""
-    instances: float
-    """Idle cores."""
-    flops: float
-    """Floating-point operations that one of its cores does for us in a second."""
-
-
-def choose(
-    candidates: Iterable[dispatch.Candidate],
-    wish: Wish,
-    sizes: durations.Sizes,
-    may_be_late: Callable[[int], bool] = lambda batch: False,
-) -> tuple[Sequence[dispatch.Candidate], bool]:
-    """Take candidates until the wish is fulfilled; tell whether it is.
-
-    Those that would take longer than they may are passed by, unless *may_be_late* agrees, for a job of their batch.
-    """
-    chosen: list[dispatch.Candidate] = []
-    seconds, instances = wish.seconds, wish.instances
-    for candidate in candidates:
-        if seconds <= 0 and instances <= 0:
-            break
-        least = sizes.least(candidate.batch, candidate.rsc_fpops_est)
-        if least / wish.flops > candidate.delay_bound and not may_be_late(candidate.batch):
-            continue
-        chosen.append(candidate)
-        seconds -= sizes.operations(candidate.batch, candidate.rsc_fpops_est) / wish.flops
-        instances -= 1
-    return chosen, seconds <= 0 and instances <= 0
-
-
 class _Search:
     """Where the search for a host's next work goes on."""
 
     def __init__(self, now: int) -> None:
-        self.position = dispatch.TOP
+        self.position = candidates.TOP
         self._began = now
 
     def went_on(self, sent: dispatch.Sent, now: int) -> None:
         self.position = sent.position
         if sent.at_end and now - self._began >= _RESTART:
-            self.position = dispatch.TOP
+            self.position = candidates.TOP
             self._began = now
 
 
@@ -392,6 +355,18 @@ def _refuse(reply: Reply, text: str, delay: float, *, notice: bool = False) -> R
     return reply
 
 
+def _explain(reply: Reply, sent: dispatch.Sent) -> None:
+    """Tell the client why it gets no work, or not more."""
+    if sent.quota_exhausted:
+        reply.messages.append(Message("This computer has finished its daily quota of tasks"))
+        reply.request_delay = max(reply.request_delay, _HOUR)
+    elif sent.is_full:
+        reply.messages.append(_FULL)
+    elif not sent.assignments:
+        text = "Project has no tasks available" if sent.at_end else "No tasks sent: looking for one"
+        reply.messages.append(Message(text))
+
+
 def _flops(request: Request) -> float:
     return float(request.host["p_fpops"])
 
@@ -399,4 +374,4 @@ def _flops(request: Request) -> float:
 def _availability(request: Request) -> float:
     """Return the part of the time in which the host computes."""
     fraction = float(request.host["on_frac"]) * float(request.host["active_frac"])
-    return min(max(fraction, _LEAST_AVAILABILITY), 1.0)
+    return min(max(fraction, _MIN_AVAILABILITY), 1.0)

@@ -1,4 +1,4 @@
-"""A project that is served: how it comes into being, and its configuration.
+"""The files of a project that is served: how they come into being.
 
 It looks like a BOINC project's directory, so masters find their way in it by config.xml. Done again, each step
 finishes what was begun, or finds that it is done.
@@ -7,44 +7,19 @@ finishes what was begun, or finds that it is done.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
-import re
-import secrets
 import socket
-import urllib.parse
-import xml.etree.ElementTree
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import connectors, errors, printable, sql
+from aioboinc import connectors, errors, printable
 from aioboinc.aio import durable, threads
-from aioboinc.app_versions import versions as app_versions
 from aioboinc.project import config as projects
-from aioboinc.project import keys, templates
-from aioboinc.serve import accounts, addresses, scheduler
-from aioboinc.serve.protocol import reply
-from aioboinc.setup import site as sites
-from aioboinc.setup import steps
-from aioboinc.setup import versions as wanted
-from aioboinc.store import applications, clients
+from aioboinc.project import templates
+from aioboinc.serve import key_files, listening, settings
 from aioboinc.wire import documents
 
-__all__ = [
-    "DEFAULT_LISTEN",
-    "Address",
-    "Application",
-    "Settings",
-    "check",
-    "code_sign_keys",
-    "create",
-    "read_settings",
-    "set_up",
-    "status_key",
-]
+__all__ = ["check", "create"]
 
-DEFAULT_LISTEN = "127.0.0.1:8416"
 _CONFIG = """\
 <?xml version="1.0" ?>
 <boinc>
@@ -92,54 +67,6 @@ _DIRECTORIES = {"download": 0o755, "upload": 0o770, "keys": 0o700, "templates": 
 _SQLITE = "project.sqlite"
 _MAX_PATH = 500
 """Bytes of the database's path: SQLite takes no longer ones."""
-_OWNER = "owner@localhost"
-"""The e-mail address of the account that a project begins with: it has no password."""
-_ACCOUNT_KEY = "account_key"
-_STATUS_KEY = "keys/status_key"
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where to listen."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def family(self) -> socket.AddressFamily:
-        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read ``HOST:PORT``. Raises `errors.UsageError`."""
-        host, colon, port = text.rpartition(":")
-        if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-            raise errors.UsageError(f"--listen {text}: give HOST:PORT, 127.0.0.1:8416 for example")
-        return cls(host.strip("[]"), int(port))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What config.xml says of serving."""
-
-    listen: Address
-    scheduling: scheduler.Policy
-    accounts: accounts.Policy
-
-
-@dataclass(frozen=True)
-class Application:
-    """The application in the database."""
-
-    id: int
-    app: reply.App
-    versions: Mapping[str, reply.AppVersion]
-    """The newest versions, by platform."""
-    account: clients.Account
-    """The account that the project began with."""
 
 
 async def check(root: Path, *, listen: str | None, url: str | None, database: str | None) -> None:
@@ -149,8 +76,8 @@ async def check(root: Path, *, listen: str | None, url: str | None, database: st
     """
     if (root / "config.xml").exists():
         return
-    address = Address.parse(listen or DEFAULT_LISTEN)
-    _master_url(address, url)
+    address = listening.Address.parse(listen or listening.DEFAULT)
+    listening.master_url(address, url)
     await threads.in_thread(_check_place, root, database)
     try:
         socket.create_server((address.host, address.port), family=address.family).close()
@@ -182,7 +109,7 @@ def _check_place(root: Path, database: str | None) -> None:
                 not path.is_dir() or any(not _is_first(entry) for entry in path.iterdir())
             ):
                 raise errors.ProjectError(f"{path} {refusal}")
-        for name in (_SQLITE, _ACCOUNT_KEY):
+        for name in (_SQLITE, key_files.ACCOUNT_KEY):
             if os.path.lexists(root / name) and (root / name).lstat().st_size:
                 raise errors.ProjectError(f"{root / name} {refusal}")
 
@@ -198,23 +125,22 @@ def create(root: Path, *, listen: str | None, url: str | None, database: str | N
     """
     root = Path(os.path.abspath(root))
     if not (root / "config.xml").exists():
-        address = Address.parse(listen or DEFAULT_LISTEN)
-        master_url = _master_url(address, url)
+        address = listening.Address.parse(listen or listening.DEFAULT)
+        master_url = listening.master_url(address, url)
         try:
             _make_files(root, str(address), master_url, database or f"sqlite:{_SQLITE}")
         except OSError as error:
             raise errors.ProjectError(f"the project can't be made: {errors.describe(root, error)}") from None
     project = projects.read(root)
-    values = _values(root)
-    if "served" not in values:
+    if "served" not in settings.elements(root):
         raise errors.ProjectError(f"{root} is a project of another kind: give --project another directory")
-    if url is not None and _checked_url(url) != project.master_url:
+    if url is not None and listening.checked_url(url) != project.master_url:
         raise errors.ProjectError(
-            f"{root} has the URL {project.master_url}, and its hosts know it by that; leave --url away, or give "
+            f"{root} has the URL {project.master_url}, and its hosts know it by that; omit --url, or give "
             "--project another directory"
         )
     if database is not None and database != project.database_url:
-        raise errors.ProjectError(f"{root} has another database; leave --database away")
+        raise errors.ProjectError(f"{root} has another database; omit --database")
     return project
 
 
@@ -236,165 +162,3 @@ def _make_files(root: Path, listen: str, url: str, database: str) -> None:
     # The URL of a database has its password in it.
     durable.place(root / "config.xml", text.encode(), 0o600 if "@" in database else 0o644)
     durable.sync(root)
-
-
-def _master_url(address: Address, url: str | None) -> str:
-    if url is None and address.host in {"0.0.0.0", "::"}:
-        raise errors.UsageError(
-            f"--listen {address}: give --url too, the address by which hosts reach this machine: "
-            f"http://lab.example.org:{address.port}/"
-        )
-    return _checked_url(url or f"http://{address}/")
-
-
-def _checked_url(url: str) -> str:
-    """Return a master URL as clients write it. Raises `errors.UsageError` for one that they refuse."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        number = parts.port
-    except ValueError:
-        raise errors.UsageError(
-            f"--url {url}: not a URL: give http://lab.example.org:8416/ for example, with a port up to 65535"
-        ) from None
-    host = parts.hostname or ""
-    if parts.scheme not in {"http", "https"} or not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", host):
-        raise errors.UsageError(
-            f"--url {url}: BOINC clients take http or https and a host with a dot in it only, 127.0.0.1 or "
-            "lab.example.org for example"
-        )
-    if parts.query or parts.fragment or parts.username or not re.fullmatch(r"[a-z0-9/._-]*", parts.path):
-        raise errors.UsageError(f"--url {url}: its path may have small letters, digits, '/', '.', '_' and '-'")
-    port = f":{number}" if number else ""
-    return f"{parts.scheme}://{host}{port}/{parts.path.strip('/')}".rstrip("/") + "/"
-
-
-def read_settings(root: Path, *, listen: str | None = None, open_accounts: bool = False) -> Settings:
-    """Read the configuration of serving; *listen* and *open_accounts* are asked for this time.
-
-    Blocks. Raises `errors.ProjectError`.
-    """
-    values = _values(root)
-    default = scheduler.Policy()
-    address = Address.parse(listen or values.get("listen") or DEFAULT_LISTEN)
-
-    def number(name: str, fallback: float, least: float) -> float:
-        text = values.get(name, "")
-        try:
-            value = float(text) if text else fallback
-        except ValueError:
-            value = least - 1
-        if not value >= least:
-            raise errors.ProjectError(f"{root / 'config.xml'}: <{name}> is {text!r}: give a number from {least:g}")
-        return value
-
-    def flag(name: str) -> bool:
-        return name in values and values[name] != "0"
-
-    if flag("disable_account_creation") or flag("disable_account_creation_rpc"):
-        pass
-    elif "open_accounts" in values:
-        open_accounts |= flag("open_accounts")
-    else:
-        # A project of 0.1.0: accounts were open to all that reached it, and on this machine alone nobody needs them.
-        open_accounts |= not addresses.is_loopback(address.host)
-    return Settings(
-        listen=address,
-        scheduling=scheduler.Policy(
-            min_sendwork_interval=number("min_sendwork_interval", default.min_sendwork_interval, 0),
-            next_rpc_delay=number("next_rpc_delay", default.next_rpc_delay, 0),
-            max_wus_to_send=int(number("max_wus_to_send", default.max_wus_to_send, 1)),
-            max_wus_in_progress=int(number("max_wus_in_progress", default.max_wus_in_progress, 1)),
-            daily_result_quota=int(number("daily_result_quota", default.daily_result_quota, 1)),
-            max_ncpus=int(number("max_ncpus", default.max_ncpus, 1)),
-            one_result_per_user_per_wu=flag("one_result_per_user_per_wu"),
-        ),
-        accounts=accounts.Policy(
-            creation=open_accounts,
-            min_passwd_length=int(number("min_passwd_length", accounts.Policy().min_passwd_length, 1)),
-        ),
-    )
-
-
-async def set_up(project: projects.Project, connector: connectors.Connector, *, now: int) -> Application:
-    """Make the tables, the keys, the application with its versions, and an account, as far as they are missing.
-
-    Raises `errors.ProjectError`, `errors.DatabaseError`.
-    """
-    await connector.script(sql.schema(connector.dialect, whole=True))
-    key = await threads.in_thread(_make_keys, project)
-    rows = applications.Applications(connector)
-    known = await rows.platforms()
-    for platform in app_versions.PLATFORMS.values():
-        if platform.name not in known:
-            await rows.add_platform(platform.name, platform.friendly_name)
-    app = await rows.find(projects.APP_NAME)
-    if app is None:
-        await rows.add(projects.APP_NAME, steps.FRIENDLY_NAME)
-        app = await rows.find(projects.APP_NAME)
-        assert app is not None
-    site = sites.Site(project, rows, dry_run=False, say=lambda line: None)
-    with sites.clear_errors(project.root):
-        await wanted.Versions(site, {}, keep_bundles=True).make(app, key)
-    versions = {
-        version.platform: reply.AppVersion(version.id, version.platform, version.version_num, version.xml_doc)
-        for version in await rows.versions(app.id)
-        if not version.deprecated
-    }
-    account = await _first_account(clients.Clients(connector), now)
-    await rows.permit(app.id, account.id)
-    await threads.in_thread(durable.place, project.root / _ACCOUNT_KEY, f"{account.key}\n".encode("ascii"), 0o600)
-    app_row = reply.App(projects.APP_NAME, steps.FRIENDLY_NAME)
-    return Application(app.id, app_row, versions, account)
-
-
-async def _first_account(clients: clients.Clients, now: int) -> clients.Account:
-    account = await clients.account_by_email(_OWNER)
-    if account is None:
-        account = await clients.create_account(_user_name(), _OWNER, "", now=now)
-        assert account is not None
-    return account
-
-
-def status_key(project: projects.Project) -> str:
-    """Return the secret by which the status page shows all; it is made if it isn't there. Blocks."""
-    path = project.root / _STATUS_KEY
-    if not path.exists():
-        durable.place(path, secrets.token_urlsafe(16).encode("ascii"), 0o600)
-    return path.read_text(encoding="ascii").strip()
-
-
-def code_sign_keys(project: projects.Project) -> scheduler.CodeSignKeys:
-    """Return the keys that clients check files with. Blocks. Raises `errors.ProjectError`.
-
-    Older keys are where BOINC has them: ``old_key_N`` and, signed with it, ``signature_stripped_N``.
-    """
-    directory = project.key_dir
-    try:
-        current = (directory / "code_sign_public").read_text(encoding="ascii").strip()
-        signatures = {}
-        for old in directory.glob("old_key_*"):
-            signature = directory / f"signature_stripped_{old.name.removeprefix('old_key_')}"
-            if signature.exists():
-                text = old.read_text(encoding="ascii").strip()
-                signatures[text] = signature.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.ProjectError(f"{directory}: {error}") from None
-    return scheduler.CodeSignKeys(current, signatures)
-
-
-def _make_keys(project: projects.Project) -> keys.PrivateKey:
-    keys.create_code_sign_keys(project.key_dir)
-    return keys.create(project.key_dir / keys.PROGRAM_PRIVATE, project.key_dir / keys.PROGRAM_PUBLIC)
-
-
-def _values(root: Path) -> Mapping[str, str]:
-    """Return the elements of ``<config>``."""
-    config = xml.etree.ElementTree.parse(root / "config.xml").find("config")
-    return {} if config is None else {element.tag: (element.text or "").strip() for element in config}
-
-
-def _user_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "owner"

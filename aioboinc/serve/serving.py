@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,18 @@ from aioboinc.aio import locking, loops, task_group, threads
 from aioboinc.embedded import daemons
 from aioboinc.passes import validation
 from aioboinc.project import config
-from aioboinc.serve import accounts, downloads, reluctance, scheduler, served_project, server, uploads
+from aioboinc.serve import (
+    accounts,
+    application,
+    downloads,
+    key_files,
+    reluctance,
+    scheduler,
+    served_project,
+    server,
+    settings,
+    uploads,
+)
 from aioboinc.serve.pages import status_page
 from aioboinc.serve.protocol import reply
 
@@ -64,60 +74,82 @@ async def running(
     """
     await served_project.check(root, listen=listen, url=url, database=database)
     project = await threads.in_thread(served_project.create, root, listen=listen, url=url, database=database)
-    settings = await threads.in_thread(
-        served_project.read_settings, project.root, listen=listen, open_accounts=open_accounts
-    )
-    address = settings.listen
-    with _lock(project.root):
+    configured = await threads.in_thread(settings.read, project.root, listen=listen, open_accounts=open_accounts)
+    address = configured.listen
+    refusal = errors.ProjectError(f"{project.root} is served by another process already")
+    with locking.held(project.root / "lock", refusal):
         async with connectors.open(project.database_url) as connector:
-            application = await served_project.set_up(project, connector, now=int(time.time()))
+            made = await application.set_up(project, connector, now=int(time.time()))
             data = store.Store(connector)
-            status_key = await threads.in_thread(served_project.status_key, project)
-            site = reply.Site(project.name, project.master_url)
-            too_long = reluctance.Reluctance(time.time)
-            page = status_page.StatusPage(
-                data.status, site, account_key=application.account.key, status_key=status_key, too_long=too_long
-            )
-            policy = dataclasses.replace(
-                _POLICY, daily_result_quota=settings.scheduling.daily_result_quota, on_bad=page.add_bad
-            )
+            keys = await threads.in_thread(_keys, project)
             stop = asyncio.Event()
             work = daemons.Daemons(stop)
-            thread = threads.FileThread()
-            outputs = uploads.Uploads(project, data.clients, thread)
-            answering = server.Server(
-                project,
-                site,
-                scheduler.Scheduler(
-                    data,
-                    application.app,
-                    application.versions,
-                    await threads.in_thread(served_project.code_sign_keys, project),
-                    settings.scheduling,
-                    on_report=work.transitions.set,
-                    on_failure=page.add_failure,
-                    too_long=too_long,
-                ),
-                data.clients.is_key,
-                downloads.Downloads(project, thread),
-                outputs,
-                accounts.Accounts(data.clients, site, list(application.versions), settings.accounts),
-                page,
+            parts = _parts(project, configured, made, data, keys, work.transitions.set)
+            policy = dataclasses.replace(
+                _POLICY, daily_result_quota=configured.scheduling.daily_result_quota, on_bad=parts.page.add_bad
             )
             async with task_group.TaskGroup() as tasks:
-                work.start(tasks, project, data, appid=application.id, policy=policy, pace=_PACE)
-                tasks.create_task(loops.run(outputs.clear, stop=stop, backoff=loops.Backoff(_DAY, _DAY)))
+                work.start(tasks, project, data, appid=made.id, policy=policy, pace=_PACE)
+                tasks.create_task(loops.run(parts.outputs.clear, stop=stop, backoff=loops.Backoff(_DAY, _DAY)))
                 try:
-                    async with server.running(answering, address.host, address.port) as port:
-                        status_url = f"{project.master_url}?key={status_key}"
-                        yield Serving(project, address.host, port, application.account.key, status_url)
+                    async with server.running(parts.server, address.host, address.port) as port:
+                        status_url = f"{project.master_url}?key={keys.status}"
+                        yield Serving(project, address.host, port, made.account.key, status_url)
                 finally:
                     await work.end()
 
 
-@contextlib.contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    """Be the only process that serves the project in *root*."""
-    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with locking.held(descriptor, errors.ProjectError(f"{root} is served by another process already")):
-        yield
+@dataclass(frozen=True)
+class _Keys:
+    status: str
+    code_sign: scheduler.CodeSignKeys
+
+
+def _keys(project: config.Project) -> _Keys:
+    return _Keys(key_files.status_key(project), key_files.code_sign_keys(project))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What answers requests."""
+
+    server: server.Server
+    outputs: uploads.Uploads
+    page: status_page.StatusPage
+
+
+def _parts(
+    project: config.Project,
+    configured: settings.Settings,
+    made: application.Application,
+    data: store.Store,
+    keys: _Keys,
+    on_report: Callable[[], None],
+) -> _Parts:
+    site = reply.Site(project.name, project.master_url)
+    too_long = reluctance.Reluctance(time.time)
+    page = status_page.StatusPage(
+        data.status, site, account_key=made.account.key, status_key=keys.status, too_long=too_long
+    )
+    thread = threads.FileThread()
+    outputs = uploads.Uploads(project, data.reports, thread)
+    answering = server.Server(
+        project,
+        site,
+        scheduler.Scheduler(
+            data,
+            made.app,
+            made.versions,
+            keys.code_sign,
+            configured.scheduling,
+            on_report=on_report,
+            on_failure=page.add_failure,
+            too_long=too_long,
+        ),
+        data.clients.is_key,
+        downloads.Downloads(project, thread),
+        outputs,
+        accounts.Accounts(data.clients, site, list(made.versions), configured.accounts),
+        page,
+    )
+    return _Parts(answering, outputs, page)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from aioboinc.aio import seldom, threads
 from aioboinc.project import config
 from aioboinc.serve import incoming
-from aioboinc.store import clients
+from aioboinc.store import reports
 from aioboinc.wire import documents
 
 __all__ = [
@@ -136,9 +136,9 @@ def reply_size(size: int) -> str:
 class Uploads:
     """The project's output files."""
 
-    def __init__(self, project: config.Project, clients: clients.Clients, thread: threads.FileThread) -> None:
+    def __init__(self, project: config.Project, reports: reports.Reports, thread: threads.FileThread) -> None:
         self._project = project
-        self._clients = clients
+        self._reports = reports
         self._thread = thread
         self._incoming = incoming.Incoming(project.upload_dir)
         self._placing = incoming.Placing(project.upload_dir)
@@ -211,7 +211,7 @@ class Uploads:
     async def _limit(self, name: str) -> int:
         """Return how large a file may be. Raises `Permanent` unless it is one of a result in progress."""
         match = _RESULT.fullmatch(name)
-        document = await self._clients.output_of(match[1]) if match else None
+        document = await self._reports.output_of(match[1]) if match else None
         for file in documents.files(document or ""):
             if file.name == name:
                 return int(file.max_nbytes) if file.max_nbytes < float("inf") else 0

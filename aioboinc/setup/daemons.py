@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from aioboinc import errors
+from aioboinc.aio import locking
 from aioboinc.project import config
 from aioboinc.setup import config_file
 
@@ -134,13 +134,4 @@ def running(root: Path, names: Iterable[str] = tuple(LAUNCHERS)) -> list[str]:
 
     Where there are several of one, the names of their files begin with its name.
     """
-    return [name for name in names if any(map(_is_locked, root.glob(f"pid_*/{name}*.lock")))]
-
-
-def _is_locked(path: Path) -> bool:
-    with path.open("r+b") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return [name for name in names if any(map(locking.is_locked, root.glob(f"pid_*/{name}*.lock")))]

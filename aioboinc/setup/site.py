@@ -164,8 +164,7 @@ def _user_name(uid: int) -> str:
 @contextlib.contextmanager
 def alone(root: Path) -> Iterator[None]:
     """Keep others from setting up the project in *root* meanwhile. Raises `errors.ProjectError` if one does."""
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    with locking.held(descriptor, errors.ProjectError(f"{root}: another setup is running; wait for its end")):
+    with locking.held(root, errors.ProjectError(f"{root}: another setup is running; wait for its end")):
         yield
 
 

@@ -85,6 +85,16 @@ class _Undo:
             await self._remove(app)
         if not jobs:
             self._remove_job_files()
+        self._remove_programs()
+        removed = [self._site.step(f"table {name}", "removed") for name in sorted(await self._store.tables())]
+        if any(removed):
+            await self._store.drop_tables()
+        for name in (keys.PROGRAM_PUBLIC, keys.PROGRAM_PRIVATE):
+            self._delete(self._key_dir / name)
+        self._conclude(jobs, hosts)
+
+    def _remove_programs(self) -> None:
+        """Remove the launchers of our daemons, what these have left, and the files of app versions."""
         for name in daemons_module.LAUNCHERS:
             self._delete(self._root / "bin" / name)
             # bin/stop sends signals to the processes that these name, whatever they are by then.
@@ -94,12 +104,6 @@ class _Undo:
         for path in sorted(self._download_dir.iterdir()):
             if versions.is_ours(path.name):
                 self._delete(path)
-        removed = [self._site.step(f"table {name}", "removed") for name in sorted(await self._store.tables())]
-        if any(removed):
-            await self._store.drop_tables()
-        for name in (keys.PROGRAM_PUBLIC, keys.PROGRAM_PRIVATE):
-            self._delete(self._key_dir / name)
-        self._conclude(jobs, hosts)
 
     async def _remove(self, app: applications.Application | None) -> None:
         """Remove the application, and the platforms that it alone was for."""

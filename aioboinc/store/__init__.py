@@ -14,7 +14,7 @@ from aioboinc.store import (
     clients,
     deletions,
     dispatch,
-    scheduling,
+    reports,
     schema,
     status,
     submissions,
@@ -34,9 +34,9 @@ class Store:
         self.cancellations = cancellations.Cancellations(connector)
         self.submissions = submissions.Submissions(connector, clock)
         self.schema = schema.Schema(connector)
-        self.scheduling = scheduling.Scheduling(connector)
         self.clients = clients.Clients(connector)
         self.dispatch = dispatch.Dispatch(connector)
+        self.reports = reports.Reports(connector)
         self.status = status.Status(connector)
         self.transitions = transitions.Transitions(connector)
         self.validations = validations.Validations(connector)

@@ -1,4 +1,4 @@
-"""Clients: accounts, their hosts, and what hosts report."""
+"""Clients: accounts, and the hosts that belong to them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aioboinc import connectors, models, sql
-from aioboinc.store import scheduling
+from aioboinc import connectors, sql
+from aioboinc.store import recipients, reports
 
-__all__ = ["Account", "Clients", "Host", "Reported"]
+__all__ = ["Account", "Clients", "Host"]
 
-_ABORTED_BY_PROJECT = 202
-"""Exit status of a result that the scheduler had the client abort."""
 _NAMES_TRIED = 100
+_TEXTS = ("domain_name", "last_ip_addr", "p_vendor", "p_model", "os_name", "os_version", "host_cpid")
+_NUMBERS = (
+    *("timezone", "on_frac", "connected_frac", "active_frac", "gpu_active_frac", "duration_correction_factor"),
+    *("p_ncpus", "p_fpops", "p_iops", "p_membw", "m_nbytes", "m_cache", "m_swap", "d_total", "d_free"),
+    *("d_boinc_used_total", "d_boinc_used_project", "d_boinc_max", "n_bwup", "n_bwdown"),
+)
+_SILENT = dict.fromkeys((*_TEXTS, "external_ip_addr", "product_name", "misc"), "") | dict.fromkeys(_NUMBERS, 0)
+"""What a host says of itself that says nothing, by the columns of the table ``host``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account: whose hosts."""
+    """An account, which hosts belong to."""
 
     id: int
     create_time: int
@@ -51,22 +57,14 @@ class Host:
     """The host's requests are refused (``max_results_day`` of -1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """A result of which the report was accepted."""
-
-    report: scheduling.Report
-    batch: int
-    elapsed_time: float
-    """Seconds, as far as they are possible."""
-
-
 class Clients:
     """Verbs on accounts and on the hosts that call."""
 
     def __init__(self, connector: connectors.Connector) -> None:
         self._connector = connector
         self._sql = sql.load("clients", connector.dialect)
+        self._reports = reports.Reports(connector)
+        self._quotas = recipients.Quotas(connector)
 
     async def caller(self, key: str, hostid: int) -> tuple[Account | None, Host | None]:
         """Return the account whose hosts show *key*, and if there is one, the host with this ID."""
@@ -131,10 +129,10 @@ class Clients:
         return await self._host("similar_host", {"userid": userid, **values})
 
     async def create_host(self, userid: int, values: Mapping[str, int | float | str], *, now: int) -> int:
-        """Make a host from what it says of itself, by column; return its ID."""
+        """Make a host from what it says of itself, by column; return its ID. What it does not say is 0 or empty."""
 
         async def work(tx: connectors.Transaction) -> int:
-            return await tx.insert(self._sql["create_host"], {**values, "userid": userid, "now": now})
+            return await tx.insert(self._sql["create_host"], {**_SILENT, **values, "userid": userid, "now": now})
 
         return await self._connector.run(work, brief=True)
 
@@ -147,36 +145,17 @@ class Clients:
 
         return await self._connector.read(work, brief=True)
 
-    async def detach(self, hostid: int, *, now: int) -> int:
-        """End the results of a host that no longer has them; others are made for them. Return their number."""
-        states = {
-            "in_progress": models.ServerState.IN_PROGRESS,
-            "over": models.ServerState.OVER,
-            "detached": models.Outcome.CLIENT_DETACHED,
-        }
-
-        async def work(tx: connectors.Transaction) -> int:
-            held = await tx.fetch_all(
-                self._sql["held"], {"hostid": hostid, "in_progress": models.ServerState.IN_PROGRESS}
-            )
-            if not held:
-                return 0
-            await tx.execute(self._sql["due"], {"ids": [row["workunitid"] for row in held], "now": now})
-            return await tx.execute(self._sql["detach"], {"hostid": hostid, "now": now, **states})
-
-        return await self._connector.run(work, brief=True)
-
     async def contact(
         self,
         hostid: int,
         rpc_seqno: int,
         values: Mapping[str, int | float | str],
-        reports: Sequence[scheduling.Report],
+        reported: Sequence[reports.Report],
         *,
         quota: int,
         new_day: bool,
         now: int,
-    ) -> Sequence[Reported]:
+    ) -> Sequence[reports.Reported]:
         """Note that a host has called, what it says of itself, and the results that it reports.
 
         Returns the results that were still expected from it; the transitioner gets to see their workunits. All of
@@ -185,24 +164,15 @@ class Clients:
         with good ones. On a *new_day* the host has got nothing yet.
         """
 
-        async def work(tx: connectors.Transaction) -> Sequence[Reported]:
+        async def work(tx: connectors.Transaction) -> Sequence[reports.Reported]:
             await tx.execute(
                 self._sql["update_host"], {**values, "hostid": hostid, "rpc_seqno": rpc_seqno, "now": now}
             )
             if new_day:
-                await tx.execute(self._sql["new_day"], {"hostid": hostid})
-            return await self._report(tx, hostid, int(values["p_ncpus"]), reports, quota, now) if reports else ()
+                await self._quotas.begin_day(tx, hostid)
+            return await self._reports.accept(tx, hostid, int(values["p_ncpus"]), reported, quota=quota, now=now)
 
-        return await self._connector.run(work, durable=bool(reports), brief=True)
-
-    async def output_of(self, result: str) -> str | None:
-        """Return the document of a *result* that may upload its output files; None if there is none such."""
-
-        async def work(tx: connectors.Transaction) -> str | None:
-            row = await tx.fetch_one(self._sql["uploadable"], {"name": result, **_EXPECTED})
-            return None if row is None else bytes(row["xml_doc_in"]).decode()
-
-        return await self._connector.read(work, brief=True)
+        return await self._connector.run(work, durable=bool(reported), brief=True)
 
     async def _host(self, query: str, params: Mapping[str, int | float | str]) -> Host | None:
         async def work(tx: connectors.Transaction) -> Host | None:
@@ -210,94 +180,6 @@ class Clients:
             return None if row is None else _host(row)
 
         return await self._connector.read(work, brief=True)
-
-    async def _report(
-        self,
-        tx: connectors.Transaction,
-        hostid: int,
-        ncpus: int,
-        reports: Sequence[scheduling.Report],
-        quota: int,
-        now: int,
-    ) -> Sequence[Reported]:
-        rows = await tx.fetch_all(
-            self._sql["sent"], {"names": [report.name for report in reports], "hostid": hostid, **_EXPECTED}
-        )
-        expected = {row["name"]: row for row in rows}
-        accepted = [report for report in reports if report.name in expected]
-        if not accepted:
-            return ()
-        values = []
-        for report in accepted:
-            row = expected[report.name]
-            elapsed = _possible_time(report, now - row["sent_time"])
-            values.append(
-                scheduling.columns(report)
-                | _EXPECTED
-                | {
-                    "id": row["id"],
-                    "elapsed_time": elapsed,
-                    "cpu_time": min(report.cpu_time, elapsed * ncpus),
-                    "now": now,
-                }
-            )
-        await tx.execute_many(self._sql["report"], values)
-        await tx.execute(self._sql["due"], {"ids": [row["workunitid"] for row in rows], "now": now})
-        reported = [
-            Reported(report, expected[report.name]["batch"], float(value["elapsed_time"]))
-            for report, value in zip(accepted, values, strict=True)
-        ]
-        await self._judge(tx, hostid, reported, expected, quota)
-        return reported
-
-    async def _judge(
-        self,
-        tx: connectors.Transaction,
-        hostid: int,
-        reported: Sequence[Reported],
-        rows: Mapping[str, connectors.Row],
-        quota: int,
-    ) -> None:
-        """Adapt what the host may get in a day, app version by app version."""
-        batches = {result.batch for result in reported if result.report.outcome != models.Outcome.SUCCESS}
-        succeeding: set[int] = set()
-        if batches:
-            found = await tx.fetch_all(self._sql["succeeding"], {"ids": list(batches)})
-            succeeding = {row["id"] for row in found}
-        for version in {row["app_version_id"] for row in rows.values()}:
-            key = {"hostid": hostid, "app_version_id": version}
-            row = await tx.fetch_one(self._sql["quota"], key)
-            if row is None:
-                continue
-            allowed = row["max_jobs_per_day"] or quota
-            failed = False
-            for result in reported:
-                if rows[result.report.name]["app_version_id"] != version:
-                    continue
-                if result.report.outcome == models.Outcome.SUCCESS:
-                    continue
-                if result.report.exit_status != _ABORTED_BY_PROJECT and result.batch in succeeding:
-                    allowed = max(min(allowed, quota) // 2, 1)
-                    failed = True
-            if allowed != row["max_jobs_per_day"]:
-                await tx.execute(
-                    self._sql["change_quota"],
-                    {**key, "max_jobs_per_day": allowed, "n_jobs_today": row["n_jobs_today"]},
-                )
-            if failed:
-                await tx.execute(self._sql["unlucky"], key)
-
-
-_EXPECTED = {
-    "in_progress": models.ServerState.IN_PROGRESS,
-    "over": models.ServerState.OVER,
-    "no_reply": models.Outcome.NO_REPLY,
-}
-
-
-def _possible_time(report: scheduling.Report, turnaround: int) -> float:
-    """Return the seconds that an execution has taken, corrected as BOINC's scheduler does."""
-    return max(0.0, min(max(report.elapsed_time, report.cpu_time), turnaround))
 
 
 def _account(row: connectors.Row) -> Account:

@@ -2,81 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import dataclasses
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import connectors, models, sql
+from aioboinc.store.candidates import TOP, Candidate, Choose, Position, Search
+from aioboinc.store.recipients import Quotas, Recipient
 
-__all__ = ["TOP", "Assignment", "Candidate", "Choose", "Dispatch", "Excess", "Position", "Recipient", "Sent"]
+__all__ = ["Assignment", "Dispatch", "Excess", "Sent"]
 
-_PAGE = 500
-"""Unsent results looked at in one go."""
-_PORTION = 4
-"""Candidates that are read first: most requests are for a few. As many again as have been read so far follow."""
-_UNPROVEN = 4
-"""Results that a host has at a time, for each of its cores, before one of it was found valid."""
-_PROOF = 4
-"""How many more it may have for each that was found valid since the last one that failed."""
-_RETRY_AFTER = 900
-"""Seconds after which a host may get a job again that failed on it, though there are others that could take it."""
-_COUNTED = (models.Outcome.SUCCESS,)
-"""Outcomes after which a host gets no other result of the same workunit: its output counts, or has counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in the order of unsent results: the highest priority first, then the oldest."""
-
-    priority: int
-    id: int
-    """ID of the last result before the place."""
-
-
-TOP = Position(1 << 31, 0)
-"""Before all unsent results."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """The host that results are sent to."""
-
-    hostid: int
-    userid: int
-    app_version_id: int
-    flops: float
-    """Floating-point operations that one of its cores does in a second."""
-    memory: float
-    """Bytes of memory that a result may use there."""
-    disk: float
-    """Bytes of disk that a result may use there."""
-    active_hosts: int
-    """How many hosts there are, this one included."""
-    one_per_user: bool
-    """A workunit's results go to different accounts."""
-    quota: int
-    """Results that it gets in a day, unless it has had failures."""
-    ncpus: int
-    """The limits are multiplied with this."""
-    held: int
-    """Results that it has."""
-    newcomers_room: int
-    """Results that it may get as long as none of it has been found valid."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An unsent result that the host may get."""
-
-    id: int
-    workunitid: int
-    batch: int
-    rsc_fpops_est: float
-    delay_bound: int
-    """Seconds."""
-
-
-Choose = Callable[[Iterable[Candidate]], tuple[Sequence[Candidate], bool]]
-"""Returns those of candidates that the host takes, and whether it wants no others then."""
+_STATES = {"unsent": models.ServerState.UNSENT, "in_progress": models.ServerState.IN_PROGRESS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +70,7 @@ class Dispatch:
     def __init__(self, connector: connectors.Connector) -> None:
         self._connector = connector
         self._sql = sql.load("dispatch", connector.dialect)
-        self._clients = sql.load("clients", connector.dialect)
+        self._quotas = Quotas(connector)
 
     async def in_progress(self) -> Mapping[int, set[str]]:
         """Return the names of the results that hosts have, by the host's ID."""
@@ -199,163 +136,89 @@ class Dispatch:
         self,
         recipient: Recipient,
         limit: int,
-        choose: Choose,
+        choose: Choose | None = None,
         *,
-        start: Position,
-        pages: int,
+        start: Position = TOP,
+        pages: int = sys.maxsize,
         now: int,
     ) -> Sent:
-        """Send unsent results to a host: up to *limit* that *choose* takes.
+        """Send unsent results to a host: up to *limit* that *choose* takes; without that, whatever there is.
 
         Candidates come from up to *pages* after *start*, but first from the first page of all if there are urgent
         ones, of a higher priority: the cost does not grow with the number of unsent results.
         """
 
         async def work(tx: connectors.Transaction) -> Sent:
-            quota = await self._quota(tx, recipient)
-            left = min(limit, quota.left, quota.room)
-            if left <= 0:
-                return Sent((), start, False, quota.left <= 0, quota.room <= 0, quota.is_proven)
-            search = _Search(left, choose, now)
-            position, at_end = start, False
-            if start != TOP and await self._is_urgent(tx, start):
-                await self._search(tx, recipient, TOP, 1, search)
-            if not search.is_over:
-                position, at_end = await self._search(tx, recipient, start, pages, search)
-            if not search.chosen:
-                return Sent((), position, at_end, is_proven=quota.is_proven)
-            await self._note_quota(tx, recipient, quota, len(search.chosen))
-            assignments = await self._assign(tx, recipient, search.chosen, now)
-            return Sent(assignments, position, at_end, is_proven=quota.is_proven)
+            if recipient.limits is None:
+                return await self._search(tx, recipient, limit, choose, start, pages, now)
+            quota = await self._quotas.find(tx, recipient.hostid, recipient.app_version_id)
+            left, room = quota.left(recipient.limits), quota.room(recipient.limits)
+            if min(limit, left, room) <= 0:
+                return Sent((), start, False, left <= 0, room <= 0, quota.is_proven)
+            sent = await self._search(tx, recipient, min(limit, left, room), choose, start, pages, now)
+            if sent.assignments:
+                await self._quotas.note_sent(tx, recipient, quota, len(sent.assignments))
+            return dataclasses.replace(sent, is_proven=quota.is_proven)
 
         return await self._connector.run(work, durable=False, brief=True)
 
-    async def durations(self, batch: int, limit: int) -> Sequence[tuple[int, float, float]]:
-        """Return the run times of the valid ones of a batch's first *limit* results.
+    async def take_back(self, hostid: int, names: Collection[str]) -> int:
+        """Make results unsent again that the host no longer has; return their number."""
 
-        They are the host, seconds, and the floating-point operations a second of the host.
-        """
+        async def work(tx: connectors.Transaction) -> int:
+            return await tx.execute(self._sql["take_back"], {"names": list(names), "hostid": hostid, **_STATES})
 
-        async def work(tx: connectors.Transaction) -> Sequence[tuple[int, float, float]]:
-            rows = await tx.fetch_all(
-                self._sql["durations"], {"batch": batch, "limit": limit, "valid": models.ValidateState.VALID}
+        return await self._connector.run(work, durable=False, brief=True)
+
+    async def take_back_all(self, userid: int, cpid_prefix: str) -> int:
+        """Make results unsent again that hosts had whose names begin with *cpid_prefix*; return their number."""
+
+        async def work(tx: connectors.Transaction) -> int:
+            return await tx.execute(
+                self._sql["take_back_all"], {"userid": userid, "cpid_prefix": cpid_prefix + "%", **_STATES}
             )
-            return [(row["hostid"], row["elapsed_time"], row["flops_estimate"]) for row in rows]
+
+        return await self._connector.run(work, durable=False, brief=True)
+
+    async def count_unsent(self, limit: int) -> int:
+        """Return how many results no host has; the count ends at *limit*."""
+
+        async def work(tx: connectors.Transaction) -> int:
+            row = await tx.fetch_one(
+                self._sql["count_unsent"], {"unsent": models.ServerState.UNSENT, "limit": limit}
+            )
+            return 0 if row is None else int(row["n"])
 
         return await self._connector.read(work, brief=True)
 
     async def _search(
-        self, tx: connectors.Transaction, recipient: Recipient, position: Position, pages: int, search: _Search
-    ) -> tuple[Position, bool]:
-        """Go on with *search*, through up to *pages* after *position*.
-
-        Return where that ends, and whether it is the end of all.
-        """
-        for _ in range(pages):
-            page = await self._page(tx, position)
-            if page is None:
-                return position, True
-            priority, after, end = page
-            while after < end:
-                portion = search.portion
-                rows = await tx.fetch_all(
-                    self._sql["eligible"],
-                    {
-                        "unsent": models.ServerState.UNSENT,
-                        "in_progress": models.ServerState.IN_PROGRESS,
-                        "counted": _COUNTED,
-                        "priority": priority,
-                        "after": after,
-                        "end": end,
-                        "hostid": recipient.hostid,
-                        "userid": recipient.userid if recipient.one_per_user else -1,
-                        "memory": recipient.memory,
-                        "disk": recipient.disk,
-                        "active_hosts": recipient.active_hosts,
-                        "lately": search.now - _RETRY_AFTER,
-                        "limit": portion,
-                    },
-                )
-                after = rows[-1]["id"] if len(rows) == portion else end
-                search.go_on(Candidate(**row) for row in rows)
-                if search.is_over:
-                    return Position(priority, search.chosen[-1].id) if search.chosen else position, False
-            position = Position(priority, end)
-        return position, False
-
-    async def _page(self, tx: connectors.Transaction, position: Position) -> tuple[int, int, int] | None:
-        """Return the priority of the next page, and the IDs between which it lies; None if there is none."""
-        priority: int | None = position.priority
-        after = position.id
-        if position == TOP:
-            priority = await self._top_priority(tx, TOP.priority)
-        while priority is not None:
-            row = await tx.fetch_one(
-                self._sql["page_end"],
-                {
-                    "unsent": models.ServerState.UNSENT,
-                    "priority": priority,
-                    "after": after,
-                    "page": _PAGE,
-                },
-            )
-            if row is not None and row["id"] is not None:
-                return priority, after, row["id"]
-            priority = await self._top_priority(tx, priority)
-            after = 0
-        return None
-
-    async def _is_urgent(self, tx: connectors.Transaction, position: Position) -> bool:
-        """Tell whether there are unsent results of a higher priority than those at *position*."""
-        top = await self._top_priority(tx, TOP.priority)
-        return top is not None and top > position.priority
-
-    async def _top_priority(self, tx: connectors.Transaction, below: int) -> int | None:
-        row = await tx.fetch_one(self._sql["top_priority"], {"unsent": models.ServerState.UNSENT, "below": below})
-        return None if row is None else row["priority"]
-
-    async def _quota(self, tx: connectors.Transaction, recipient: Recipient) -> _Quota:
-        row = await tx.fetch_one(
-            self._clients["quota"],
-            {"hostid": recipient.hostid, "app_version_id": recipient.app_version_id},
-        )
-        if row is None:
-            row = {"max_jobs_per_day": 0, "n_jobs_today": 0, "consecutive_valid": 0}
-            known = False
-        else:
-            known = True
-        per_day = row["max_jobs_per_day"] or recipient.quota
-        # The app version may not run there at all: one a day is a try, however many cores there are.
-        cores = 1 if per_day == 1 else recipient.ncpus
-        room = (_UNPROVEN + _PROOF * row["consecutive_valid"]) * recipient.ncpus - recipient.held
-        return _Quota(
-            known,
-            per_day,
-            row["n_jobs_today"],
-            left=min(per_day, recipient.quota) * cores - row["n_jobs_today"],
-            room=room if row["consecutive_valid"] else min(room, recipient.newcomers_room),
-            is_proven=row["consecutive_valid"] > 0,
-        )
-
-    async def _note_quota(
-        self, tx: connectors.Transaction, recipient: Recipient, quota: _Quota, sent: int
-    ) -> None:
-        await tx.execute(
-            self._clients["change_quota" if quota.known else "create_quota"],
-            {
-                "hostid": recipient.hostid,
-                "app_version_id": recipient.app_version_id,
-                "max_jobs_per_day": quota.per_day,
-                "n_jobs_today": quota.today + sent,
-            },
-        )
+        self,
+        tx: connectors.Transaction,
+        recipient: Recipient,
+        limit: int,
+        choose: Choose | None,
+        start: Position,
+        pages: int,
+        now: int,
+    ) -> Sent:
+        search = Search(self._sql, tx, recipient, limit, choose, now)
+        position, at_end = start, False
+        if start != TOP and await search.is_urgent(start):
+            await search.walk(TOP, 1)
+        if not search.is_over:
+            position, at_end = await search.walk(start, pages)
+        if not search.chosen:
+            return Sent((), position, at_end)
+        return Sent(await self._assign(tx, recipient, search, now), position, at_end)
 
     async def _assign(
-        self, tx: connectors.Transaction, recipient: Recipient, chosen: Sequence[Candidate], now: int
+        self, tx: connectors.Transaction, recipient: Recipient, search: Search, now: int
     ) -> Sequence[Assignment]:
-        for bound in {candidate.delay_bound for candidate in chosen}:
-            group = [candidate for candidate in chosen if candidate.delay_bound == bound]
-            deadline = _deadline(now, bound)
+        groups: dict[int, list[Candidate]] = {}
+        for candidate in search.chosen:
+            deadline = models.NEVER if recipient.limits is None else _deadline(now, candidate.delay_bound)
+            groups.setdefault(deadline, []).append(candidate)
+        for deadline, group in groups.items():
             await tx.execute(
                 self._sql["send"],
                 {
@@ -366,55 +229,16 @@ class Dispatch:
                     "flops": recipient.flops,
                     "now": now,
                     "deadline": deadline,
-                    "unsent": models.ServerState.UNSENT,
-                    "in_progress": models.ServerState.IN_PROGRESS,
+                    **_STATES,
                 },
             )
-            await tx.execute(
-                self._sql["expect"],
-                {"ids": [candidate.workunitid for candidate in group], "deadline": deadline},
-            )
-        rows = await tx.fetch_all(self._sql["documents"], {"ids": [candidate.id for candidate in chosen]})
-        return [_assignment(row, _deadline(now, row["delay_bound"])) for row in rows]
-
-
-class _Search:
-    """A search for results that a host may get, and would take."""
-
-    def __init__(self, limit: int, choose: Choose, now: int) -> None:
-        self.now = now
-        self.chosen: Sequence[Candidate] = ()
-        self.is_over = False
-        """Nothing else is wanted."""
-        self._limit = limit
-        self._choose = choose
-        self._found: dict[int, Candidate] = {}
-        """Candidates by workunit: a host gets one of each."""
-
-    @property
-    def portion(self) -> int:
-        """How many candidates to read next."""
-        return max(_PORTION, len(self._found))
-
-    def go_on(self, candidates: Iterable[Candidate]) -> None:
-        for candidate in candidates:
-            self._found.setdefault(candidate.workunitid, candidate)
-        chosen, fulfilled = self._choose(self._found.values())
-        self.chosen = chosen[: self._limit]
-        self.is_over = fulfilled or len(chosen) >= self._limit
-
-
-@dataclass(frozen=True, slots=True)
-class _Quota:
-    known: bool
-    """There is a row for it."""
-    per_day: int
-    today: int
-    left: int
-    """Results that the host may still get today."""
-    room: int
-    """Results that it may have beside those it has, as well as it is known."""
-    is_proven: bool
+            if deadline != models.NEVER:
+                await tx.execute(
+                    self._sql["expect"],
+                    {"ids": [candidate.workunitid for candidate in group], "deadline": deadline},
+                )
+        deadlines = {candidate.id: deadline for deadline, group in groups.items() for candidate in group}
+        return [_assignment(search.row(candidate), deadlines[candidate.id]) for candidate in search.chosen]
 
 
 def _deadline(now: int, delay_bound: int) -> int:

@@ -10,9 +10,9 @@ from aioboinc import arguments
 from aioboinc.program import bundle
 from aioboinc.wire import documents
 
-__all__ = ["MOST_KINDS", "Call", "Chunk", "Form", "Job", "Kind", "Options"]
+__all__ = ["MAX_KINDS", "Call", "Chunk", "Form", "Job", "Kind", "Options"]
 
-MOST_KINDS = 1024
+MAX_KINDS = 1024
 """Programs and options to keep what was worked out for them: where each call has its own, that is of no use."""
 
 _DAY = 86400

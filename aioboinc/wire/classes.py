@@ -82,7 +82,7 @@ class Layout:
         raise NotImplementedError
 
 
-_LONGEST_NAME = 200
+_MAX_NAME = 200
 _DICT = (b")\x81}(", b"ub")
 _SLOTS = (b")\x81N}(", b"u\x86b")
 _FIELDS = (b")\x81](", b"eb")
@@ -256,7 +256,7 @@ class Members:
         if written is None:
             if self._cls._member_map_.get(name) is not member:
                 raise forms.Refused("a combination of flags is not data: send its value")
-            if "." in name or "\n" in name or len(name) > _LONGEST_NAME:
+            if "." in name or "\n" in name or len(name) > _MAX_NAME:
                 raise forms.Refused(f"the name of the member {name!r} is not one that can be sent")
             written = self._written[name] = f"{self._head}{name}\n".encode()
         return written
@@ -281,6 +281,14 @@ def layout_of(cls: type) -> Layout | Members:
             f"objects of class {cls.__qualname__} are more than their attributes ({error}): send what is in them"
         )
         raise forms.Refused(reason) from None
+    attributes = _attributes_of(cls)
+    set_state = getattr(cls, "__setstate__", None)
+    if set_state is not None and set_state is getattr(dataclasses, "_dataclass_setstate", None):
+        return _Fields(cls, attributes)
+    return attributes
+
+
+def _attributes_of(cls: type) -> _Attributes:
     slots: dict[str, Any] = {}
     hidden: list[tuple[str, Any]] = []
     has_dict = False
@@ -294,11 +302,7 @@ def layout_of(cls: type) -> Layout | Members:
             has_dict = True
             if not isinstance(base.__dict__["__dict__"], types.GetSetDescriptorType):
                 raise forms.Refused(f"class {cls.__qualname__} has a __dict__ of its own making")
-    attributes = _Attributes(cls, slots, has_dict=has_dict, hidden=hidden)
-    set_state = getattr(cls, "__setstate__", None)
-    if set_state is not None and set_state is getattr(dataclasses, "_dataclass_setstate", None):
-        return _Fields(cls, attributes)
-    return attributes
+    return _Attributes(cls, slots, has_dict=has_dict, hidden=hidden)
 
 
 class Registry:
@@ -361,7 +365,7 @@ class Registry:
         """Return how objects of *cls* are written. Raises LookupError if it is not here, Refused."""
         if not self.knows(cls) or "." in cls.__qualname__:
             raise LookupError(cls.__qualname__)
-        if len(cls.__module__) + len(cls.__qualname__) > _LONGEST_NAME:
+        if len(cls.__module__) + len(cls.__qualname__) > _MAX_NAME:
             raise forms.Refused("the name of its class is too long")
         layout = self.layouts[cls] = layout_of(cls)
         self._note(cls)

@@ -32,6 +32,7 @@ __all__ = [
     "decode",
     "decode_part",
     "encode",
+    "import_packages",
 ]
 
 Instance = classes.Instance
@@ -117,6 +118,12 @@ def decode(data: bytes, registry: Registry | None = None, *, limits: Limits = LI
     if data[:2] != _HEADER:
         raise Malformed("is not a pickle of protocol 4")
     return decode_part(data, len(_HEADER), b".", registry, limits=limits)
+
+
+def import_packages(data: bytes) -> None:
+    """Import the packages of values in *data*. Raises ImportError for one that is not installed here."""
+    if b"cnumpy\n" in data:
+        import numpy  # noqa: F401
 
 
 def decode_part(

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import math
 import re
-import xml.sax.saxutils
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -58,7 +58,7 @@ _MACRO = re.compile(r"<OUTFILE_(\w+)/>")
 
 def escape(text: str) -> str:
     """Return *text* as the content of an element."""
-    return xml.sax.saxutils.escape(text)
+    return html.escape(text, quote=False)
 
 
 @dataclass(frozen=True, slots=True)

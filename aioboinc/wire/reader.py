@@ -33,7 +33,7 @@ _WITH_STARTS = (_SET, _MARK)
 _OPENED_BY = {_APPENDS: _LIST, _SETITEMS: _DICT, _ADDITEMS: _SET, _TUPLE: _MARK, _FROZENSET: _MARK}
 _KINDS: dict[int, Any] = {_SETITEMS: dict, _ADDITEMS: set, _FROZENSET: frozenset}
 _CLOSING = frozenset((*_OPENED_BY, 0x85, 0x86, 0x87))
-_LONGEST_NAME = 2000
+_MAX_NAME = 2000
 _BLOCK = 1024  # floats at once
 _MANY = 35  # bytes from a float to the opcode of the fourth after it: from there on all at once is faster
 _WRONG = "not how a value is written"
@@ -46,7 +46,7 @@ _int_at = struct.Struct("<i").unpack_from
 _size_at = struct.Struct("<I").unpack_from
 
 
-def read(  # noqa: PLR0912, PLR0915
+def read(  # noqa: C901, PLR0912, PLR0915
     data: bytes, position: int, closing: bytes, registry: classes.Registry, *, depth: int, nodes: int
 ) -> Any:
     """Return the value that is in *data* from *position* on, up to *closing*, with which it ends.
@@ -103,8 +103,8 @@ def read(  # noqa: PLR0912, PLR0915
                 opener: Any = opcode
                 if opcode == _GLOBAL:
                     start = position
-                    middle = data.index(b"\n", start, start + _LONGEST_NAME)
-                    position = data.index(b"\n", middle + 1, middle + _LONGEST_NAME) + 1
+                    middle = data.index(b"\n", start, start + _MAX_NAME)
+                    position = data.index(b"\n", middle + 1, middle + _MAX_NAME) + 1
                     name = data[start : position - 1]
                     opener = readers.get(name) or registry.reader(name)
                     if type(opener) is classes.Constant:

@@ -327,8 +327,17 @@ HANDLERS: dict[type, Handler] = _Handlers(
 
 def _known(registry: classes.Registry, value: Any) -> classes.Layout | classes.Members:
     """Return how *value*, of a class not seen before, is written; raises Refused with the reason."""
+    _check_kind(value)
     cls = type(value)
-    name = cls.__qualname__
+    try:
+        return registry.layout(cls)
+    except LookupError:
+        raise forms.Refused(_foreign(registry, cls)) from None
+
+
+def _check_kind(value: Any) -> None:
+    """Raise Refused for what no registry makes data."""
+    name = type(value).__qualname__
     if isinstance(value, type):
         raise forms.Refused(f"class {value.__qualname__} is not data, only its objects may be")
     if isinstance(value, datetime.tzinfo):
@@ -337,31 +346,29 @@ def _known(registry: classes.Registry, value: Any) -> classes.Layout | classes.M
         raise forms.Refused(f"{name} is an exception, which is not data: raise it, or send its text")
     if not isinstance(value, enum.Enum):
         for base in _BUILT_IN:
-            if isinstance(value, base) and not (base is tuple and hasattr(cls, "_fields")):
+            if isinstance(value, base) and not (base is tuple and hasattr(value, "_fields")):
                 plain = base.__name__
                 raise forms.Refused(f"{name} is a subclass of {plain}, which is not data: send a plain {plain}")
-    try:
-        return registry.layout(cls)
-    except LookupError:
-        pass
-    module = cls.__module__
+
+
+def _foreign(registry: classes.Registry, cls: type) -> str:
+    """Return why *cls* is not in the registry."""
+    module, name = cls.__module__, cls.__qualname__
     if module == "builtins":
-        reason = f"{name} is not data"
-    elif module == "__main__" and not registry.has_module(module):
-        reason = f"class {name} is in __main__, which is another file on the other side: move it to a module"
-    elif "." in name:
-        reason = f"class {name} of module {module} is not data: it is not at the module's top level; move it there"
-    elif registry.has_module(module):
-        reason = (
-            f"class {name} is not data: by that name module {module} has something else now; if the class was defined "
-            "again since, make the object again"
+        return f"{name} is not data"
+    if module == "__main__" and not registry.has_module(module):
+        return f"class {name} is in __main__, which is another file on the other side: move it to a module"
+    if "." in name:
+        return f"class {name} of module {module} is not data: it is not at the module's top level; move it there"
+    if registry.has_module(module):
+        return (
+            f"class {name} is not data: by that name module {module} has something else now; if the class was "
+            "defined again since, make the object again"
         )
-    else:
-        reason = (
-            f"class {name} is not data: its module {module} is not one that the slave imports from its own folder; "
-            "import it there if it is yours, or else send what is in the object"
-        )
-    raise forms.Refused(reason)
+    return (
+        f"class {name} is not data: its module {module} is not one that the slave imports from its own folder; "
+        "import it there if it is yours, or else send what is in the object"
+    )
 
 
 def _shown(key: Any) -> str:

@@ -88,6 +88,15 @@ def sum_of_squares(tmp_path: Path) -> Program:
 
 
 @pytest.fixture
+def few_squares(sum_of_squares: Program) -> Program:
+    """The same with five calls and one local host, where their number proves nothing: each is a process."""
+    master = sum_of_squares.folder / "app_master.py"
+    master.write_text(master.read_text().replace("range(100)", "range(5)"))
+    sum_of_squares.command[sum_of_squares.command.index("--workers") + 1] = "1"
+    return sum_of_squares
+
+
+@pytest.fixture
 async def open_site(tmp_path: Path) -> AsyncIterator[served.Site]:
     """A served project in which strangers may make accounts."""
     async with served.serving_site(tmp_path / "project", open_accounts=True) as site:

@@ -298,10 +298,14 @@ def test_the_server_is_killed(lab: Lab) -> None:
     master.wait_begun(2)
     lab.server.end(signal.SIGKILL)
     master.let_end()
-    wait_for("the job is over", lambda: not any(_busy(client, batch) for client in lab.clients), log=lab.log)
+    wait_for(
+        "each has tried to upload in vain",
+        lambda: all(f"failed upload of pyboinc_{batch}_0_" in client.log() for client in lab.clients),
+        log=lab.log,
+    )
     lab.server.start()
     for client in lab.clients:
-        client.command("--network_available")
+        client.command("--network_available")  # or else they would try again after minutes
     lab.update()
     assert master.outcomes() == [[20, 1]]
 
@@ -327,7 +331,3 @@ def alter_program(root: Path, batch: int) -> None:
         ):
             document = document.replace(old_value.encode(), new_value.encode())
         database.execute("UPDATE workunit SET xml_doc = ? WHERE batch = ?", (document, batch))
-
-
-def _busy(client: StockClient, batch: int) -> bool:
-    return any(name.startswith(f"pyboinc_{batch}_") and client.running(name) for name in client.tasks())

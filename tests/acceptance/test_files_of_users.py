@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-ANSWER = "The answer is 328350\n"
+ANSWER = "The answer is 30\n"
 
 
 def snapshot(*folders):
@@ -36,9 +36,9 @@ def is_kept(before):
 
 
 @pytest.fixture
-def belongings(sum_of_squares):
+def belongings(few_squares):
     """What a user has in the program's folder, some of it under names that an aioboinc without care takes for its own."""
-    folder = sum_of_squares.folder
+    folder = few_squares.folder
     elsewhere = folder.parent / f"{folder.name} elsewhere"
     elsewhere.mkdir()
     (elsewhere / "precious").write_text("precious")
@@ -59,31 +59,31 @@ def belongings(sum_of_squares):
     return snapshot(folder, elsewhere)
 
 
-def test_a_batch_beside_a_users_files(sum_of_squares, belongings):
+def test_a_batch_beside_a_users_files(few_squares, belongings):
     for options in (("--fresh",), (), ("--fresh",)):
-        finished = sum_of_squares.run("--quiet", *options)
+        finished = few_squares.run("--quiet", *options)
         assert (finished.stdout, finished.stderr) == (ANSWER, "")
         assert is_kept(belongings)
-    ours = [path.name for path in (sum_of_squares.folder / "old").iterdir() if str(path) not in belongings]
-    assert len(ours) == 100
+    ours = [path.name for path in (few_squares.folder / "old").iterdir() if str(path) not in belongings]
+    assert len(ours) == 5
     assert not any(name.startswith("pyboinc_1_") for name in ours)
 
 
-def test_fresh_without_a_batch_and_without_calls(sum_of_squares, belongings):
-    sum_of_squares.write(app_master="await pyboinc_master(lambda: None, print)")
-    before = snapshot(sum_of_squares.folder)
-    assert sum_of_squares.run("--fresh").returncode == 2
-    assert snapshot(sum_of_squares.folder) == before
+def test_fresh_without_a_batch_and_without_calls(few_squares, belongings):
+    few_squares.write(app_master="await pyboinc_master(lambda: None, print)")
+    before = snapshot(few_squares.folder)
+    assert few_squares.run("--fresh").returncode == 2
+    assert snapshot(few_squares.folder) == before
 
 
-def test_fresh_removes_what_is_ours(sum_of_squares):
-    sum_of_squares.run()
-    (sum_of_squares.folder / ".pyboinc" / "notes").write_text("mine")
-    (sum_of_squares.folder / ".pyboinc" / "upload" / "mine").mkdir()
-    (sum_of_squares.folder / "old" / "thesis.txt").write_text("thesis")
-    sum_of_squares.write(app_master="await pyboinc_master(lambda: None, print)")
-    assert sum_of_squares.run("--fresh").returncode == 2
-    left = {str(path.relative_to(sum_of_squares.folder)) for path in sum_of_squares.folder.rglob("*")}
+def test_fresh_removes_what_is_ours(few_squares):
+    few_squares.run()
+    (few_squares.folder / ".pyboinc" / "notes").write_text("mine")
+    (few_squares.folder / ".pyboinc" / "upload" / "mine").mkdir()
+    (few_squares.folder / "old" / "thesis.txt").write_text("thesis")
+    few_squares.write(app_master="await pyboinc_master(lambda: None, print)")
+    assert few_squares.run("--fresh").returncode == 2
+    left = {str(path.relative_to(few_squares.folder)) for path in few_squares.folder.rglob("*")}
     ours = {path for path in left if path.endswith(".py") or path.startswith("__pycache__")}
     assert left - ours == {
         ".pyboinc",
@@ -95,17 +95,17 @@ def test_fresh_removes_what_is_ours(sum_of_squares):
     }
 
 
-def test_folders_that_are_links(sum_of_squares, tmp_path_factory):
+def test_folders_that_are_links(few_squares, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "thesis.txt").write_text("thesis")
     for name in ("new", "old", ".pyboinc"):
         (elsewhere / name).mkdir()
-        (sum_of_squares.folder / name).symlink_to(elsewhere / name)
+        (few_squares.folder / name).symlink_to(elsewhere / name)
     before = snapshot(elsewhere)
     for options in (("--fresh",), (), ("--fresh",)):
-        assert sum_of_squares.run("--quiet", *options).stdout == ANSWER
-    sum_of_squares.write(app_master="await pyboinc_master(lambda: None, print)")
-    assert sum_of_squares.run("--fresh").returncode == 2
+        assert few_squares.run("--quiet", *options).stdout == ANSWER
+    few_squares.write(app_master="await pyboinc_master(lambda: None, print)")
+    assert few_squares.run("--fresh").returncode == 2
     assert is_kept(before)
     assert len(snapshot(elsewhere)) == len(before)
 
@@ -137,18 +137,18 @@ def make(kind, path):
         ("pyboinc_checkpoint", ("file", "directory", "pipe", "link")),
     ],
 )
-def test_something_else_has_a_name_of_ours(sum_of_squares, name, kinds):
-    path = sum_of_squares.folder / name
+def test_something_else_has_a_name_of_ours(few_squares, name, kinds):
+    path = few_squares.folder / name
     for kind in kinds:
         make(kind, path)
-        before = snapshot(sum_of_squares.folder)
+        before = snapshot(few_squares.folder)
         for options in ((), ("--fresh",)):
-            finished = sum_of_squares.run("--quiet", *options)
+            finished = few_squares.run("--quiet", *options)
             assert (finished.returncode, finished.stdout) == (2, ""), (kind, finished.stderr)
             assert str(path) in finished.stderr
             assert finished.stderr.count("\n") == 1
             assert "another batch directory" in finished.stderr or "move it away" in finished.stderr
-            assert snapshot(sum_of_squares.folder) == before, kind
+            assert snapshot(few_squares.folder) == before, kind
         if kind == "directory":
             (path / "mine").unlink()
             path.rmdir()
@@ -156,22 +156,22 @@ def test_something_else_has_a_name_of_ours(sum_of_squares, name, kinds):
             path.unlink()
 
 
-def test_something_is_in_the_way_of_an_output(sum_of_squares):
+def test_something_is_in_the_way_of_an_output(few_squares):
     """A batch goes on as soon as it is moved away."""
-    sum_of_squares.run()
+    few_squares.run()
     for kind in ("directory", "pipe", "link"):
-        path = sum_of_squares.folder / "new" / "pyboinc_1_42"
-        (sum_of_squares.folder / "old" / "pyboinc_1_42").rename(sum_of_squares.folder / "kept")
+        path = few_squares.folder / "new" / "pyboinc_1_3"
+        (few_squares.folder / "old" / "pyboinc_1_3").rename(few_squares.folder / "kept")
         make(kind, path)
         before = snapshot(path.parent)
-        finished = sum_of_squares.run("--quiet")
+        finished = few_squares.run("--quiet")
         assert finished.returncode == 2
         assert f"{path}: in the way is a" in finished.stderr
         assert snapshot(path.parent) == before
         path.rename(path.with_name("moved away"))
-        (sum_of_squares.folder / "kept").rename(path)
-        assert sum_of_squares.run("--quiet").stdout == ANSWER
-        shutil.move(path.with_name("moved away"), sum_of_squares.folder / f"a {kind}")
+        (few_squares.folder / "kept").rename(path)
+        assert few_squares.run("--quiet").stdout == ANSWER
+        shutil.move(path.with_name("moved away"), few_squares.folder / f"a {kind}")
 
 
 @pytest.mark.parametrize(

@@ -27,50 +27,50 @@ def test_sum_of_squares(sum_of_squares):
     assert os.listdir(sum_of_squares.folder / "new") == []
 
 
-def test_the_same_command_again_hands_over_the_same_results(sum_of_squares):
-    sum_of_squares.run()
-    finished = sum_of_squares.run()
-    assert (finished.stdout, finished.returncode) == ("The answer is 328350\n", 0)
-    assert sum_of_squares.query("SELECT COUNT(*) FROM workunit") == [(100,)]
-    assert sum_of_squares.query("SELECT COUNT(*) FROM batch") == [(1,)]
+def test_the_same_command_again_hands_over_the_same_results(few_squares):
+    few_squares.run()
+    finished = few_squares.run()
+    assert (finished.stdout, finished.returncode) == ("The answer is 30\n", 0)
+    assert few_squares.query("SELECT COUNT(*) FROM workunit") == [(5,)]
+    assert few_squares.query("SELECT COUNT(*) FROM batch") == [(1,)]
 
 
-def test_inputs_and_outputs_are_deleted_once_they_are_assimilated(sum_of_squares):
-    sum_of_squares.run()
+def test_inputs_and_outputs_are_deleted_once_they_are_assimilated(few_squares):
+    few_squares.run()
     left = [
         name
         for folder in ("download", "upload")
-        for _, _, names in os.walk(sum_of_squares.folder / ".pyboinc" / folder)
+        for _, _, names in os.walk(few_squares.folder / ".pyboinc" / folder)
         for name in names
         if name.startswith("pyboinc_") and not name.startswith("pyboinc_program_")
     ]
-    states = sum_of_squares.query(
+    states = few_squares.query(
         "SELECT file_delete_state FROM workunit UNION ALL SELECT file_delete_state FROM result"
     )
     assert len(left) <= sum(state != 2 for (state,) in states)
 
 
-def test_fresh_keeps_nothing(sum_of_squares):
-    sum_of_squares.run()
-    before = sum_of_squares.query("SELECT token FROM pyboinc_batch")
-    finished = sum_of_squares.run("--fresh")
-    assert (finished.stdout, finished.returncode) == ("The answer is 328350\n", 0)
-    after = sum_of_squares.query("SELECT token FROM pyboinc_batch")
+def test_fresh_keeps_nothing(few_squares):
+    few_squares.run()
+    before = few_squares.query("SELECT token FROM pyboinc_batch")
+    finished = few_squares.run("--fresh")
+    assert (finished.stdout, finished.returncode) == ("The answer is 30\n", 0)
+    after = few_squares.query("SELECT token FROM pyboinc_batch")
     assert len(after) == 1
     assert after != before
 
 
-def test_quiet(sum_of_squares):
-    finished = sum_of_squares.run("--quiet")
-    assert (finished.stdout, finished.stderr) == ("The answer is 328350\n", "")
+def test_quiet(few_squares):
+    finished = few_squares.run("--quiet")
+    assert (finished.stdout, finished.stderr) == ("The answer is 30\n", "")
 
 
-def test_a_bar_on_a_terminal(sum_of_squares):
+def test_a_bar_on_a_terminal(few_squares):
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     try:
         process = subprocess.Popen(
-            sum_of_squares.command, cwd=sum_of_squares.folder, stderr=slave, stdout=subprocess.PIPE, text=True
+            few_squares.command, cwd=few_squares.folder, stderr=slave, stdout=subprocess.PIPE, text=True
         )
         os.close(slave)
         shown = b""
@@ -79,11 +79,11 @@ def test_a_bar_on_a_terminal(sum_of_squares):
                 shown += data
         except OSError:
             pass  # the terminal's other end is closed
-        assert process.communicate(timeout=PATIENCE)[0] == "The answer is 328350\n"
+        assert process.communicate(timeout=PATIENCE)[0] == "The answer is 30\n"
     finally:
         os.close(master)
     assert b"100%" in shown
-    assert b"100/100" in shown
+    assert b"5/5" in shown
 
 
 def test_names_as_on_the_design_page_without_an_import(program):

@@ -297,7 +297,7 @@ async def test_no_odd_number_reaches_the_database(tmp_path: Path) -> None:
                     value = row[column]
                     if isinstance(value, int | float):
                         assert math.isfinite(value), column
-                        assert value >= LEAST.get(column, 0), column
+                        assert value >= MINIMA.get(column, 0), column
                         assert value <= 2**60, column
                     assert value is not None or column in NULLABLE, column
 
@@ -336,7 +336,7 @@ NUMBERS = [
     "core_client_major_version",
     "core_client_release",
 ]
-LEAST = {"timezone": -86400, "connected_frac": -1, "exit_status": -(2**31), "size_class": -1}
+MINIMA = {"timezone": -86400, "connected_frac": -1, "exit_status": -(2**31), "size_class": -1}
 NULLABLE = {"xml_doc_out", "stderr_out", "serialnum"}
 
 

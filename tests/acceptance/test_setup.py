@@ -7,6 +7,8 @@ fresh BOINC project that nothing else uses, the last test takes that.
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import os
 import re
 import subprocess
@@ -135,24 +137,34 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+class Fragile:
+    """Functions that kill the process at the call after which as many as were *left* have been made."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if self.left == 1:
+                raise Killed
+            self.left -= 1
+            return function(*args, **kwargs)
+
+        return wrapped
+
+
 @pytest.mark.parametrize("killed", ["setup", "undo"])
 async def test_interrupted_anywhere(world, monkeypatch, killed):
     """Run again, it does the rest; the other one takes back what was done."""
     for name in ("fsync", "sync"):
         monkeypatch.setattr(os, name, lambda *_: None)
     monkeypatch.setattr(durable, "sync", lambda path: None)
+    # What takes long and has nothing to do with it: signatures, and keys, which are others each time.
+    monkeypatch.setattr(keys, "pow", functools.cache(pow), raising=False)
+    pool = itertools.cycle([keys.rsa.generate_private_key(keys._EXPONENT, keys._BITS) for _ in range(3)])
+    monkeypatch.setattr(keys.rsa, "generate_private_key", lambda *_, **__: next(pool))
     before = world.state()
-    left = [0]
-
-    def fragile(function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            if left[0] == 1:
-                raise Killed
-            left[0] -= 1
-            return function(*args, **kwargs)
-
-        return wrapped
-
+    fragile = Fragile()
     for owner, name in (
         (durable, "place"),
         (sites.Site, "step"),
@@ -166,14 +178,14 @@ async def test_interrupted_anywhere(world, monkeypatch, killed):
     for place in range(1, 1000, 3):
         if killed == "undo":
             await world.setup()
-        left[0] = place
+        fragile.left = place
         try:
             await (world.setup() if killed == "setup" else world.undo())
         except Killed:
             finished = False
         else:
             finished = True
-        left[0] = 0
+        fragile.left = 0
         if killed == "setup" and place % 2:
             await world.setup()
             assert world.versions() == [(101, 6)]

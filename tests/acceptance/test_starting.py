@@ -1,6 +1,7 @@
 """The first and the last moments of commands: ^C, closed streams, too little memory, something not installed."""
 
 import os
+import pty
 import resource
 import shutil
 import signal
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 CHECKOUT = Path(__file__).parents[2]
 COMMANDS = {
@@ -61,6 +63,27 @@ def test_bench_from_a_checkout_that_is_not_installed(tmp_path):
         assert f"-m pip install -e '{tmp_path}" in finished.stderr
 
 
+@pytest.mark.parametrize("command", ["serve", "run"])
+def test_what_a_command_alone_needs_is_not_installed(few_squares, command, tmp_path_factory):
+    """A web server, or the bar on a terminal."""
+    module = {"serve": "aiohttp", "run": "tqdm"}[command]
+    folder = tmp_path_factory.mktemp("missing")
+    (folder / f"{module}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{module}'\")")
+    few_squares.environment["PYTHONPATH"] = str(folder)
+    terminal, stderr = pty.openpty()
+    command = {"serve": [*few_squares.command[:3], "serve"], "run": few_squares.command}[command]
+    finished = subprocess.run(
+        command, cwd=few_squares.folder, env=few_squares.environment, stderr=stderr, timeout=PATIENCE, check=False
+    )
+    os.close(stderr)
+    complaint = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert finished.returncode == 2
+    assert complaint.startswith(f"aioboinc: No module named '{module}': to install what it needs, run: ")
+    assert complaint.count("\n") == 1
+    assert few_squares.files() == set()
+
+
 def run_closed(program, *descriptors):
     """Run *program* with these descriptors closed from the start; return what there is of its output."""
     shell = " ".join(f"{descriptor}>&-" for descriptor in descriptors)
@@ -69,16 +92,16 @@ def run_closed(program, *descriptors):
 
 
 @pytest.mark.parametrize("descriptors", [(1,), (2,), (0, 1, 2)])
-def test_streams_that_are_closed(sum_of_squares, descriptors):
-    sum_of_squares.write(
-        app_master=(sum_of_squares.folder / "app_master.py").read_text()
+def test_streams_that_are_closed(few_squares, descriptors):
+    few_squares.write(
+        app_master=(few_squares.folder / "app_master.py").read_text()
         + "\nwith open('answer', 'w') as file:\n    print(total, file=file)\n"
     )
-    finished = run_closed(sum_of_squares, *descriptors)
+    finished = run_closed(few_squares, *descriptors)
     assert finished.returncode == 0
-    assert (sum_of_squares.folder / "answer").read_text() == "328350\n"
-    assert sum_of_squares.query("PRAGMA integrity_check") == [("ok",)]
-    assert finished.stdout == ("" if 1 in descriptors else "The answer is 328350\n")
+    assert (few_squares.folder / "answer").read_text() == "30\n"
+    assert few_squares.query("PRAGMA integrity_check") == [("ok",)]
+    assert finished.stdout == ("" if 1 in descriptors else "The answer is 30\n")
 
 
 def test_nobody_reads_the_output(sum_of_squares):
@@ -102,13 +125,13 @@ def test_nobody_reads_the_output(sum_of_squares):
     assert sum_of_squares.run("--quiet").stdout.endswith("The answer is 328350\n")
 
 
-def test_nobody_reads_the_progress(sum_of_squares):
+def test_nobody_reads_the_progress(few_squares):
     read, write = os.pipe()
     os.close(read)
     finished = subprocess.run(
-        sum_of_squares.command,
-        cwd=sum_of_squares.folder,
-        env=sum_of_squares.environment,
+        few_squares.command,
+        cwd=few_squares.folder,
+        env=few_squares.environment,
         stdout=subprocess.PIPE,
         stderr=write,
         text=True,
@@ -116,17 +139,17 @@ def test_nobody_reads_the_progress(sum_of_squares):
         check=False,
     )
     os.close(write)
-    assert finished.stdout == "The answer is 328350\n"
+    assert finished.stdout == "The answer is 30\n"
 
 
 @pytest.mark.parametrize("megabytes", [60, 200, 330])
-def test_too_little_memory(sum_of_squares, megabytes):
+def test_too_little_memory(few_squares, megabytes):
     """One line, or it goes on; and with more memory there is the answer."""
     limit = megabytes << 20
     finished = subprocess.run(
-        [*sum_of_squares.command[:4], "--quiet", *sum_of_squares.command[4:]],
-        cwd=sum_of_squares.folder,
-        env=sum_of_squares.environment,
+        [*few_squares.command[:4], "--quiet", *few_squares.command[4:]],
+        cwd=few_squares.folder,
+        env=few_squares.environment,
         capture_output=True,
         text=True,
         timeout=120,
@@ -139,5 +162,5 @@ def test_too_little_memory(sum_of_squares, megabytes):
         assert "not enough memory" in finished.stderr
     else:
         assert megabytes > 200
-        assert finished.stdout == "The answer is 328350\n"
-    assert sum_of_squares.run("--quiet").stdout == "The answer is 328350\n"
+        assert finished.stdout == "The answer is 30\n"
+    assert few_squares.run("--quiet").stdout == "The answer is 30\n"

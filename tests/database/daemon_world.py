@@ -11,6 +11,7 @@ from aioboinc.passes import assimilation, deletion, transition, validation
 from aioboinc.project import config, templates
 from aioboinc.store import batches, jobs, submissions
 from aioboinc.wire import envelope
+from database import insertion
 
 __all__ = [
     "APPID",
@@ -55,7 +56,7 @@ class World:
         self.store = store.Store(connector)
         self.now = NOW
         self.submissions = submissions.Submissions(connector, clock=lambda: self.now)
-        self.held = assimilation.Held()
+        self.held = assimilation.HeldBatches()
         self.project = config.Project(
             root=root,
             name="test",
@@ -79,26 +80,14 @@ class World:
         template.write_text(OUTPUT_TEMPLATE)
 
         async def work(tx: connectors.Transaction) -> None:
-            await self._insert(tx, "app", id=APPID, name="pyboinc")
-            await self._insert(tx, "team", id=1, name="team")
-            await self._insert(tx, "user", id=1, name="user", email_addr="a", authenticator="a", teamid=1)
+            await insertion.insert(tx, "app", id=APPID, name="pyboinc")
+            await insertion.insert(tx, "team", id=1, name="team")
+            await insertion.insert(tx, "user", id=1, name="user", email_addr="a", authenticator="a", teamid=1)
             for host in (1, 2):
-                await self._insert(tx, "host", id=host, userid=1)
-                await self._insert(tx, "host_app_version", host_id=host, app_version_id=1, max_jobs_per_day=10)
+                await insertion.insert(tx, "host", id=host, userid=1)
+                await insertion.insert(tx, "host_app_version", host_id=host, app_version_id=1, max_jobs_per_day=10)
 
         await self.connector.run(work)
-
-    @staticmethod
-    async def _insert(tx: connectors.Transaction, table: str, **values: Any) -> None:
-        """Insert a row, 0 or the empty text in the columns that need a value."""
-        row = {}
-        for name, column in (await tx.columns(table)).items():
-            if name in values:
-                row[name] = values[name]
-            elif column.required:
-                row[name] = "" if "char" in column.type or "text" in column.type else 0
-        names = ", ".join(row)
-        await tx.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in row)})", row)
 
     async def batch(self, directory: Path, *, token: str = "0" * 32) -> batches.Progress:
         """Make a batch with a batch directory."""

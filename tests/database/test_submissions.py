@@ -11,6 +11,7 @@ from aioboinc import errors, models, store
 from aioboinc.passes import cancellation
 from aioboinc.store import batches, jobs
 from aioboinc.wire import documents
+from database import insertion
 from database.daemon_world import key
 
 NOW = 1_800_000_000
@@ -33,13 +34,9 @@ async def batch(db, connector):
 
 
 async def insert_app(connector):
-    async def work(tx):
-        await tx.execute(
-            "INSERT INTO app (id, create_time, name, user_friendly_name) VALUES (1, :now, 'pyboinc', 'PyBOINC')",
-            {"now": NOW},
-        )
-
-    await connector.run(work)
+    await connector.run(
+        lambda tx: insertion.insert(tx, "app", id=1, create_time=NOW, name="pyboinc", user_friendly_name="PyBOINC")
+    )
 
 
 async def rows(connector, query, **params):

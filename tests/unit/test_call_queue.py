@@ -240,7 +240,7 @@ async def test_bad_options(folder):
 
 
 async def test_each_call_with_options_of_its_own(folder):
-    count = jobs.MOST_KINDS + 10
+    count = jobs.MAX_KINDS + 10
 
     async def make_calls():
         for i in range(count):

@@ -15,49 +15,55 @@ import pytest
 from aioboinc.wire import codec, hashes
 
 SIZE = 1 << 12
+MASK = SIZE - 1
+
+
+class Cycle:
+    """Keys that fill a piece of the cycle i -> 5 i + 1 of a dict of `SIZE` slots, in which all others end up."""
+
+    def __init__(self, count: int) -> None:
+        self.source = random.Random(1)
+        self.keys = [0]
+        while len(self.keys) < count:
+            self.keys.append((self.keys[-1] * 5 + 1) & MASK)
+        self.used = set(self.keys)
+
+    def free_slot(self, key: int) -> tuple[int, int]:
+        """Return where *key* finds room, and after how many slots."""
+        slot, perturb, met = key & MASK, key, 0
+        while slot in self.used:
+            perturb >>= 5
+            slot = (slot * 5 + perturb + 1) & MASK
+            met += 1
+        return slot, met
+
+    def extended(self, key: int, bits: int, slot: int, step: int) -> int | None:
+        """Give *key* its upper bits, five at a time, so that the next slot is in use too."""
+        if bits > 55:
+            return key if self.free_slot(key)[1] >= 300 else None
+        for digit in self.source.sample(range(32), 32):
+            longer = key | digit << bits
+            following = (slot * 5 + (longer >> 5 * step) + 1) & MASK
+            if following in self.used:
+                found = self.extended(longer, bits + 5, following, step + 1)
+                if found is not None:
+                    return found
+        return None
 
 
 def chain(count: int) -> list[int]:
     """Return *count* keys with different hashes; in a dict of `SIZE` slots most meet hundreds of those before.
 
-    Half of them fill a piece of the cycle i -> 5 i + 1, in which all end up. The others look at slots in it only.
+    Half of them are a `Cycle`. The others look at slots in it only.
     """
-    source = random.Random(1)
-    mask = SIZE - 1
-    cycle = [0]
-    while len(cycle) < count // 2:
-        cycle.append((cycle[-1] * 5 + 1) & mask)
-    keys = dict.fromkeys(cycle)
-    used = set(cycle)
-
-    def free_slot(key: int) -> tuple[int, int]:
-        """Return where *key* finds room, and after how many slots."""
-        slot, perturb, met = key & mask, key, 0
-        while slot in used:
-            perturb >>= 5
-            slot = (slot * 5 + perturb + 1) & mask
-            met += 1
-        return slot, met
-
-    def extend(key: int, bits: int, slot: int, step: int) -> int | None:
-        """Give *key* its upper bits, five at a time, so that the next slot is in use too."""
-        if bits > 55:
-            return key if free_slot(key)[1] >= 300 else None
-        for digit in source.sample(range(32), 32):
-            longer = key | digit << bits
-            following = (slot * 5 + (longer >> 5 * step) + 1) & mask
-            if following in used:
-                found = extend(longer, bits + 5, following, step + 1)
-                if found is not None:
-                    return found
-        return None
-
+    cycle = Cycle(count // 2)
+    keys = dict.fromkeys(cycle.keys)
     while len(keys) < count:
-        first = source.choice(cycle)
-        key = extend(first, 12, first, 1)
+        first = cycle.source.choice(cycle.keys)
+        key = cycle.extended(first, 12, first, 1)
         if key is not None and key not in keys:
             keys[key] = None
-            used.add(free_slot(key)[0])
+            cycle.used.add(cycle.free_slot(key)[0])
     return list(keys)
 
 

@@ -36,3 +36,25 @@ def test_what_is_private_is_never_seen_by_others(tmp_path, monkeypatch):
 def test_a_directory_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         durable.place(tmp_path / "none" / "file", b"")
+
+
+def test_a_file_is_replaced_by_way_of_a_name_of_ours(tmp_path):
+    path, temporary = tmp_path / "file", tmp_path / "other.tmp"
+    temporary.write_bytes(b"left by a process that was killed")
+    before = os.umask(0o027)
+    try:
+        durable.write(path, b"one", temporary=temporary)
+    finally:
+        os.umask(before)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"one", 0o640)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_in_the_way_stays(tmp_path):
+    """A link with our temporary name is not ours: neither it nor what it leads to is touched."""
+    path, temporary, thesis = tmp_path / "file", tmp_path / ".file.new", tmp_path / "thesis"
+    thesis.write_bytes(b"thesis")
+    temporary.symlink_to(thesis)
+    with pytest.raises(FileExistsError):
+        durable.write(path, b"one")
+    assert (temporary.is_symlink(), thesis.read_bytes(), path.exists()) == (True, b"thesis", False)

@@ -46,6 +46,9 @@ class Batch:
         self.handled += 1
         self.failed += output.error is not None
 
+    def tell(self):
+        pass
+
     def order(self, number):
         return 1000 + number
 

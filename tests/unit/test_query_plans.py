@@ -8,7 +8,7 @@ import pytest
 from aioboinc import sql
 
 DAEMONS = ("transitions", "validations", "assimilations", "deletions")
-SCHEDULER = ("clients", "dispatch", "scheduling")
+SCHEDULER = ("clients", "dispatch", "recipients", "reports")
 LISTS = {"ids", "unsent", "workunits", "held", "batches", "canonical", "names", "counted"}
 DIRECT = re.compile(
     r"SEARCH \w+ USING (INTEGER PRIMARY KEY \(rowid=\?\)"

@@ -14,11 +14,20 @@ import pytest
 
 from aioboinc import models
 from aioboinc.project import keys
-from aioboinc.serve import addresses, allowance, durations, reluctance, scheduler, served_project
+from aioboinc.serve import (
+    addresses,
+    allowance,
+    durations,
+    key_files,
+    reluctance,
+    served_project,
+    settings,
+    wishes,
+)
 from aioboinc.serve.protocol import claims, scanner
 from aioboinc.serve.protocol import reply as scheduler_reply
 from aioboinc.serve.protocol import request as scheduler_request
-from aioboinc.store import clients, dispatch
+from aioboinc.store import candidates, clients, dispatch
 
 REQUEST = (Path(__file__).parents[1] / "data" / "scheduler_request.xml").read_bytes()
 """A request of the stock client 7.20.5, which asks for work and reports three results."""
@@ -295,15 +304,15 @@ def learning(*rows: tuple[int, float, float], clock: Clock | None = None) -> dur
     return durations.Durations(Valid(*rows), clock or Clock())  # type: ignore[arg-type]
 
 
-def candidates(*batches: int, estimate: float = 100e9, delay_bound: int = 86400) -> list[dispatch.Candidate]:
+def offered(*batches: int, estimate: float = 100e9, delay_bound: int = 86400) -> list[candidates.Candidate]:
     return [
-        dispatch.Candidate(number, number, batch, estimate, delay_bound) for number, batch in enumerate(batches)
+        candidates.Candidate(number, number, batch, estimate, delay_bound) for number, batch in enumerate(batches)
     ]
 
 
 def test_choosing_by_estimates() -> None:
     sizes = learning().on(7, 1e9)
-    offer = candidates(*[1] * 10)
+    offer = offered(*[1] * 10)
     for seconds, instances, expected in (
         (0, 0, 0),
         (1, 0, 1),
@@ -313,23 +322,23 @@ def test_choosing_by_estimates() -> None:
         (250, 1, 3),
         (1e9, 0, 10),
     ):
-        wish = scheduler.Wish(seconds, instances, 1e9)
-        chosen, fulfilled = scheduler.choose(offer, wish, sizes)
+        wish = wishes.Wish(seconds, instances, 1e9)
+        chosen, fulfilled = wishes.choose(offer, wish, sizes)
         assert (len(chosen), fulfilled) == (expected, seconds < 1e9), (seconds, instances)
-    late = candidates(1, 1, delay_bound=50)
-    assert scheduler.choose(late + offer, scheduler.Wish(1, 0, 1e9), sizes) == (offer[:1], True)
-    assert scheduler.choose(late, scheduler.Wish(1, 0, 1e9), sizes, lambda batch: batch == 1) == (late[:1], True)
+    late = offered(1, 1, delay_bound=50)
+    assert wishes.choose(late + offer, wishes.Wish(1, 0, 1e9), sizes) == (offer[:1], True)
+    assert wishes.choose(late, wishes.Wish(1, 0, 1e9), sizes, lambda batch: batch == 1) == (late[:1], True)
 
 
 def test_choosing_by_what_the_host_has_done() -> None:
     known = learning()
     for _ in range(3):
         known.add(1, 7, 10.0)
-    wish = scheduler.Wish(100, 0, 1e9)
-    assert len(scheduler.choose(candidates(*[1] * 10), wish, known.on(7, 2e9))[0]) == 5  # of 20 seconds each
-    assert len(scheduler.choose(candidates(*[2] * 10), wish, known.on(7, 2e9))[0]) == 1
+    wish = wishes.Wish(100, 0, 1e9)
+    assert len(wishes.choose(offered(*[1] * 10), wish, known.on(7, 2e9))[0]) == 5  # of 20 seconds each
+    assert len(wishes.choose(offered(*[2] * 10), wish, known.on(7, 2e9))[0]) == 1
     # What it says of itself is for itself.
-    assert len(scheduler.choose(candidates(*[1] * 10), wish, known.on(8, 2e9))[0]) == 1
+    assert len(wishes.choose(offered(*[1] * 10), wish, known.on(8, 2e9))[0]) == 1
     # No job takes less than a client's second.
     known.add(3, 7, 0.0)
     assert known.on(7, 1e9).operations(3, 1.0) == 1e9
@@ -391,7 +400,7 @@ def test_code_signing_keys_that_have_changed(tmp_path: Path) -> None:
     (project.key_dir / "old_key_0").write_text("1024\n00\n.\n")
     (project.key_dir / "signature_stripped_0").write_text("ab\n.\n")
     (project.key_dir / "old_key_1").write_text("1024\n01\n.\n")
-    read = served_project.code_sign_keys(project)
+    read = key_files.code_sign_keys(project)
     assert read.current == (project.key_dir / "code_sign_public").read_text().strip()
     assert read.signatures == {"1024\n00\n.": "ab\n."}
 
@@ -527,4 +536,4 @@ def test_who_may_make_an_account(
     served_project.create(root, listen="127.0.0.1:8416", url=None, database=None)
     text = (root / "config.xml").read_text()
     (root / "config.xml").write_text(text.replace("<open_accounts>0</open_accounts>", config))
-    assert served_project.read_settings(root, listen=listen, open_accounts=asked).accounts.creation is expected
+    assert settings.read(root, listen=listen, open_accounts=asked).accounts.creation is expected

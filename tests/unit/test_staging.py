@@ -205,7 +205,7 @@ async def test_what_is_left_open_is_filled_in(make, call, embedded, quorum):
 
 async def test_each_call_with_options_of_its_own(make, call):
     _, stager = make()
-    count = jobs.MOST_KINDS + 10
+    count = jobs.MAX_KINDS + 10
     chunk = await stage(stager, 7, 0, [call(1, priority=number) for number in range(count)])
     assert [job.form.options.priority for job in chunk.jobs] == list(range(count))
     assert len({id(job.form) for job in chunk.jobs}) == count

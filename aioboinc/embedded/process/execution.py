@@ -27,12 +27,7 @@ SMALL = 1 << 16
 KILL_SECONDS = 5.0
 """What cannot be killed for so long is left."""
 
-# BOINC's numbers (lib/error_numbers.h, lib/common_defs.h).
-SIGNALLED = 193
-DISK_LIMIT_EXCEEDED = 196
-TIME_LIMIT_EXCEEDED = 197
-MEMORY_LIMIT_EXCEEDED = 198
-FILE_TOO_BIG = -131
+# The client's states of a result (BOINC's lib/common_defs.h).
 COMPUTE_ERROR = 3
 FILES_UPLOADED = 5
 ABORTED = 6
@@ -71,7 +66,9 @@ class Execution:
                     os.kill(self._forker.pid, signal.SIGKILL)  # it hangs itself
             return LOOK_SECONDS
         if now >= self._deadline:
-            self._abort(TIME_LIMIT_EXCEEDED, f"exceeded elapsed time limit {self.job['elapsed_bound']:.2f}")
+            self._abort(
+                failures.TIME_LIMIT_EXCEEDED, f"exceeded elapsed time limit {self.job['elapsed_bound']:.2f}"
+            )
         elif now >= self._next_look:
             self._next_look = now + self._look_at_memory()
             if now >= self._next_look_at_disk:
@@ -108,7 +105,7 @@ class Execution:
         if self._aborted is not None:
             return ABORTED, *self._aborted, ""
         if os.WIFSIGNALED(status):
-            return COMPUTE_ERROR, SIGNALLED, f"process got signal {os.WTERMSIG(status)}", ""
+            return COMPUTE_ERROR, failures.SIGNAL, f"process got signal {os.WTERMSIG(status)}", ""
         code = os.WEXITSTATUS(status)
         if code:
             return COMPUTE_ERROR, code, f"process exited with code {code} ({code:#x}, {code - 256})", ""
@@ -120,7 +117,7 @@ class Execution:
             size = os.fstat(file).st_size
             if size > self.job["max_nbytes"]:
                 slot.remove(self.job["output"])
-                return UPLOAD_FAILED, FILE_TOO_BIG, f"output of {size} bytes is too big", ""
+                return UPLOAD_FAILED, failures.FILE_TOO_BIG, f"output of {size} bytes is too big", ""
             return FILES_UPLOADED, 0, "", _xml_doc_out(self.job, size, _md5(file), configuration["upload_url"])
         finally:
             os.close(file)
@@ -159,7 +156,7 @@ class Execution:
         self._peak_memory = max(self._peak_memory, used)
         if used > bound:
             self._abort(
-                MEMORY_LIMIT_EXCEEDED,
+                failures.MEM_LIMIT_EXCEEDED,
                 f"working set size > workunit.rsc_memory_bound: {used / 1e6:.2f}MB > {bound / 1e6:.2f}MB",
             )
         return min(LOOK_SECONDS, max(0.01, (bound - used) / GROWTH))
@@ -169,7 +166,9 @@ class Execution:
         bound = self.job["disk_bound"]
         self._peak_disk = max(self._peak_disk, used)
         if used > bound:
-            self._abort(DISK_LIMIT_EXCEEDED, f"exceeded disk limit: {used / 1e6:.2f}MB > {bound / 1e6:.2f}MB")
+            self._abort(
+                failures.DISK_LIMIT_EXCEEDED, f"exceeded disk limit: {used / 1e6:.2f}MB > {bound / 1e6:.2f}MB"
+            )
 
 
 def _resident(pid: int) -> int:

@@ -58,7 +58,7 @@ class Job(TypedDict):
 
 
 class Report(TypedDict):
-    """What became of a job: the fields of `store.scheduling.Report`."""
+    """What became of a job: the fields of `store.reports.Report`."""
 
     name: str
     client_state: int

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aioboinc import models
 from aioboinc.serve.protocol import claims, scanner
 from aioboinc.serve.protocol.scanner import BadRequest, Element
-from aioboinc.store import scheduling
+from aioboinc.store import reports
 
 __all__ = ["BadRequest", "Request", "parse", "peek_account_key"]
 
@@ -58,7 +58,7 @@ class Request:
     """Part of its cores that the host's owner lets BOINC use."""
     memory_fraction: float
     """Part of its memory that the host's owner lets BOINC use."""
-    reports: Sequence[scheduling.Report]
+    reports: Sequence[reports.Report]
     """Results that are over."""
     in_progress: frozenset[str] | None
     """Names of the results that the host has; None if it does not tell."""
@@ -128,15 +128,15 @@ def _platforms(root: Element, values: Values) -> Sequence[str]:
     return tuple(dict.fromkeys(filter(None, (_text(values, "platform_name"), *others))))
 
 
-def _reports(root: Element) -> Sequence[scheduling.Report]:
-    reports = (_report(child) for child in root.children if child.name == "result")
+def _reports(root: Element) -> Sequence[reports.Report]:
+    found = (_report(child) for child in root.children if child.name == "result")
     # A client that reports a result twice gets it counted once.
-    return tuple({report.name: report for report in reports if report.name}.values())
+    return tuple({report.name: report for report in found if report.name}.values())
 
 
-def _report(result: Element) -> scheduling.Report:
+def _report(result: Element) -> reports.Report:
     values = _children(result)
-    return scheduling.Report(
+    return reports.Report(
         name=_text(values, "name"),
         client_state=_client_state(_integer(values, "state")),
         exit_status=_integer(values, "exit_status"),

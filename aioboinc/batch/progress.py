@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import sys
 import time
 from collections.abc import Callable
-from typing import Never, TextIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Never, TextIO
 
-import tqdm
+if TYPE_CHECKING:
+    import tqdm
 
-from aioboinc.batch import settings
-
-__all__ = ["show"]
+__all__ = ["Progress", "show"]
 
 _INTERVAL = 10.0
 """Seconds between two lines where there is no terminal."""
 
 
-def show(stream: TextIO) -> Callable[[settings.Progress], None]:
-    """Return a function that shows a batch's progress on *stream*; for ``pyboinc_master(progress=…)``.
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is."""
+
+    submitted: int
+    """Calls of this run that are committed."""
+    complete: bool
+    """These are all the calls."""
+    handled: int
+    """Jobs whose outputs were taken: handed to a handler, or to whoever iterates."""
+    failed: int
+    """Jobs that failed; part of ``handled``."""
+    cancelled: int = 0
+    """Jobs of the batch before that are cancelled by now, while it is abandoned."""
+    to_cancel: int = 0
+    """How many that will be; 0 when no batch is being abandoned."""
+
+
+def show(stream: TextIO | None = None) -> Callable[[Progress], None]:
+    """Return a function that shows a batch's progress on *stream*, by default on stderr or in the notebook's cell.
 
     Where the stream does not take it any more, that is the end of the showing, not of the batch.
     """
-    return _Lenient(_Bar(stream) if stream.isatty() else _Lines(stream))
+    if stream is not None:
+        return _Lenient(_Bar(stream) if stream.isatty() else _Lines(stream))
+    if _is_in_notebook():
+        return _Lenient(_Bar(None))
+    return show(sys.stderr)
+
+
+def _is_in_notebook() -> bool:
+    """Tell whether this is a notebook that can show more than text."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel") and importlib.util.find_spec("ipywidgets") is not None
 
 
 class _Lenient:
-    def __init__(self, show: Callable[[settings.Progress], None]) -> None:
-        self._show: Callable[[settings.Progress], None] | None = show
+    def __init__(self, show: Callable[[Progress], None]) -> None:
+        self._show: Callable[[Progress], None] | None = show
 
-    def __call__(self, progress: settings.Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         if self._show is not None:
             try:
                 self._show(progress)
@@ -37,13 +68,18 @@ class _Lenient:
 
 
 class _Bar:
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        # It takes its time, and most runs show no bar.
+        module = importlib.import_module("tqdm.notebook" if stream is None else "tqdm")
+        arguments: dict[str, Any] = (
+            {} if stream is None else {"file": stream, "dynamic_ncols": True, "miniters": 1}
+        )
+        self._make = functools.partial(module.tqdm, unit="job", **arguments)
         self._bar: tqdm.tqdm[Never] | None = None
 
-    def __call__(self, progress: settings.Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         if self._bar is None:
-            self._bar = tqdm.tqdm(file=self._stream, unit="job", dynamic_ncols=True, miniters=1)
+            self._bar = self._make()
         if progress.to_cancel:
             self._bar.set_description_str("abandoning the old batch", refresh=False)
             self._bar.total = progress.to_cancel
@@ -69,7 +105,7 @@ class _Lines:
         self._clock = clock
         self._due = 0.0
 
-    def __call__(self, progress: settings.Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         finished = _is_over(progress)
         now = self._clock()
         if finished or now >= self._due:
@@ -77,21 +113,21 @@ class _Lines:
             print(_line(progress), file=self._stream, flush=True)
 
 
-def _is_over(progress: settings.Progress) -> bool:
+def _is_over(progress: Progress) -> bool:
     """Tell whether nothing more will be done of what is being done."""
     if progress.to_cancel:
         return progress.cancelled == progress.to_cancel
     return progress.complete and progress.handled == progress.submitted
 
 
-def _line(progress: settings.Progress) -> str:
+def _line(progress: Progress) -> str:
     if progress.to_cancel:
         return f"{progress.cancelled} of {progress.to_cancel} jobs of the old batch cancelled"
     remarks = _remarks(progress)
     return f"{progress.handled} of {progress.submitted} jobs done{', ' if remarks else ''}{remarks}"
 
 
-def _remarks(progress: settings.Progress) -> str:
+def _remarks(progress: Progress) -> str:
     remarks = [] if progress.complete else ["submitting"]
     if progress.failed:
         remarks.append(f"{progress.failed} failed")
