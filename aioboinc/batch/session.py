@@ -129,6 +129,7 @@ class Session:
             self._batch.id,
             self._calls.registry,
             lambda: max(len(self.ledger), self._batch.njobs),
+            lambda number, error: self._calls.located(self.ledger.program(number), error),
         )
         await threads.in_thread(self._outputs.look_back)
 

@@ -31,8 +31,8 @@ def test_outputs_are_found_once_in_their_order(directory):
     assert there.scan() == []
     publish(directory, 1000, 1000)
     assert there.scan() == [1000]
-    assert all(there.is_there(number) and there.is_good(number) for number in range(1001))
-    assert not there.is_there(1001)
+    assert all(there.state(number) & outputs.THERE and there.is_good(number) for number in range(1001))
+    assert not there.state(1001) & outputs.THERE
     assert there.count() == 1001
 
 
@@ -112,10 +112,10 @@ def test_what_former_runs_have_left(directory):
     publish(directory, 2, "now")
     there = opened(directory)
     there.look_back()
-    assert [there.is_old(number) for number in range(4)] == [True, True, False, False]
-    assert [there.is_there(number) for number in range(4)] == [True, True, True, False]
+    assert [bool(there.state(number) & outputs.OLD) for number in range(4)] == [True, True, False, False]
+    assert [bool(there.state(number) & outputs.THERE) for number in range(4)] == [True, True, True, False]
     assert [there.is_good(number) for number in range(4)] == [True, False, True, False]
-    assert [there.failed(number) for number in range(4)] == [False, True, False, False]
+    assert [bool(there.state(number) & outputs.FAILED) for number in range(4)] == [False, True, False, False]
     loaded = load_all(there, [0, 1, 2])
     assert [output.value for output in loaded] == ["before", None, "now"]
     assert loaded[1].error.reason == "too many errors"
@@ -166,7 +166,7 @@ def test_an_obstacle_to_an_output_that_was_taken_is_none(directory):
     there.retire(there.scan())
     (directory.new / name(3)).mkdir()
     assert there.scan() == []
-    assert there.is_there(3)
+    assert there.state(3) & outputs.THERE
 
 
 def test_outputs_that_somebody_has_removed(directory):
@@ -179,7 +179,7 @@ def test_outputs_that_somebody_has_removed(directory):
     group, gone = there.load([0, 1, 2, 3])
     assert [output.number for output in group] == [1, 3]
     assert gone == [0, 2]
-    assert not there.is_there(0)
+    assert not there.state(0) & outputs.THERE
     publish(directory, 0, 0)
     assert there.scan() == [0]
 
