@@ -39,7 +39,6 @@ class Map:
         self._failure: Exception | None = None
         self._room = asyncio.Event()
         self._group: collections.deque[outputs.Output] = collections.deque()
-        self._through: list[int] = []
         batch.attach(queue)
 
     async def make_calls(self) -> None:
@@ -70,7 +69,6 @@ class Map:
                 raise failure
             raise StopAsyncIteration
         output = self._group.popleft()
-        self._through.append(output.number)
         self._yielded += 1
         self._room.set()
         if self._all_made and self._yielded == self._made:
@@ -91,10 +89,9 @@ class Map:
         return jobs
 
     async def _take(self) -> list[outputs.Output]:
-        through, self._through = self._through, []
-        if through:
+        if self._yielded:
             self._batch.tell()
-        return await self._queue.take(through)
+        return await self._queue.take()
 
 
 async def _items(iterables: Sequence[Iterable[Any] | AsyncIterable[Any]]) -> AsyncIterator[tuple[Any, ...]]:
