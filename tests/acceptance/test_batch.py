@@ -128,10 +128,13 @@ async def test_left_early_and_gone_on(folder, slave):
 
 
 async def test_left_by_an_error_and_gone_on(folder, slave):
-    with pytest.raises(ZeroDivisionError):
+    async def fail():
         async with opened(folder) as batch:
             async for _ in batch.map(slave, range(30)):
                 1 / 0  # noqa: B018
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     async with opened(folder) as batch:
         assert len([job async for job in batch.map(slave, range(30))]) == 30
     assert len(computed(folder)) <= 30 + 2
