@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import os
 import sys
@@ -116,7 +115,8 @@ class Batch(Caller):
         )
         self._held: held.Held | None = None
         self._awaited = _Awaited()
-        self._maps: list[asyncio.Task[None]] = []
+        self._maps: list[mapping.Map] = []
+        self._left = False
 
     async def __aenter__(self) -> Self:
         if self._held is not None:
@@ -132,8 +132,9 @@ class Batch(Caller):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._held is not None
-        for task in self._maps:
-            task.cancel()
+        self._left = True
+        for jobs in self._maps:
+            jobs.close()
         self._awaited.end()
         try:
             await self._held.__aexit__(kind, error, trace)
@@ -165,7 +166,7 @@ class Batch(Caller):
             self._call(queue, program, args, {}, options)
 
         jobs = mapping.Map(one, queue, call, iterables, self._reader(program))
-        self._maps.append(one.tasks.create_task(jobs.make_calls()))
+        self._maps.append(jobs)
         return jobs
 
     def _call(
@@ -185,6 +186,8 @@ class Batch(Caller):
             raise errors.ArgumentError(f"{program}: a slave file gets one input, not {len(args)}, and no keywords")
 
     def _entered(self) -> held.Held:
+        if self._left:
+            raise errors.CallOutsideBatch(mapping.LEFT)
         if self._held is None:
             raise errors.CallOutsideBatch(
                 "Batch: it takes calls in its block: write `async with Batch(...) as batch:`"

@@ -8,10 +8,13 @@ import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Self
 
+from aioboinc import errors
 from aioboinc.batch import held, outputs, takers
 from aioboinc.batch.job import Job
 
-__all__ = ["MAX_AHEAD", "Map"]
+__all__ = ["LEFT", "MAX_AHEAD", "Map"]
+
+LEFT = "Batch: its block was left: it takes calls and gives jobs only in there; run the program again to go on"
 
 MAX_AHEAD = 16384
 """Calls that may be made before their jobs are taken."""
@@ -39,10 +42,18 @@ class Map:
         self._failure: Exception | None = None
         self._room = asyncio.Event()
         self._group: collections.deque[outputs.Output] = collections.deque()
+        self._closed = False
         batch.attach(queue)
+        self._making = batch.tasks.create_task(self._make_calls())
 
-    async def make_calls(self) -> None:
-        """Make the calls, not too many ahead. For the batch."""
+    def close(self) -> None:
+        """Take note that the batch's block was left: there are no more jobs. For the batch."""
+        self._closed = True
+        self._making.cancel()
+        self._queue.end()
+
+    async def _make_calls(self) -> None:
+        """Make the calls, not too many ahead."""
         try:
             async for args in _items(self._iterables):
                 while self._made - self._yielded >= MAX_AHEAD:
@@ -61,8 +72,10 @@ class Map:
         return self
 
     async def __anext__(self) -> Job:
-        if not self._group:
+        if not (self._group or self._closed):
             self._group.extend(await self._take())
+        if self._closed:
+            raise errors.CallOutsideBatch(LEFT)
         if not self._group:
             if self._failure is not None:
                 failure, self._failure = self._failure, None

@@ -111,8 +111,15 @@ class Outputs:
         return self._states[number] if number < len(self._states) else 0
 
     def is_good(self, number: int) -> bool:
-        """Tell whether there is an output of the job *number*, and the job has not failed."""
-        return self.state(number) & (THERE | FAILED) in {_NEW, OLD, THERE}
+        """Tell whether there is an output of the job *number*, and no error is in it. Reads its beginning."""
+        state = self.state(number)
+        if state & (THERE | FAILED) not in {_NEW, OLD, THERE}:
+            return False
+        folder = self._directory.new if state & _NEW else self._directory.old
+        try:
+            return envelope.is_ok(files.read(folder / f"{self._job}{number}", envelope.HEADER_SIZE))
+        except (OSError, errors.UsageError):
+            return False
 
     def count(self) -> int:
         """Return of how many jobs there are outputs."""

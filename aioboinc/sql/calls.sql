@@ -37,8 +37,14 @@ ORDER BY id
 -- cancelled: jobs that nobody will publish count as published
 UPDATE pyboinc_batch SET nassimilated = nassimilated + :count WHERE id = :batch
 
--- change: what unfinished workunits ask of the project; the transitioner sees to what follows
-UPDATE workunit SET min_quorum = :min_quorum, target_nresults = :target_nresults,
+-- change: what unfinished workunits ask of the project; the transitioner sees to what follows. Where replicas differ,
+-- the validator may have asked for more results than the options do.
+UPDATE workunit SET min_quorum = :min_quorum,
+    target_nresults = CASE
+        WHEN target_nresults > :target_nresults AND id IN
+            (SELECT workunitid FROM result WHERE workunitid IN (:ids) AND validate_state = :inconclusive)
+        THEN target_nresults ELSE :target_nresults
+    END,
     max_error_results = :max_error_results, max_total_results = :max_total_results,
     max_success_results = :max_success_results, priority = :priority, delay_bound = :delay_bound,
     rsc_fpops_est = :rsc_fpops_est, rsc_fpops_bound = :rsc_fpops_bound, rsc_memory_bound = :rsc_memory_bound,

@@ -187,7 +187,7 @@ class Batches:
         async def work(tx: connectors.Transaction) -> None:
             state = {"submitted": models.SubmissionState.SUBMITTED}
             await tx.execute(self._sql["submitted"], {"id": batch, "njobs": njobs, **state})
-            await self._complete(tx, batch)
+            await self.complete(tx, batch)
 
         await self._connector.run(work)
 
@@ -246,11 +246,12 @@ class Batches:
                 if await tx.fetch_one(self._sql[query], {"id": batch, "appid": appid, **states}):
                     return
             await tx.execute(self._sql["settle"], {"id": batch, **states})
-            await self._complete(tx, batch)
+            await self.complete(tx, batch)
 
         await self._connector.run(work)
 
-    async def _complete(self, tx: connectors.Transaction, batch: int) -> None:
+    async def complete(self, tx: connectors.Transaction, batch: int) -> None:
+        """Let BOINC's row say that *batch* is complete, if that is so. Part of a transaction of others."""
         await tx.execute(
             self._sql["complete"],
             {

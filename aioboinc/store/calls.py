@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from dataclasses import dataclass
 
 from aioboinc import connectors, models, sql
-from aioboinc.store import jobs, queries, transitions
+from aioboinc.store import batches, jobs, queries, transitions
 
 __all__ = ["KEY_SIZE", "Calls", "Chunk", "add"]
 
@@ -46,6 +46,7 @@ class Calls:
     def __init__(self, connector: connectors.Connector, clock: Callable[[], float] = time.time) -> None:
         self._connector = connector
         self._sql = queries.Queries("calls", connector.dialect)
+        self._batches = batches.Batches(connector, clock)
         self._transitions = transitions.Transitions(connector)
         self._clock = clock
 
@@ -92,6 +93,7 @@ class Calls:
             await self._forget(tx, batch, cancelled, firsts)
             if cancelled:
                 await tx.execute(self._sql["cancelled"], {"batch": batch, "count": len(cancelled)})
+                await self._batches.complete(tx, batch)
             return cancelled
 
         return await self._connector.run(work)
@@ -107,6 +109,7 @@ class Calls:
             if ids:
                 values = {name: getattr(options, name) for name in jobs.Options.__slots__ if name != "quorum"}
                 values |= {"ids": ids, "min_quorum": options.quorum, "now": int(self._clock())}
+                values["inconclusive"] = models.ValidateState.INCONCLUSIVE
                 await tx.execute(self._sql["change"], values)
                 unsent = [models.ServerState.INACTIVE, models.ServerState.UNSENT]
                 await tx.execute(

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["Envelope", "check", "decode", "encode_error", "encode_output", "format_traceback", "header"]
+__all__ = [
+    "HEADER_SIZE",
+    "Envelope",
+    "check",
+    "decode",
+    "encode_error",
+    "encode_output",
+    "format_traceback",
+    "header",
+    "is_ok",
+]
 
 _ERROR_KEYS = ["type", "message", "traceback", "causes"]
 _BEFORE_JOB = b"\x80\x04}(\x8c\x07pyboincK\x01\x8c\x03job"
@@ -38,6 +48,8 @@ _ENVELOPE = re.compile(
     re.DOTALL,
 )
 
+HEADER_SIZE = 1024
+"""Bytes that what comes before an output's value has at most."""
 _MAX_MESSAGE = 4000
 _MAX_LINE = 200
 _MAX_FRAMES = 50
@@ -122,6 +134,12 @@ def decode(data: bytes, registry: codec.Registry | None, *, limits: codec.Limits
     if not ok and not _is_error(value):
         raise codec.Malformed("has an error that is not one, or one with too much in it")
     return Envelope(job.decode("ascii"), input_sha256, program_sha256, "ok" if ok else "error", value)
+
+
+def is_ok(data: bytes) -> bool:
+    """Tell whether *data*, the first `HEADER_SIZE` bytes of an output at least, begins one that is no error."""
+    match = _ENVELOPE.match(data)
+    return match is not None and match[5] is not None
 
 
 def check(data: bytes, job: str, input_sha256: bytes, program_sha256: bytes) -> None:

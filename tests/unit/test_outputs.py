@@ -8,6 +8,7 @@ from published import BATCH, SHA, job_failed, load_all, name, opened, publish, r
 from aioboinc import errors
 from aioboinc.batch import directory as batch_directory
 from aioboinc.batch import outputs
+from aioboinc.batch.outputs import FAILED, OLD, THERE
 from aioboinc.wire import codec, envelope
 
 
@@ -31,8 +32,8 @@ def test_outputs_are_found_once_in_their_order(directory):
     assert there.scan() == []
     publish(directory, 1000, 1000)
     assert there.scan() == [1000]
-    assert all(there.state(number) & outputs.THERE and there.is_good(number) for number in range(1001))
-    assert not there.state(1001) & outputs.THERE
+    assert all(there.state(number) & THERE for number in range(1001))
+    assert not there.state(1001) & THERE
     assert there.count() == 1001
 
 
@@ -112,10 +113,10 @@ def test_what_former_runs_have_left(directory):
     publish(directory, 2, "now")
     there = opened(directory)
     there.look_back()
-    assert [bool(there.state(number) & outputs.OLD) for number in range(4)] == [True, True, False, False]
-    assert [bool(there.state(number) & outputs.THERE) for number in range(4)] == [True, True, True, False]
+    assert [bool(there.state(number) & OLD) for number in range(4)] == [True, True, False, False]
+    assert [bool(there.state(number) & THERE) for number in range(4)] == [True, True, True, False]
     assert [there.is_good(number) for number in range(4)] == [True, False, True, False]
-    assert [bool(there.state(number) & outputs.FAILED) for number in range(4)] == [False, True, False, False]
+    assert [bool(there.state(number) & FAILED) for number in range(4)] == [False, True, False, False]
     loaded = load_all(there, [0, 1, 2])
     assert [output.value for output in loaded] == ["before", None, "now"]
     assert loaded[1].error.reason == "too many errors"
@@ -166,7 +167,7 @@ def test_an_obstacle_to_an_output_that_was_taken_is_none(directory):
     there.retire(there.scan())
     (directory.new / name(3)).mkdir()
     assert there.scan() == []
-    assert there.state(3) & outputs.THERE
+    assert there.state(3) & THERE
 
 
 def test_outputs_that_somebody_has_removed(directory):
@@ -179,7 +180,7 @@ def test_outputs_that_somebody_has_removed(directory):
     group, gone = there.load([0, 1, 2, 3])
     assert [output.number for output in group] == [1, 3]
     assert gone == [0, 2]
-    assert not there.state(0) & outputs.THERE
+    assert not there.state(0) & THERE
     publish(directory, 0, 0)
     assert there.scan() == [0]
 
@@ -195,6 +196,21 @@ def test_folders_that_somebody_has_removed(directory):
     assert there.scan() == []
     there.retire([0])
     there.look_back()
+
+
+def test_what_is_good(directory):
+    """Such outputs stay although the program has changed."""
+    remote_error(directory, 0)
+    job_failed(directory, 1)
+    publish(directory, 2, "x" * 100_000)
+    (directory.new / name(3)).write_bytes(b"garbage")
+    publish(directory, 4, None)
+    there = opened(directory)
+    there.scan()
+    (directory.new / name(4)).unlink()
+    assert [there.is_good(number) for number in range(6)] == [False, False, True, False, False, False]
+    there.retire([2])
+    assert there.is_good(2)
 
 
 def test_errors(directory):
