@@ -22,6 +22,7 @@ from bench import (
     measuring,
     passes,
     report,
+    resume,
     scale,
     serve,
     submission,
@@ -52,8 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "stages",
         nargs="+",
-        choices=(*_STAGES, "all", "walk", "hostile"),
-        help="walk is a part of scale; hostile, a soak of a served project, is not in all",
+        choices=(*_STAGES, "all", "walk", "hostile", "resume"),
+        help="walk is a part of scale; hostile, a soak of a served project, and resume, one of a program that is "
+        "killed, are not in all",
     )
     parser.add_argument(
         "--hosts", type=int, default=500, help="hosts of hostile, a tenth of them so (default: 500)"
@@ -77,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     beside = None if options.beside is None else options.beside.resolve()
     settings = environment.Settings(options.jobs, options.database, options.rounds, beside, options.directory)
     soak = hostile.Settings(options.hosts, options.seconds)
+    work = {**_STAGES, "hostile": lambda place: hostile.run(place, soak), "resume": resume.run}
     try:
         with (
             environment.Environment(settings) as place,
@@ -90,8 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stages: list[measuring.Stage] = []
             for name in names:
                 print(f"{name}:", file=sys.stderr, flush=True)
-                work = hostile.run(place, soak) if name == "hostile" else _STAGES[name](place)
-                stages.append(runner.run(work))  # type: ignore[arg-type]
+                stages.append(runner.run(work[name](place)))  # type: ignore[arg-type]
         print(report.text(stages, machine), end="")
         if options.json is not None:
             options.json.write_text(report.to_json(stages, machine))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,6 +46,7 @@ class Held:
         self._keep_inputs = keep_inputs
         self._inputs: inputs.Inputs | None = None
         self._leave = asyncio.Event()
+        self._serving: asyncio.TaskGroup
         self._stack = contextlib.AsyncExitStack()
         self.tasks = task_group.TaskGroup()
         """Ends, and the body of the batch with it, when one of its tasks fails."""
@@ -117,6 +119,10 @@ class Held:
         """Return the batch's session, once there is a call; None if no call was made to the end."""
         return await asyncio.shield(self._opened)
 
+    def serve(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do *work* on the batch, once it is `opened`; it is cancelled before the project is closed."""
+        return self._serving.create_task(work)
+
     async def _run(self) -> None:
         if not await self._receiver.ready():
             self._opened.set_result(None)
@@ -157,6 +163,7 @@ class Held:
     async def _until_left(self, current: session.Session) -> None:
         async with task_group.TaskGroup() as tasks:
             working = tasks.create_task(current.run())
+            self._serving = tasks
             self._opened.set_result(current)
             await self._leave.wait()
             await current.committed_all()

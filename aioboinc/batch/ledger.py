@@ -120,7 +120,9 @@ class Ledger:
             self._repeats[call.key] = repeat + 1
         if self._keep_results is not None and (number < 0 or not self._keep_results(number)):
             kept = self._kept(index, call, repeat)
-            number = number if kept < 0 else kept
+            if kept >= 0:
+                number = kept
+                self._repeats[call.key] = repeat + 1  # the call's own key does not tell that
         return (number if number < 0 else self._called(number)), key
 
     def _kept(self, index: keys.Index, call: jobs.Call, repeat: int) -> int:

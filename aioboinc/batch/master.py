@@ -118,7 +118,7 @@ async def _run(
                 if making.done() and not current.outstanding:
                     queue.end()
 
-            settling = tasks.create_task(_settle(making, current, check_end))
+            settling = batch.serve(_settle(making, current, check_end))
             with calls.late():
                 await called.hand_over(batch, queue, check_end)
             await settling
@@ -134,7 +134,9 @@ async def _make(make_calls: Callable[[], Any], batch: held.Held) -> None:
 
 async def _settle(making: asyncio.Task[None], current: session.Session, check_end: Callable[[], None]) -> None:
     """Take note that ``make_calls`` has returned."""
-    await making
+    await asyncio.wait({making})
+    if making.cancelled() or making.exception() is not None:
+        return
     await current.committed_all()
     check_end()  # without a replay there may be nothing to hand over
     await current.mark_submitted()

@@ -1,12 +1,18 @@
 """A batch is a set of calls: which jobs another run of a changed program computes, and which it does not."""
 
+import contextlib
+import hashlib
 import os
 import random
 import signal
+import sqlite3
 import textwrap
 
 import pytest
 from patience import PATIENCE, wait_until
+
+from aioboinc.program import bundle
+from aioboinc.wire import codec
 
 SLAVE = """
 value = pyboinc_get_input()
@@ -55,6 +61,13 @@ def call(batch, values, options="", *, arguments=(), stderr=""):
 def computed(batch):
     path = batch.folder / "computed"
     return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def published(batch):
+    """Return the numbers of the jobs whose outputs are there."""
+    return {
+        int(path.name.rpartition("_")[2]) for name in ("new", "old") for path in (batch.folder / name).iterdir()
+    }
 
 
 def workunits(batch):
@@ -161,6 +174,7 @@ def test_a_version_that_is_named(batch):
 def test_options_of_what_is_not_done(batch):
     batch.write(app_slave=SLOW)
     done = killed(batch, list(range(30)), 4)
+    before = computed(batch)  # what a host has computed may be validated before the change
     batch.write(
         app_master=MASTER.format(values=list(range(30)), options=", quorum=2, priority=7, delay_bound=5000")
     )
@@ -172,7 +186,7 @@ def test_options_of_what_is_not_done(batch):
     assert {row[1:] for row in rows} == {(2, 7, 5000), (1, 0, 7 * 86400)}
     assert 30 - len(done) <= len(changed) < 30
     counts = {value: computed(batch).count(value) for value in range(30)}
-    assert all(counts[value] >= 2 for value in changed)
+    assert all(counts[value] >= 2 for value in changed if value not in before)
     assert all(counts[value] == 1 for value in set(range(30)) - set(changed))
     # And back: what is done stays as it is.
     assert call(batch, list(range(30))) == []
@@ -225,7 +239,7 @@ def test_generations_that_depend_on_results(batch):
     counts = {value: computed(batch).count(value) for value in computed(batch)}
     assert len(counts) == 40
     again = sum(count - 1 for count in counts.values())
-    assert again <= 2 * kills  # what two workers had in progress
+    assert again <= 8 * kills  # what two workers had in progress, or done and not yet in the database
     assert batch.query("SELECT COUNT(*) FROM workunit WHERE error_mask <> 0") == [(0,)]
 
 
@@ -325,4 +339,58 @@ def test_a_run_that_was_stopped_while_it_grew(batch, number):
         process.wait(PATIENCE)
     call(batch, with_more)
     assert workunits(batch) == 40
-    assert len(computed(batch)) <= 42
+    assert len(computed(batch)) <= 40 + 8  # what two workers had in progress, or done and not yet in the database
+
+
+def make_old(batch, values):
+    """Make of the batch one of version 0.1: its calls have no keys, but a running digest over all of them."""
+    digest = hashlib.sha256(b"").digest()
+    fingerprint = bytes.fromhex(bundle.collect(batch.folder / "app_slave.py").fingerprint)
+    options = hashlib.sha256(b"()").digest()
+    for value in values:
+        record = fingerprint + hashlib.sha256(codec.encode(value)).digest() + options
+        digest = hashlib.sha256(digest + record).digest()
+    path = batch.folder / ".pyboinc" / "project.sqlite"
+    with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as database, database:
+        database.execute("DROP TABLE pyboinc_calls")
+        database.execute("UPDATE pyboinc_batch SET version = 1, digest = ?", [digest.hex()])
+
+
+def test_a_batch_of_version_0_1(batch):
+    values = [*range(30), 3, 3]
+    batch.write(app_slave=SLOW.replace("0.2", "0.02"))
+    killed(batch, values, 5)
+    make_old(batch, values)
+    call(batch, values)
+    assert workunits(batch) == 32
+    assert batch.query("SELECT njobs, nassimilated, version FROM pyboinc_batch") == [(32, 32, 2)]
+    assert call(batch, list(reversed(values))) == []  # from then on it is a set
+    assert call(batch, [50, *values]) == [50]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([0, 1, 2, 3], "make_calls makes only 4 of the 5 calls before"),
+        ([0, 1, 7, 3, 4], "call 2 of make_calls is not the one that was submitted before: its input differs"),
+        ([1, 0, 2, 3, 4, 5], "call 0 of make_calls is not the one"),
+    ],
+)
+def test_a_batch_of_version_0_1_whose_calls_differ(batch, values, said):
+    call(batch, [0, 1, 2, 3, 4])
+    make_old(batch, [0, 1, 2, 3, 4])
+    batch.write(app_master=MASTER.format(values=values, options=""))
+    finished = batch.run("--quiet")
+    assert (finished.returncode, finished.stdout) == (2, "")
+    (line,) = finished.stderr.splitlines()
+    assert said in line
+    assert call(batch, [0, 1, 2, 3, 4]) == []  # nothing has been changed
+
+
+def test_a_batch_of_version_0_1_whose_slave_has_changed(batch):
+    call(batch, [0, 1])
+    make_old(batch, [0, 1])
+    batch.write(app_slave=SLAVE + "x = 1\n", app_master=MASTER.format(values=[0, 1], options=""))
+    finished = batch.run("--quiet")
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "call 0 of make_calls is not the one that was submitted before: its slave" in finished.stderr
