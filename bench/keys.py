@@ -76,7 +76,13 @@ def _known(chunks: list[stored.Chunk], inputs: list[bytes]) -> None:
     for chunk in chunks:
         book.load(chunk)
     for input_sha256 in inputs:
-        number, _ = book.find(_call(input_sha256))
+        call = _call(input_sha256)
+        try:
+            number, _ = book.find(call)
+        except ledger.Unindexed:
+            while not book.make_index():
+                pass
+            number, _ = book.find(call)
         assert number >= 0
 
 

@@ -13,7 +13,9 @@ from aioboinc.store.calls import KEY_SIZE
 
 __all__ = ["Index", "first", "repeated"]
 
-_MIN_SLOTS = 1 << 10
+_PARTS = 256
+"""Tables of an index: each grows by itself, in a millisecond where all together would take a second."""
+_MIN_SLOTS = 16
 
 
 def first(program: bytes, input_sha256: bytes) -> bytes:
@@ -27,57 +29,71 @@ def repeated(key: bytes, count: int) -> bytes:
 
 
 class Index:
-    """Finds numbers by keys, in *keys*, which holds them one after the other. A hash table with open addressing."""
+    """Finds numbers by keys, in *keys*, which holds them one after the other. Hash tables with open addressing.
+
+    What is in *keys* already is to be taken in by `catch_up`.
+    """
 
     def __init__(self, keys: bytearray) -> None:
         self._keys = keys
-        self._count = 0
-        self._table = _slots(0)
-        self._mask = -1
-        self._grow()
+        self._next = 0
+        self._tables = [_slots(_MIN_SLOTS) for _ in range(_PARTS)]
+        self._counts = [0] * _PARTS
+
+    def catch_up(self, limit: int) -> bool:
+        """Take in *limit* more keys at most; return whether there are none left."""
+        end = min(self._next + limit, len(self._keys) // KEY_SIZE)
+        for number in range(self._next, end):
+            (head,) = _head(self._keys, KEY_SIZE * number)
+            if head:  # those that were forgotten would all be in one row
+                self._insert(head, number)
+        self._next = end
+        return KEY_SIZE * end == len(self._keys)
 
     def add(self, key: bytes) -> None:
         """Put *key* at the end of the keys."""
         self._keys += key
-        if 2 * self._count > self._mask:
-            self._grow()
-            return
-        self._insert(_head(key)[0], self._count)
-        self._count += 1
+        self._insert(_head(key)[0], self._next)
+        self._next += 1
 
     def find(self, key: bytes) -> int:
         """Return the number of the job with *key*, -1 if there is none. There is only one that was not forgotten."""
-        table = self._table
         head: int = _head(key)[0]
-        slot = head & self._mask
+        table = self._tables[head % _PARTS]
+        mask = len(table) - 1
+        slot = (head >> 8) & mask
         while (number := table[slot]) >= 0:
             if self._keys.startswith(key, KEY_SIZE * number):
                 return number
-            slot = (slot + 1) & self._mask
+            slot = (slot + 1) & mask
         return -1
 
     def _insert(self, head: int, number: int) -> None:
-        table = self._table
-        slot = head & self._mask
-        while table[slot] >= 0:
-            slot = (slot + 1) & self._mask
-        table[slot] = number
+        part = head % _PARTS
+        table = self._tables[part]
+        if 2 * self._counts[part] >= len(table):
+            table = self._grown(part)
+        _put(table, head, number)
+        self._counts[part] += 1
 
-    def _grow(self) -> None:
-        """Make a larger table of all keys."""
-        self._count = len(self._keys) // KEY_SIZE
-        size = _MIN_SLOTS
-        while size < 3 * self._count:
-            size *= 2
-        self._table = _slots(size)
-        self._mask = size - 1
-        for number, (head,) in enumerate(_HEADS.iter_unpack(self._keys)):
-            if head:  # those that were forgotten would all be in one row
-                self._insert(head, number)
+    def _grown(self, part: int) -> array[int]:
+        old = self._tables[part]
+        table = self._tables[part] = _slots(2 * len(old))
+        for number in old:
+            if number >= 0 and (head := _head(self._keys, KEY_SIZE * number)[0]):
+                _put(table, head, number)
+        return table
+
+
+def _put(table: array[int], head: int, number: int) -> None:
+    mask = len(table) - 1
+    slot = (head >> 8) & mask
+    while table[slot] >= 0:
+        slot = (slot + 1) & mask
+    table[slot] = number
 
 
 _head = struct.Struct("<Q").unpack_from
-_HEADS = struct.Struct("<Q8x")
 
 
 def _slots(size: int) -> array[int]:

@@ -22,13 +22,19 @@ from aioboinc.store import calls as stored
 from aioboinc.store import jobs
 from aioboinc.store.calls import KEY_SIZE
 
-__all__ = ["VERSION", "Ledger", "Note"]
+__all__ = ["VERSION", "Ledger", "Note", "Unindexed"]
 
 VERSION = 2
 """Version of the format of a batch's rows and files: with keys."""
 
 _NO_KEY = bytes(KEY_SIZE)
 _NOT_CALLED = -1
+_INDEXED = 4096
+"""Calls that can be indexed at once: some milliseconds."""
+
+
+class Unindexed(Exception):
+    """The calls are not in their old order, and must be indexed before one can be found: see `Ledger.make_index`."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class Ledger:
         self._keep_results = keep_results
         self._keys = bytearray()
         self._index: keys.Index | None = None
+        self._making: keys.Index | None = None
+        """The index while it is made."""
         self._notes: list[Note] = []
         self._places: dict[Note, int] = {}
         self._note_of = array("I")
@@ -92,7 +100,10 @@ class Ledger:
         self._order.extend([_NOT_CALLED] * count)
 
     def find(self, call: jobs.Call) -> tuple[int, bytes]:
-        """Return the number of the job that *call* is, and its key; -1 for a new one, which is to be added."""
+        """Return the number of the job that *call* is, and its key; -1 for a new one, which is to be added.
+
+        Raises `Unindexed` where that takes an index of many calls.
+        """
         key, number = call.key, self._next
         if self._index is None:
             if number < len(self):
@@ -105,8 +116,18 @@ class Ledger:
                         self._repeats[call.key] = repeat + 1
                     self._next += 1
                     return self._called(number), key
-            self._index = keys.Index(self._keys)
+            if not self.make_index():
+                raise Unindexed
+        assert self._index is not None
         return self._search(self._index, call)
+
+    def make_index(self, limit: int = _INDEXED) -> bool:
+        """Index *limit* more calls at most; return whether all are."""
+        if self._making is None:
+            self._making = keys.Index(self._keys)
+        if self._making.catch_up(limit):
+            self._index = self._making
+        return self._index is not None
 
     def _search(self, index: keys.Index, call: jobs.Call) -> tuple[int, bytes]:
         repeat = self._repeats.get(call.key, 0)

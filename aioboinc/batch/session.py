@@ -41,6 +41,8 @@ _PATROL = 60.0
 """Seconds between looks for what somebody has done to single jobs."""
 _MAX_LOOKS = 10
 """Looks into ``new/`` before outputs that the database calls published are called missing."""
+_SLICE = 1000
+"""Outputs to announce before others get their turn: a millisecond."""
 _PIECE = 500
 """Jobs to withdraw in a transaction: a tenth of a second."""
 
@@ -164,9 +166,7 @@ class Session:
 
     async def withdraw_uncalled(self) -> None:
         """Cancel the jobs of calls that this run could have made and has not, as far as they are not done; say so."""
-        numbers = [
-            number for number in self.ledger.not_called() if not self._outputs.state(number) & outputs.THERE
-        ]
+        numbers = await threads.in_thread(self._uncalled)
         count = 0
         delay = self._running.project.delete_delay
         decide = cancellation.decider(delay)
@@ -178,6 +178,9 @@ class Session:
             count += len(withdrawn)
         if count:
             _log.warning("%d jobs of calls that are not made any more are cancelled", count)
+
+    def _uncalled(self) -> list[int]:
+        return [number for number in self.ledger.not_called() if not self._outputs.state(number) & outputs.THERE]
 
     async def finish(self) -> None:
         """Record that the batch is done: all calls are made, and all outputs taken."""
@@ -376,8 +379,10 @@ class Session:
             ended = self._ending.published
             begun = loop.time()
             found = await threads.in_thread(self._outputs.scan)
-            for number in found:
+            for count, number in enumerate(found, 1):
                 self._arrived(number)
+                if count % _SLICE == 0:
+                    await asyncio.sleep(0)
             if found:
                 backoff.reset()
                 in_vain = 0

@@ -118,7 +118,12 @@ class Submission:
         changed: defaultdict[jobs.Kind, list[int]] = defaultdict(list)
         book, observer = self._ledger, self._observer
         for count, call in enumerate(calls, 1):
-            number, key = book.find(call)
+            try:
+                number, key = book.find(call)
+            except ledger.Unindexed:
+                while not book.make_index():
+                    await asyncio.sleep(0)
+                number, key = book.find(call)
             if number < 0:
                 number = book.add(call, key)
                 new.append(call)

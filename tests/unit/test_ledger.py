@@ -187,6 +187,13 @@ def test_damaged_rows(chunk):
         ledger.Ledger().load(chunk)
 
 
+def indexed(all_keys):
+    index = keys.Index(all_keys)
+    while not index.catch_up(100):
+        pass
+    return index
+
+
 @given(st.lists(st.binary(min_size=1, max_size=3)), st.sets(st.integers(0, 50)))
 @settings(deadline=None)
 def test_an_index(texts, forgotten):
@@ -201,7 +208,7 @@ def test_an_index(texts, forgotten):
     for number in forgotten:
         if number < len(made):
             all_keys[16 * number : 16 * number + 16] = bytes(16)
-    for again in (index, keys.Index(all_keys)):
+    for again in (index, indexed(all_keys)):
         found = [again.find(key) for key in made]
         assert found == [-1 if number in forgotten else number for number in range(len(made))]
         assert again.find(bytes(16)) in {-1, *forgotten}
@@ -210,12 +217,12 @@ def test_an_index(texts, forgotten):
 def test_an_index_of_many():
     made = [hashlib.sha256(str(number).encode()).digest()[:16] for number in range(20_000)]
     all_keys = bytearray(b"".join(made[:5000]))
-    index = keys.Index(all_keys)
+    index = indexed(all_keys)
     for key in made[5000:]:
         index.add(key)
     assert all(index.find(key) == number for number, key in enumerate(made))
     all_keys[: 16 * 15_000] = bytes(16 * 15_000)
-    index = keys.Index(all_keys)  # the forgotten ones are not all in one place
+    index = indexed(all_keys)  # the forgotten ones are not all in one place
     assert index.find(made[14_999]) == -1
     assert index.find(made[15_000]) == 15_000
 
@@ -224,3 +231,18 @@ def test_repeats():
     key = keys.first(bytes(32), bytes(32))
     assert keys.repeated(key, 0) == key
     assert len({keys.repeated(key, count) for count in range(100)}) == 100
+
+
+def test_many_calls_are_indexed_a_part_at_a_time():
+    first = ledger.Ledger()
+    for value in range(10_000):
+        made = call(value)
+        first.add(made, first.find(made)[1])
+    again = loaded([first.chunk()])
+    with pytest.raises(ledger.Unindexed):
+        again.find(call(5000))
+    parts = 1
+    while not again.make_index(1000):
+        parts += 1
+    assert parts > 4
+    assert [again.find(call(value))[0] for value in (5000, 0, 9999)] == [5000, 0, 9999]
