@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-from aioboinc.aio import threads
+from aioboinc.aio import task_group, threads
 from aioboinc.batch import calls, handlers, master, takers
 from aioboinc.batch import directory as batch_directory
 from aioboinc.batch import outputs as published
@@ -41,6 +41,8 @@ class Outputs:
 
     def __init__(self, place: Place, batch: int, count: int) -> None:
         self._seen = bytearray(count)
+        self._taken: list[int] = []
+        self._retiring = asyncio.Event()
         directory = batch_directory.BatchDirectory(place.batch_dir)
         self._outputs = published.Outputs(directory, batch, codec.Registry, lambda: count)
         self._handlers = handlers.Handlers(self._handle_result, None)
@@ -52,8 +54,22 @@ class Outputs:
         for number in await threads.in_thread(self._outputs.scan):
             queue.announce(number)
         queue.end()
-        await self._handlers.hand_over(self, queue, lambda: None)
+        async with task_group.TaskGroup() as tasks:
+            retiring = tasks.create_task(self._retire())
+            await self._handlers.hand_over(self, queue, lambda: None)
+            retiring.cancel()
+        await self._retire_taken()
         assert sum(self._seen) == count
+
+    async def _retire(self) -> None:
+        while True:
+            await self._retiring.wait()
+            await self._retire_taken()
+
+    async def _retire_taken(self) -> None:
+        self._retiring.clear()
+        numbers, self._taken = self._taken, []
+        await threads.in_thread(self._outputs.retire, numbers)
 
     def _handle_result(self, output: dict[str, int]) -> None:
         self._seen[output["number"]] = 1
@@ -63,14 +79,12 @@ class Outputs:
     async def load(self, numbers: Sequence[int]) -> tuple[list[published.Output], list[int]]:
         return await threads.in_thread(self._outputs.load, numbers)
 
-    async def retire(self, numbers: Sequence[int]) -> None:
-        await threads.in_thread(self._outputs.retire, numbers)
-
     def lost(self, numbers: Sequence[int], taker: takers.Taker) -> None:
         raise AssertionError(f"{len(numbers)} outputs are lost")
 
     def taken(self, output: published.Output) -> None:
-        pass
+        self._taken.append(output.number)
+        self._retiring.set()
 
     def tell(self) -> None:
         pass

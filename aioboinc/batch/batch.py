@@ -226,13 +226,11 @@ class _Awaited(takers.Queue):
 
     async def settle(self, one: held.Held) -> None:
         """Settle the jobs as their outputs come, to the end."""
-        through: list[int] = []
-        while group := await self.take(through):
+        while group := await self.take():
             for output in group:
                 one.taken(output)
                 self._jobs.pop(output.number).settle(output)
             one.tell()
-            through = [output.number for output in group]
 
     def close(self) -> None:
         """Let nobody wait any more."""

@@ -55,6 +55,8 @@ class Calls:
         self._slaves: dict[tuple[Any, ...], bundle.Sources] = {}
         self._functions: dict[tuple[Any, ...], functions.Program] = {}
         self._called: dict[int, bundle.Sources] = {}
+        self._sources: dict[str, bundle.Sources] = {}
+        """Programs by what identifies them, in hexadecimal."""
         self._registry: tuple[int, codec.Registry] = 0, bundle.registry()
         self._kinds: dict[tuple[Any, ...], tuple[jobs.Kind, codec.Registry]] = {}
 
@@ -123,6 +125,11 @@ class Calls:
             self._registry = len(called), bundle.registry(*called)
         return self._registry[1]
 
+    def located(self, program: str, error: Mapping[str, Any]) -> dict[str, Any]:
+        """Return *error*, of an output of *program*, with the lines of its traceback as the user's files have them."""
+        sources = self._sources.get(program)
+        return dict(error) if sources is None else bundle.located(sources, error)
+
     def _new_kind(self, program: _Program, options: dict[str, Any]) -> tuple[jobs.Kind, codec.Registry]:
         """Check *options*; return what calls of *program* with them have in common."""
         if len(self._kinds) >= jobs.MAX_KINDS:
@@ -152,6 +159,7 @@ class Calls:
         identity = bytes.fromhex(sources.identity)
         if version is not None:
             identity = hashlib.sha256(f"{name}\0{version}".encode("utf-8", "surrogatepass")).digest()
+        self._sources[identity.hex()] = sources
         return _Program(sources, bundle.registry(sources), name, identity)
 
 

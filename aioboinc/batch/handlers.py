@@ -23,7 +23,7 @@ class Batch(Protocol):
     """Whose outputs are handed over, such as `held.Held`."""
 
     def taken(self, output: outputs.Output) -> None:
-        """Count *output* as taken."""
+        """Count *output* as taken; it moves to ``old/``."""
 
     def tell(self) -> None:
         """Report how far the batch is."""
@@ -52,35 +52,27 @@ class Handlers:
     async def hand_over(self, batch: Batch, queue: takers.Queue, handed: Callable[[], None]) -> None:
         """Hand over what *queue* gives, to the end; *handed* is called after each group.
 
-        While a group is handled the next one is read, and the one before moves to ``old/``.
+        While a group is handled the next one is read.
         """
         loop = asyncio.get_running_loop()
-        through: list[int] = []
         group = await queue.take()
-        try:
-            while group:
-                taking = asyncio.ensure_future(queue.take(through))
-                before, through = through, []
-                try:
-                    until = loop.time() + _SLICE
-                    for output in group:
-                        await self._deliver(batch, output)
-                        through.append(output.number)
-                        if loop.time() > until:
-                            batch.tell()
-                            await asyncio.sleep(0)
-                            until = loop.time() + _SLICE
-                    batch.tell()
-                    handed()
-                except BaseException:
-                    taking.cancel()
-                    await asyncio.wait({taking})
-                    through = before + through  # it may have been cancelled before it began
-                    raise
-                group = await taking
-        finally:
-            if through and queue.source is not None:
-                await queue.source.retire(through)
+        while group:
+            taking = asyncio.ensure_future(queue.take())
+            try:
+                until = loop.time() + _SLICE
+                for output in group:
+                    await self._deliver(batch, output)
+                    if loop.time() > until:
+                        batch.tell()
+                        await asyncio.sleep(0)
+                        until = loop.time() + _SLICE
+                batch.tell()
+                handed()
+            except BaseException:
+                taking.cancel()
+                await asyncio.wait({taking})
+                raise
+            group = await taking
 
     @tracebacks.calls_program
     async def _deliver(self, batch: Batch, output: outputs.Output) -> None:

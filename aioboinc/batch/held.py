@@ -58,7 +58,7 @@ class Held:
             await self._begin()
             self._stack = stack.pop_all()
         await self.tasks.__aenter__()
-        self._work = self.tasks.create_task(self._run())
+        self.tasks.create_task(self._run())
         return self
 
     async def __aexit__(
@@ -155,14 +155,21 @@ class Held:
             await current.begin()
             for queue in self._queues:
                 queue.source = current
-            async with task_group.TaskGroup() as tasks:
-                working = tasks.create_task(current.run())
-                self._serving = tasks
-                self._opened.set_result(current)
-                await self._leave.wait()
-                await current.committed_all()
-                await current.mark_submitted()
-                if not current.outstanding:
-                    await current.withdraw_uncalled()
-                    await current.finish()
-                working.cancel()
+            try:
+                await self._until_left(current)
+            finally:
+                await current.retire_taken()
+
+    async def _until_left(self, current: session.Session) -> None:
+        async with task_group.TaskGroup() as tasks:
+            working = tasks.create_task(current.run())
+            self._serving = tasks
+            self._opened.set_result(current)
+            await self._leave.wait()
+            await current.committed_all()
+            await current.mark_submitted()
+            if not current.outstanding:
+                await current.retire_taken()
+                await current.withdraw_uncalled()
+                await current.finish()
+            working.cancel()

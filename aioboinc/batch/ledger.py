@@ -184,6 +184,10 @@ class Ledger:
         """Tell whether this run has made the call of the job *number*."""
         return number < len(self._order) and self._order[number] != _NOT_CALLED
 
+    def program(self, number: int) -> str:
+        """Return what identifies the program of the job *number*, in hexadecimal."""
+        return self._notes[self._note_of[number]].program
+
     def order(self, number: int) -> int:
         """Return how many calls of this run came before that of the job *number*."""
         return self._order[number]

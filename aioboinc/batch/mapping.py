@@ -42,7 +42,6 @@ class Map:
         self._failure: Exception | None = None
         self._room = asyncio.Event()
         self._group: collections.deque[outputs.Output] = collections.deque()
-        self._through: list[int] = []
         self._closed = False
         batch.attach(queue)
         self._making = batch.tasks.create_task(self._make_calls())
@@ -66,6 +65,7 @@ class Map:
         except Exception as error:
             self._failure = error
         self._all_made = True
+        self._batch.calls.sender.all_made()
         if self._failure is not None or self._yielded == self._made:
             self._queue.end()
 
@@ -83,7 +83,6 @@ class Map:
                 raise failure
             raise StopAsyncIteration
         output = self._group.popleft()
-        self._through.append(output.number)
         self._yielded += 1
         self._room.set()
         if self._all_made and self._yielded == self._made:
@@ -104,10 +103,9 @@ class Map:
         return jobs
 
     async def _take(self) -> list[outputs.Output]:
-        through, self._through = self._through, []
-        if through:
+        if self._yielded:
             self._batch.tell()
-        return await self._queue.take(through)
+        return await self._queue.take()
 
 
 async def _items(iterables: Sequence[Iterable[Any] | AsyncIterable[Any]]) -> AsyncIterator[tuple[Any, ...]]:

@@ -47,7 +47,8 @@ class Output:
 class Outputs:
     """The outputs of *batch* in *directory*.
 
-    *registry* returns the classes to decode them with, *njobs* how many jobs there can be.
+    *registry* returns the classes to decode them with, *njobs* how many jobs there can be. *located* returns the error
+    that is the output of a job with the lines of its traceback as the user has them.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Outputs:
         batch: int,
         registry: Callable[[], codec.Registry],
         njobs: Callable[[], int],
+        located: Callable[[int, dict[str, Any]], dict[str, Any]] = lambda number, error: error,
     ) -> None:
+        self._located = located
         self._directory = directory
         self._njobs = njobs
         self._registry = registry
@@ -196,10 +199,25 @@ class Outputs:
     def _decoded(self, number: int, failed: bool, data: bytes, registry: codec.Registry) -> Output:
         job = f"{self._job}{number}"
         try:
-            return _job_failed(job, number, data) if failed else _output(job, number, data, registry)
+            return _job_failed(job, number, data) if failed else self._output(job, number, data, registry)
         except Exception as error:  # of a class of the program, say, or no memory: it is this job's
             reason = f"its output can't be read here: {_described(error)}"
             return Output(number, None, errors.JobFailed(job, number, reason))
+
+    def _output(self, job: str, number: int, data: bytes, registry: codec.Registry) -> Output:
+        try:
+            decoded = envelope.decode(data, registry)
+            if decoded.job != job:
+                raise codec.Malformed(f"it is the output of {decoded.job}")
+        except codec.Malformed as error:
+            failure = errors.JobFailed(job, number, f"malformed output: {error}")
+            failure.__cause__ = errors.MalformedResult(str(error))
+            return Output(number, None, failure)
+        if decoded.status == "ok":
+            return Output(number, decoded.value, None)
+        remote = self._located(number, decoded.value)
+        trace = envelope.format_traceback(remote)
+        return Output(number, None, errors.RemoteError(job, number, remote["type"], remote["message"], trace))
 
 
 @contextlib.contextmanager
@@ -236,22 +254,6 @@ def _described(error: Exception) -> str:
     except Exception:
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _output(job: str, number: int, data: bytes, registry: codec.Registry) -> Output:
-    try:
-        decoded = envelope.decode(data, registry)
-        if decoded.job != job:
-            raise codec.Malformed(f"it is the output of {decoded.job}")
-    except codec.Malformed as error:
-        failure = errors.JobFailed(job, number, f"malformed output: {error}")
-        failure.__cause__ = errors.MalformedResult(str(error))
-        return Output(number, None, failure)
-    if decoded.status == "ok":
-        return Output(number, decoded.value, None)
-    remote = decoded.value
-    trace = envelope.format_traceback(remote)
-    return Output(number, None, errors.RemoteError(job, number, remote["type"], remote["message"], trace))
 
 
 def _job_failed(job: str, number: int, data: bytes) -> Output:

@@ -82,6 +82,9 @@ class Session:
         """Those of them that failed."""
         self.complete = False
         """No more calls are expected, for all that is known."""
+        self._taken: list[int] = []
+        """Jobs whose outputs were taken, and are to be moved."""
+        self._retiring = asyncio.Event()
         self._marked = 0
         """Number of jobs in the batch when `mark_submitted` was called last."""
         self._submitted = 0
@@ -129,6 +132,7 @@ class Session:
             self._batch.id,
             self._calls.registry,
             lambda: max(len(self.ledger), self._batch.njobs),
+            lambda number, error: self._calls.located(self.ledger.program(number), error),
         )
         await threads.in_thread(self._outputs.look_back)
 
@@ -136,6 +140,7 @@ class Session:
         """Submit calls, announce outputs, until cancelled; or until nothing more can come, which is an error."""
         async with task_group.TaskGroup() as tasks:
             tasks.create_task(self._submit())
+            tasks.create_task(self._retire())
             tasks.create_task(self._watch_database())
             if not self._running.project.embedded:
                 tasks.create_task(self._watch_jobs())
@@ -185,9 +190,18 @@ class Session:
         self._settings.progress(Progress(self._submitted, self.complete, self.handled, self.failed))
 
     def taken(self, output: outputs.Output) -> None:
-        """Count *output* as taken."""
+        """Count *output* as taken; it moves to ``old/``."""
         self.handled += 1
         self.failed += output.error is not None
+        self._taken.append(output.number)
+        self._retiring.set()
+
+    async def retire_taken(self) -> None:
+        """Move the outputs that were taken to ``old/``."""
+        self._retiring.clear()
+        numbers, self._taken = self._taken, []
+        if numbers:
+            await threads.in_thread(self._outputs.retire, numbers)
 
     # What the submission is told (submission.Observer).
 
@@ -226,10 +240,6 @@ class Session:
 
     async def load(self, numbers: Sequence[int]) -> tuple[list[outputs.Output], list[int]]:
         return await threads.in_thread(self._outputs.load, numbers)
-
-    async def retire(self, numbers: Sequence[int]) -> None:
-        if numbers:
-            await threads.in_thread(self._outputs.retire, numbers)
 
     def lost(self, numbers: Sequence[int], taker: takers.Taker) -> None:
         """Take note that outputs which were announced are not there any more."""
@@ -305,6 +315,11 @@ class Session:
     async def _note(self, state: str) -> None:
         self._checkpoint = dataclasses.replace(self._checkpoint, state=state)
         await self._directory.write_checkpoint(self._checkpoint)
+
+    async def _retire(self) -> None:
+        while True:
+            await self._retiring.wait()
+            await self.retire_taken()
 
     async def _submit(self) -> None:
         stager = await threads.in_thread(staging.Stager, self._running.project, self._settings.inline_inputs)

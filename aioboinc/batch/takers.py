@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Sequence
 from typing import Protocol
 
-from aioboinc.aio import threads
 from aioboinc.batch import outputs
 
 __all__ = ["OrderedQueue", "Queue", "Source", "Taker"]
@@ -36,9 +35,6 @@ class Source(Protocol):
     def lost(self, numbers: Sequence[int], taker: Taker) -> None:
         """Take note that outputs which *taker* waits for are gone."""
 
-    async def retire(self, numbers: Sequence[int]) -> None:
-        """Move outputs to ``old/``."""
-
 
 class Queue:
     """Jobs in the order in which their outputs come."""
@@ -62,18 +58,8 @@ class Queue:
         self._ended = True
         self._news.set()
 
-    async def take(self, through: Sequence[int] = ()) -> list[outputs.Output]:
-        """Wait for outputs and return a group of them, none at the end. Those *through* move to ``old/`` meanwhile."""
-        if not through:
-            return await self._take()
-        assert self.source is not None
-        retiring = asyncio.ensure_future(self.source.retire(through))
-        try:
-            return await self._take()
-        finally:
-            await threads.finish(retiring)
-
-    async def _take(self) -> list[outputs.Output]:
+    async def take(self) -> list[outputs.Output]:
+        """Wait for outputs and return a group of them, none at the end."""
         while True:
             numbers = self._next()
             if not numbers:

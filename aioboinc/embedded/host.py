@@ -135,7 +135,8 @@ class LocalHost:
                     start_new_session=True,  # ^C and the end of the terminal are for the master, which ends this
                 )
         except OSError as error:
-            raise errors.ProjectError(f"a local host can't be started: {error}") from None
+            what = errors.describe(error.filename or self._log, error)
+            raise errors.ProjectError(f"a local host can't be started: {what}") from None
 
     async def _end(self) -> int:
         """See to it that the process has ended; return its exit status, minus the signal that killed it."""

@@ -28,6 +28,7 @@ from stock_client import StockClient, wait_for
 from test_serve_process import Process
 
 from aioboinc.project import config
+from aioboinc.serve import served_project
 
 pytestmark = pytest.mark.boinc_client
 
@@ -210,10 +211,9 @@ def lab(
     program = str(require("the BOINC client", stock_client.find(), "apt-get install boinc-client"))
     path = tmp_path_factory.mktemp("lab")
     root = path / "project"
-    server = Process(root, "--listen", f"127.0.0.1:{served.free_port()}", "--open-accounts")
-    server.start()
-    server.end(signal.SIGTERM)
+    served_project.create(root, listen=f"127.0.0.1:{served.free_port()}", url=None, database=None)
     served.edit_config(root, min_sendwork_interval=0, next_rpc_delay=3)
+    server = Process(root, "--open-accounts")
     server.start()
     clients = [StockClient(program, path / name, served.free_port()) for name in ("anna", "bert")]
     lab = Lab(path, root, server, clients)

@@ -20,7 +20,7 @@ from simulated_client import Client
 from test_serve_bad_uploads import Slow, head
 
 from aioboinc import errors
-from aioboinc.connectors import base
+from aioboinc.connectors import base, mysql
 from aioboinc.project import config
 from aioboinc.serve import door, incoming, served_project, server, uploads
 from database import mariadb as mariadb_module
@@ -144,6 +144,7 @@ async def test_mariadb_is_away(
             report = await client.compute(task, double)
             process = database._process
             assert process is not None
+            monkeypatch.setattr(mysql, "_CONNECT_TIMEOUT", 1.0)
             if how == "stopped":
                 await asyncio.to_thread(database.stop)
             else:
@@ -161,6 +162,7 @@ async def test_mariadb_is_away(
                 await asyncio.to_thread(database.start)
             else:
                 process.send_signal(signal.SIGCONT)
+            monkeypatch.setattr(mysql, "_CONNECT_TIMEOUT", 10.0)
             client.rpc_seqno += 1
             async with asyncio.timeout(60):
                 while report.name in client.tasks:

@@ -36,15 +36,13 @@ class Batch:
     async def load(self, numbers):
         return await asyncio.to_thread(self.outputs.load, numbers)
 
-    async def retire(self, numbers):
-        await asyncio.to_thread(self.outputs.retire, numbers)
-
     def lost(self, numbers, taker):
         raise AssertionError(numbers)
 
     def taken(self, output):
         self.handled += 1
         self.failed += output.error is not None
+        self.outputs.retire([output.number])
 
     def tell(self):
         pass

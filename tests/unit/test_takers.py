@@ -13,7 +13,6 @@ class Source:
     def __init__(self, size=outputs.GROUP, gone=()):
         self.size = size
         self.gone = set(gone)
-        self.retired = []
         self.missed = []
         self.loading = None
 
@@ -24,10 +23,6 @@ class Source:
         return [outputs.Output(n, n, None) for n in numbers if n not in self.gone], [
             n for n in numbers if n in self.gone
         ]
-
-    async def retire(self, numbers):
-        await asyncio.sleep(0)
-        self.retired += numbers
 
     def lost(self, numbers, taker):
         self.missed += numbers
@@ -45,10 +40,8 @@ def queue(kind, source, called=()):
 async def numbers(made):
     """Take all there is, to the end."""
     taken = []
-    through = []
-    while group := await made.take(through):
-        through = [output.number for output in group]
-        taken += through
+    while group := await made.take():
+        taken += [output.number for output in group]
     return taken
 
 
@@ -58,7 +51,6 @@ async def test_in_the_order_in_which_they_come():
         made.announce(number)
     made.end()
     assert await numbers(made) == [3, 0, 4, 2, 1]
-    assert made.source.retired == [3, 0, 4, 2, 1]
 
 
 async def test_in_the_order_of_their_calls():
@@ -77,7 +69,7 @@ async def test_one_whose_turn_has_not_come_waits():
     assert not taking.done()
     made.announce(7)
     assert [output.number for output in await taking] == [7]
-    taking = asyncio.create_task(made.take([7]))
+    taking = asyncio.create_task(made.take())
     await asyncio.sleep(0.01)
     assert not taking.done()
     made.announce(5)
@@ -107,22 +99,13 @@ async def test_what_was_being_read_when_it_was_cancelled_is_taken_later(kind):
     for number in range(3):
         made.announce(number)
     source.loading = asyncio.Event()
-    taking = asyncio.create_task(made.take([]))
+    taking = asyncio.create_task(made.take())
     await asyncio.sleep(0)
     taking.cancel()
     await asyncio.wait({taking})
     source.loading = None
     made.end()
     assert await numbers(made) == [0, 1, 2]
-
-
-async def test_those_that_are_through_move_although_it_is_cancelled():
-    made = queue(takers.Queue, Source(), called=range(3))
-    taking = asyncio.create_task(made.take([0, 1]))
-    await asyncio.sleep(0)
-    taking.cancel()
-    await asyncio.wait({taking})
-    assert made.source.retired == [0, 1]
 
 
 @pytest.mark.parametrize("kind", [takers.Queue, takers.OrderedQueue])
