@@ -107,7 +107,7 @@ def check_application(
     # The hosts of an embedded project are one machine.
     if homogeneous_redundancy not in {0, app.homogeneous_redundancy} and not project.embedded:
         if project.served:
-            raise errors.ProjectError(f"{root}: homogeneous redundancy takes a BOINC project; leave it away here")
+            raise errors.ProjectError(f"{root}: homogeneous redundancy takes a BOINC project; omit it here")
         raise errors.ProjectError(
             f"{root}: the batch asks for homogeneous redundancy {homogeneous_redundancy}, and the application has "
             f"{app.homogeneous_redundancy}; {setup} --homogeneous-redundancy {homogeneous_redundancy}"

@@ -15,8 +15,6 @@ from aioboinc.store import calls, jobs, results
 
 __all__ = ["Submissions"]
 
-_TEN_DAYS = 10 * 86400
-
 _Value = int | float | str
 
 
@@ -94,7 +92,7 @@ def _workunit(batch: int, appid: int, now: int, options: jobs.Options, *, first_
         "need_validate": 0,
         "canonical_resultid": 0,
         "canonical_credit": 0,
-        "transition_time": now if first_pass else now + max(_TEN_DAYS, delay_bound * 3 // 2),
+        "transition_time": now if first_pass else models.safety_net(now, delay_bound),
         "delay_bound": delay_bound,
         "error_mask": 0,
         "file_delete_state": models.FileDeleteState.INIT,

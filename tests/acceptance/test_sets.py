@@ -63,6 +63,13 @@ def computed(batch):
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
+def published(batch):
+    """Return the numbers of the jobs whose outputs are there."""
+    return {
+        int(path.name.rpartition("_")[2]) for name in ("new", "old") for path in (batch.folder / name).iterdir()
+    }
+
+
 def workunits(batch):
     return batch.query("SELECT COUNT(*) FROM workunit")[0][0]
 
@@ -167,6 +174,7 @@ def test_a_version_that_is_named(batch):
 def test_options_of_what_is_not_done(batch):
     batch.write(app_slave=SLOW)
     done = killed(batch, list(range(30)), 4)
+    before = computed(batch)  # what a host has computed may be validated before the change
     batch.write(
         app_master=MASTER.format(values=list(range(30)), options=", quorum=2, priority=7, delay_bound=5000")
     )
@@ -178,7 +186,7 @@ def test_options_of_what_is_not_done(batch):
     assert {row[1:] for row in rows} == {(2, 7, 5000), (1, 0, 7 * 86400)}
     assert 30 - len(done) <= len(changed) < 30
     counts = {value: computed(batch).count(value) for value in range(30)}
-    assert all(counts[value] >= 2 for value in changed)
+    assert all(counts[value] >= 2 for value in changed if value not in before)
     assert all(counts[value] == 1 for value in set(range(30)) - set(changed))
     # And back: what is done stays as it is.
     assert call(batch, list(range(30))) == []
