@@ -38,7 +38,7 @@ async def adopted(
     rest: list[jobs.Call] = []
     digest = bytes.fromhex(batches.EMPTY_DIGEST)
     while len(calls) < batch.njobs:
-        taken = await receiver.take(idle)
+        taken = await receiver.take(idle, without_results=True)
         if not taken:
             raise errors.SubmissionMismatch(
                 f"make_calls makes only {len(calls)} of the {batch.njobs} calls before. {_REMEDY}", len(calls)

@@ -65,6 +65,7 @@ class Map:
         except Exception as error:
             self._failure = error
         self._all_made = True
+        self._batch.calls.sender.all_made()
         if self._failure is not None or self._yielded == self._made:
             self._queue.end()
 

@@ -128,6 +128,7 @@ async def _run(
 async def _make(make_calls: Callable[[], Any], batch: held.Held) -> None:
     await calls.make(make_calls, batch.calls)
     batch.calls.late = True
+    batch.calls.sender.all_made()
     if not batch.calls.sender.sent:
         batch.calls.end()
 

@@ -97,7 +97,8 @@ def check_application(
     setup = _setup(project)
     if app is None:
         raise errors.ProjectError(
-            f"{root} is not set up: it has no application {config.APP_NAME} in use, or no table pyboinc_batch; "
+            f"{root} is not set up: it has no application {config.APP_NAME} in use, or not the tables pyboinc_batch "
+            f"and pyboinc_calls, which this version of aioboinc needs; "
             f"{setup}"
         )
     if not app.versions:

@@ -50,6 +50,8 @@ class _Channel:
         """Calls for which the receiver waits."""
         self.held = False
         """The receiver wants no calls for the moment."""
+        self.made = False
+        """No more calls are expected before there are results."""
         self.ended = False
         """No more calls will come."""
         self.closed = False
@@ -140,6 +142,11 @@ class Sender:
             await asyncio.sleep(0)
             self._next_yield = time.monotonic() + _YIELD_INTERVAL
 
+    def all_made(self) -> None:
+        """Say that no more calls are expected, unless results make some."""
+        self._channel.made = True
+        self._channel.notify_receiver()
+
     def end(self) -> None:
         """Say that no more calls will come."""
         self._channel.ended = True
@@ -162,13 +169,14 @@ class Receiver:
             await self._wait(1)
         return bool(self._channel.calls)
 
-    async def take(self, idle: asyncio.Event) -> list[jobs.Call]:
+    async def take(self, idle: asyncio.Event, *, without_results: bool = False) -> list[jobs.Call]:
         """Remove and return the next calls: a whole chunk, or what there is while *idle* is set; none at the end.
 
-        Is cancelled when the channel has been closed.
+        *without_results* says that there are none before these calls are taken: those that may depend on some never
+        come. Is cancelled when the channel has been closed.
         """
         channel = self._channel
-        while not (channel.is_whole or (channel.calls and idle.is_set())):
+        while not (channel.is_whole or (channel.calls and idle.is_set()) or (without_results and channel.made)):
             await self._wait(1 if idle.is_set() else channel.limit, idle)
         if channel.closed:  # not the end: what there was is not all
             raise asyncio.CancelledError("the master has stopped")

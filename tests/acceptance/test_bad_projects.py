@@ -117,10 +117,18 @@ async def test_not_set_up(place):
     assert "pyboinc_out: not there; run" in place.refused()
 
 
-async def test_no_table(place):
+@pytest.mark.parametrize("table", ["pyboinc_batch", "pyboinc_calls"])
+async def test_no_table(place, table):
+    """A project that version 0.1 has set up has no pyboinc_calls."""
     await place.world.setup()
-    place.world.execute("DROP TABLE pyboinc_batch")
-    assert "is not set up: " in place.refused()
+    place.world.execute(f"DROP TABLE {table}")
+    line = place.refused()
+    assert "is not set up: it has" in line
+    assert "not the tables pyboinc_batch and pyboinc_calls, which this version of aioboinc needs" in line
+    assert f"run: python -m aioboinc setup {place.root}" in line
+    await place.world.setup()
+    place.world.execute("UPDATE app_version SET deprecated = 1")
+    assert "has no version in use" in place.refused()  # the tables are there again
 
 
 def test_no_download_directory(place):
