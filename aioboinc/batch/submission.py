@@ -121,7 +121,7 @@ class Submission:
             try:
                 number, key = book.find(call)
             except ledger.Unindexed:
-                while not book.make_index():
+                while not book.make_index():  # noqa: ASYNC110 - others get their turn
                     await asyncio.sleep(0)
                 number, key = book.find(call)
             if number < 0:
