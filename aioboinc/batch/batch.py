@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import os
 import sys
@@ -117,6 +118,7 @@ class Batch(Caller):
         self._awaited = _Awaited()
         self._maps: list[mapping.Map] = []
         self._left = False
+        self._settling: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         if self._held is not None:
@@ -135,11 +137,23 @@ class Batch(Caller):
         self._left = True
         for jobs in self._maps:
             jobs.close()
+        if self._settling is not None:
+            self._settling.cancel()
         self._awaited.end()
         try:
             await self._held.__aexit__(kind, error, trace)
         finally:
             self._awaited.close()
+
+    def only(self, jobs: mapping.Map) -> None:
+        """Take note that no calls are made but those of *jobs*: when they are made, others are cancelled."""
+
+        async def settle() -> None:
+            if await jobs.all_made():
+                await one.all_called()
+
+        one = self._entered()
+        self._settling = one.tasks.create_task(settle())
 
     def _submit(
         self, program: Program, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]

@@ -82,7 +82,8 @@ class _Worker:
 
     def group(self) -> list[Job]:
         """Wait for jobs and return some, none at the end. Raises what the batch raises."""
-        self._loop.call_soon_threadsafe(self._wanted.set)
+        with contextlib.suppress(RuntimeError):  # it has ended, and said why
+            self._loop.call_soon_threadsafe(self._wanted.set)
         group = self._groups.get()
         if isinstance(group, BaseException):
             self._thread.join()
@@ -108,7 +109,10 @@ class _Worker:
         try:
             asyncio.run(self._main())
         except BaseException as error:
-            self._groups.put(error)
+            if self._begun.done():
+                self._groups.put(error)
+            else:
+                self._begun.set_exception(error)
         else:
             self._groups.put([])
 
@@ -121,6 +125,7 @@ class _Worker:
         self._begun.set_result(None)
         async with self._batch as one:
             jobs = one.map(self._program, *self._iterables, ordered=self._ordered)
+            one.only(jobs)
             while True:
                 await self._wanted.wait()
                 self._wanted.clear()

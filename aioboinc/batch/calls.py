@@ -98,10 +98,15 @@ class Calls:
         """Encode one call of a function and send it; does not block. Its output goes to *taker*."""
         program = self._function(function, include)
         sources, data = program.encode(args, kwargs)
-        key = (program, id(sources), version, None, *options.items(), *map(type, options.values()))
-        if key not in self._kinds:
-            self._kinds[key] = self._new_kind(self._part(sources, program.name, version), options)
-        self._send(self._kinds[key][0], data, taker)
+        try:
+            key = (program, id(sources), version, None, *options.items(), *map(type, options.values()))
+            known = self._kinds.get(key)
+        except TypeError:  # of something that is no key, nor an argument
+            known = None
+        if known is None:
+            name = f"{getattr(function, '__module__', '')}.{program.name}"
+            known = self._kinds[key] = self._new_kind(self._part(sources, name, version), options)
+        self._send(known[0], data, taker)
 
     def _send(self, kind: jobs.Kind, data: bytes, taker: takers.Taker) -> None:
         sha256 = hashlib.sha256(data).digest()
@@ -148,6 +153,13 @@ class Calls:
         from aioboinc.program import functions  # takes a while, and most batches have none
 
         names = arguments.file_names(include)
+        try:
+            hash(function)
+        except TypeError:
+            raise errors.ProgramError(
+                f"{type(function).__name__} objects can't be told apart, as their class has no __hash__: write a "
+                "function"
+            ) from None
         key = (function, *names)
         if key not in self._functions:
             self._functions[key] = functions.Program(function, names)

@@ -119,6 +119,14 @@ class Held:
         """Return the batch's session, once there is a call; None if no call was made to the end."""
         return await asyncio.shield(self._opened)
 
+    async def all_called(self) -> None:
+        """Take note that this run makes no more calls: unfinished jobs of others are cancelled."""
+        current = await self.opened()
+        if current is not None:
+            await current.committed_all()
+            await current.mark_submitted()
+            await current.withdraw_uncalled()
+
     def serve(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do *work* on the batch, once it is `opened`; it is cancelled before the project is closed."""
         return self._serving.create_task(work)

@@ -56,6 +56,12 @@ class Index:
         self._insert(_head(key)[0], self._next)
         self._next += 1
 
+    def put(self, number: int) -> None:
+        """Take in the key of *number*, which it may have had before."""
+        key = self._keys[KEY_SIZE * number : KEY_SIZE * (number + 1)]
+        if self.find(bytes(key)) < 0:
+            self._insert(_head(key)[0], number)
+
     def find(self, key: bytes) -> int:
         """Return the number of the job with *key*, -1 if there is none. There is only one that was not forgotten."""
         head: int = _head(key)[0]

@@ -86,13 +86,17 @@ class Ledger:
         return len(self._note_of)
 
     def load(self, chunk: stored.Chunk) -> None:
-        """Take in calls of former runs. Raises ValueError if they are not in order."""
+        """Take in calls of former runs.
+
+        Raises ValueError, LookupError, TypeError or AttributeError if they are damaged, or not those that follow.
+        """
         count = len(chunk.keys) // KEY_SIZE
         described = json.loads(chunk.kinds)
         places = [self._place(_note(kind)) for kind in described["kinds"]]
         runs = [(number, places[kind]) for number, kind in described["runs"]]
-        if chunk.first != len(self) or sum(number for number, _ in runs) != count:
-            raise ValueError(f"the keys of the batch's calls from {len(self)} on are damaged")
+        is_whole = chunk.first == len(self) and all(number > 0 for number, _ in runs)
+        if not is_whole or sum(number for number, _ in runs) != count:
+            raise ValueError
         self.firsts.append(chunk.first)
         self._keys += chunk.keys
         for number, place in runs:
@@ -196,10 +200,21 @@ class Ledger:
                 Note(note.name, note.program, _options(kind), note.block, note.late)
             )
 
-    def forget(self, numbers: Sequence[int]) -> None:
-        """See to it that no call is one of the jobs *numbers* any more."""
+    def forget(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        """See to it that no call is one of the jobs *numbers* any more; return their keys."""
+        keys_of = {number: bytes(self._keys[KEY_SIZE * number : KEY_SIZE * (number + 1)]) for number in numbers}
         for number in numbers:
             self._keys[KEY_SIZE * number : KEY_SIZE * (number + 1)] = _NO_KEY
+        return keys_of
+
+    def restore(self, keys_of: Mapping[int, bytes]) -> None:
+        """Take back that jobs are forgotten, but for those whose calls were made in the meantime."""
+        index = self._index or self._making
+        for number, key in keys_of.items():
+            if index is None or index.find(key) < 0:
+                self._keys[KEY_SIZE * number : KEY_SIZE * (number + 1)] = key
+                if index is not None:
+                    index.put(number)
 
     def is_called(self, number: int) -> bool:
         """Tell whether this run has made the call of the job *number*."""

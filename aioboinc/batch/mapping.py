@@ -39,7 +39,7 @@ class Map:
         self._made = 0
         self._yielded = 0
         self._all_made = False
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._room = asyncio.Event()
         self._group: collections.deque[outputs.Output] = collections.deque()
         self._closed = False
@@ -64,10 +64,19 @@ class Map:
                 await self._batch.calls.sender.room()
         except Exception as error:
             self._failure = error
+        except asyncio.CancelledError as error:
+            if self._closed or _is_cancelled():
+                raise
+            self._failure = error  # of something that the iterable has waited for
         self._all_made = True
         self._batch.calls.sender.all_made()
         if self._failure is not None or self._yielded == self._made:
             self._queue.end()
+
+    async def all_made(self) -> bool:
+        """Wait until all calls are made; return whether they are, or that was left or has failed."""
+        await asyncio.wait({self._making})
+        return self._all_made and self._failure is None
 
     def __aiter__(self) -> Self:
         return self
@@ -106,6 +115,11 @@ class Map:
         if self._yielded:
             self._batch.tell()
         return await self._queue.take()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _items(iterables: Sequence[Iterable[Any] | AsyncIterable[Any]]) -> AsyncIterator[tuple[Any, ...]]:

@@ -125,9 +125,12 @@ class Session:
         try:
             async for chunk in self._running.store.calls.chunks(self._batch.id):
                 self.ledger.load(chunk)
-        except (ValueError, KeyError, TypeError) as error:
+            if self._batch.version >= ledger.VERSION and len(self.ledger) != self._njobs:
+                raise ValueError
+        except (ValueError, LookupError, TypeError, AttributeError):
             raise errors.CheckpointError(
-                f"{self._directory.path}: {error}: put back the database as it was, or start anew with --fresh"
+                f"{self._directory.path}: the keys of the batch's calls are damaged from {len(self.ledger)} on: put "
+                "back the database as it was, or start anew with --fresh"
             ) from None
         self._outputs = outputs.Outputs(
             self._directory,
@@ -171,10 +174,13 @@ class Session:
         delay = self._running.project.delete_delay
         decide = cancellation.decider(delay)
         for begin in range(0, len(numbers), _PIECE):
+            piece = [number for number in numbers[begin : begin + _PIECE] if not self.ledger.is_called(number)]
+            # Before, so that a call which is made meanwhile is a new job, and none that is being cancelled.
+            keys = self.ledger.forget(piece)
             withdrawn = await self._running.store.calls.withdraw(
-                self._batch.id, numbers[begin : begin + _PIECE], decide, firsts=self.ledger.firsts
+                self._batch.id, piece, decide, firsts=self.ledger.firsts
             )
-            self.ledger.forget(withdrawn)
+            self.ledger.restore({number: keys[number] for number in set(piece).difference(withdrawn)})
             count += len(withdrawn)
         if count:
             _log.warning("%d jobs of calls that are not made any more are cancelled", count)

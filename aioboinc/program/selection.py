@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -122,7 +123,13 @@ class Selection:
 
     def _is_sent(self, name: str) -> bool:
         is_pythons = name.startswith("__") and name.endswith("__")
-        return name in self._namespace and name not in _PROVIDED and not is_pythons
+        return name in self._namespace and name not in _PROVIDED and not is_pythons and not self._is_builtin(name)
+
+    def _is_builtin(self, name: str) -> bool:
+        """Say whether a notebook has put a function of its own around Python's, as around ``open``."""
+        value = self._namespace[name]
+        around = getattr(value, "__globals__", {}).get("__name__", "")
+        return around.partition(".")[0] == "IPython" and inspect.unwrap(value) is getattr(builtins, name, None)
 
     def _is_cheap(self, piece: pieces.Piece) -> bool:
         """Say whether hosts have what *piece* imports in any case."""

@@ -2,8 +2,12 @@
 
 import asyncio
 import collections
+import contextlib
+import importlib
 import itertools
 import os
+import re
+import sqlite3
 
 import pytest
 from patience import PATIENCE, until
@@ -197,6 +201,64 @@ async def test_an_iterable_that_fails(folder, slave, ordered):
             async for _ in batch.map(slave, no_data(), ordered=ordered):
                 pass
         assert await batch.submit(slave, 5) == 25
+
+
+async def test_an_iterable_that_is_cancelled_inside(folder, slave):
+    async def values():
+        yield 1
+        waiting = asyncio.ensure_future(asyncio.sleep(PATIENCE))
+        waiting.cancel()
+        await waiting
+
+    async with opened(folder) as batch:
+        with pytest.raises(asyncio.CancelledError):
+            async for _ in batch.map(slave, values()):
+                pass
+        assert await batch.submit(slave, 5) == 25
+
+
+async def test_functions_of_the_same_name_and_version(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    for name in ("one_f", "other_f"):
+        (folder / f"{name}.py").write_text(f"def f(x):\n    return [x, {name!r}]\n")
+    one, other = importlib.import_module("one_f"), importlib.import_module("other_f")
+    for modules in ([one, other], [other], [other, one]):
+        async with opened(folder) as batch:
+            caller = batch.options(version="1")
+            assert [await caller.submit(module.f, 1) for module in modules] == [
+                [1, module.__name__] for module in modules
+            ]
+        async with opened(folder, "kept", keep_results=True) as batch:
+            assert [await batch.submit(module.f, 1) for module in modules] == [
+                [1, module.__name__] for module in modules
+            ]
+
+
+def test_a_loop_over_others(folder, slave, caplog):
+    """Calls of `run` are all known when its iterable is through: others are cancelled before they are computed."""
+    slave.write_text(slave.read_text().replace("pyboinc_return", "import time; time.sleep(0.3)\npyboinc_return"))
+    for job in aioboinc.run(slave, range(60), batch_dir=folder / "batch", workers=1):
+        assert job.output == job.input**2
+        break
+    jobs = aioboinc.run(slave, range(100, 103), batch_dir=folder / "batch", workers=1, ordered=True)
+    assert [job.input for job in jobs] == [100, 101, 102]
+    assert len(computed(folder)) < 30
+    assert re.search(r"\d\d jobs of calls that are not made any more are cancelled", caplog.text)
+
+
+async def test_keys_that_are_damaged(folder, slave):
+    async with opened(folder) as batch:
+        assert await batch.submit(slave, 1) == 1
+    for change in (
+        'UPDATE pyboinc_calls SET kinds = \'{"kinds":[],"runs":[[1,7]]}\'',
+        "DELETE FROM pyboinc_calls",
+    ):
+        with contextlib.closing(sqlite3.connect(folder / "batch" / ".pyboinc" / "project.sqlite")) as database:
+            database.execute(change)
+            database.commit()
+        with pytest.raises(errors.CheckpointError, match="keys of the batch's calls are damaged from 0 on"):
+            async with opened(folder) as batch:
+                await batch.submit(slave, 2)
 
 
 async def test_batches_in_two_directories_at_once(folder, slave):

@@ -209,3 +209,10 @@ def test_the_cell_of_an_import_that_hosts_lack(notebook: Notebook, tmp_path: Pat
     with pytest.raises(errors.ProgramError, match="no module named 'lacking'") as caught:
         notebook.program()
     assert str(caught.value).startswith("Cell In[1]:1: ")
+
+
+def test_open_is_pythons(notebook: Notebook) -> None:
+    """IPython has put a function of its own around it."""
+    assert notebook.names["open"] is not open
+    notebook.run("def f(path):\n    with open(path) as file:\n        return file.read()")
+    assert "import" not in notebook.text()

@@ -179,12 +179,34 @@ def test_another_name_is_another_program():
         stored.Chunk(0, bytes(16), '{"kinds":[],"runs":[]}'),
         stored.Chunk(0, bytes(16), "{}"),
         stored.Chunk(0, bytes(16), "damaged"),
+        stored.Chunk(0, bytes(16), '{"kinds":[],"runs":[[1,7]]}'),
+        stored.Chunk(
+            0, bytes(16), '{"kinds":[{"name":"a","program":"","options":[],"block":0,"late":false}],"runs":[]}'
+        ),
+        stored.Chunk(
+            0,
+            bytes(16),
+            '{"kinds":[{"name":"a","program":"","options":{},"block":0,"late":false}],"runs":[[-1,0],[2,0]]}',
+        ),
         stored.Chunk(0, bytes(16), '{"kinds":[{"name":"a"}],"runs":[[1,0]]}'),
     ],
 )
 def test_damaged_rows(chunk):
-    with pytest.raises((ValueError, KeyError, TypeError)):
+    with pytest.raises((ValueError, LookupError, TypeError, AttributeError)):
         ledger.Ledger().load(chunk)
+
+
+def test_jobs_that_are_taken_back():
+    """What was forgotten is known again, unless its call was made in the meantime."""
+    book = loaded([run([], [call(value) for value in range(3)])[0].chunks(range(3))[0]])
+    kept = book.forget([0, 1, 2])
+    number, key = book.find(call(1))
+    assert number == -1
+    assert book.add(call(1), key) == 3
+    book.restore(kept)
+    assert book.find(call(0))[0] == 0
+    assert book.find(call(2))[0] == 2
+    assert list(book.not_called()) == []
 
 
 def indexed(all_keys):
