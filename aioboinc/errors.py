@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = [
     "UsageError",
     "describe",
     "of_files",
+    "of_full_disk",
 ]
 
 
@@ -160,10 +162,27 @@ _REMEDIES = {
 }
 
 
+_MIN_FREE_FILES = 8
+_MIN_FREE_BYTES = 1 << 18
+
+
 def describe(path: Path | str, error: OSError) -> str:
     """Return one line for an operating system error on *path*, which says what to do where that is known."""
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{path}: {error.strerror or error}{f'; {remedy}' if remedy else ''}"
+
+
+def of_full_disk(path: Path | str) -> str:
+    """Return what to do if the disk that *path* is on has no room for another file; empty if it has, or none is known.
+
+    For where something has failed that does not say why.
+    """
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return ""
+    no_files = status.f_files > 0 and status.f_favail < _MIN_FREE_FILES
+    return _REMEDIES[errno.ENOSPC] if no_files or status.f_bavail * status.f_frsize < _MIN_FREE_BYTES else ""
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import functools
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
@@ -148,7 +149,8 @@ class SQLiteConnector(base.Connector):
         if code in _DUPLICATE:
             return base.DuplicateKey(f"{self._path}: {error}")
         if code & 0xFF in _REFUSED:
-            return errors.DatabaseError(f"{self._path}: {_REFUSED[code & 0xFF]} ({error})")
+            remedy = errors.of_full_disk(Path(self._path).parent) if code & 0xFF == sqlite3.SQLITE_CANTOPEN else ""
+            return errors.DatabaseError(f"{self._path}: {remedy or _REFUSED[code & 0xFF]} ({error})")
         if str(error).startswith(("no such table", "no such column")):
             return errors.DatabaseError(f"{self._path}: {error}: it is not set up, or by another version")
         return None

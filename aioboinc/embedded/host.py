@@ -153,9 +153,8 @@ class LocalHost:
     def _lose(self, status: int) -> None:
         """Say what becomes of the results that the process had when it ended."""
         if not self.is_ready:
-            raise errors.ProjectError(
-                f"local host {self.number} can't be started, {_words(status)}: see {self._log}"
-            )
+            remedy = errors.of_full_disk(self._log.parent) or f"see {self._log}"
+            raise errors.ProjectError(f"local host {self.number} can't be started, {_words(status)}: {remedy}")
         self.is_ready = self.is_slow = False
         given, self.given = self.given, {}
         for position, (name, hostid) in enumerate(given.items()):
