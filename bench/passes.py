@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aioboinc.passes import assimilation, output_process, transition, validation
+from aioboinc.project import config
 from bench import beside, jobs, measuring, stand_in
 from bench.environment import Environment, Opened, Place
 
@@ -89,7 +90,7 @@ async def transit(place: Place, opened: Opened) -> None:
 
 async def validate(place: Place, opened: Opened) -> None:
     """Run the validator, as it is by default on such a project."""
-    policy = validation.Policy(hosts=not place.project.embedded)
+    policy = validation.Policy(hosts=place.project.kind is not config.Kind.EMBEDDED)
     process = output_process.OutputProcess(policy.comparator)
     try:
         await validation.one_pass(opened.store, place.project, appid=opened.app.id, policy=policy, process=process)

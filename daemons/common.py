@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from aioboinc import connectors, errors, printable, store
+from aioboinc import errors, printable, store
 from aioboinc.aio import loops, signals
 from aioboinc.batch import preflight
 from aioboinc.project import config
@@ -175,8 +175,7 @@ async def _serve(
     one_pass: Pass,
     stop: asyncio.Event,
 ) -> None:
-    async with connectors.open(project.database_url, pool_size=2) as connector:
-        database = store.Store(connector)
+    async with store.open(project, pool_size=2) as database:
         preflight.check_database(project.root, await database.schema.missing())
         app = await database.batches.app(options.app)
         if app is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import secrets
@@ -10,13 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import connectors, embedded, errors, store
+from aioboinc import embedded, errors
 from aioboinc.aio import threads
 from aioboinc.batch import preflight
 from aioboinc.batch.directory import EMBEDDED, BatchDirectory, Checkpoint
 from aioboinc.passes import cancellation
 from aioboinc.project import config
 from aioboinc.store import batches
+from aioboinc.store import place as places
 
 __all__ = ["Opened", "check", "discard", "opened"]
 
@@ -25,7 +25,7 @@ __all__ = ["Opened", "check", "discard", "opened"]
 class Opened:
     """A project that is reached, and the batch in it that is to go on."""
 
-    running: embedded.Running
+    place: places.Place
     app: batches.App
     checkpoint: Checkpoint
 
@@ -46,20 +46,20 @@ async def opened(
     is_new = checkpoint is None
     had_project = await threads.in_thread(os.path.lexists, directory.embedded_project)
     try:
-        async with await _reached(directory, root, workers) as running:
+        async with await _reached(directory, root, workers) as reached:
             if root is not None:
-                preflight.check_database(root, await running.store.schema.missing())
+                preflight.check_database(root, await reached.store.schema.missing())
             app = preflight.check_application(
-                await running.store.batches.app(config.APP_NAME),
-                running.project,
+                await reached.store.batches.app(config.APP_NAME),
+                reached.project,
                 homogeneous_redundancy=homogeneous_redundancy,
             )
-            await threads.in_thread(_prepare, directory, running.project)
+            await threads.in_thread(_prepare, directory, reached.project)
             if checkpoint is None:
-                checkpoint = await _begun(running)
+                checkpoint = await _begun(reached)
                 await directory.write_checkpoint(checkpoint)
                 is_new = False
-            yield Opened(running, app, checkpoint)
+            yield Opened(reached, app, checkpoint)
     finally:
         if is_new:
             await threads.in_thread(directory.remove_made)
@@ -69,29 +69,30 @@ async def opened(
 
 async def _reached(
     directory: BatchDirectory, root: Path | None, workers: int | None
-) -> contextlib.AbstractAsyncContextManager[embedded.Running]:
+) -> contextlib.AbstractAsyncContextManager[places.Place]:
     if root is None:
         return embedded.running(directory.embedded_project, workers=workers)
     project = config.read(root)
     await threads.in_thread(preflight.check_downloads, project)
-    return _connected(project)
+    return places.reached(project)
 
 
-async def _begun(running: embedded.Running) -> Checkpoint:
+async def _begun(reached: places.Place) -> Checkpoint:
     """Return the checkpoint of a new batch; where an embedded project has one, its checkpoint was removed."""
-    if not running.project.embedded:
-        return Checkpoint(secrets.token_hex(16), running.project.master_url, None, "submitting")
-    newest = await running.store.batches.newest()
+    if reached.project.kind is not config.Kind.EMBEDDED:
+        return Checkpoint(secrets.token_hex(16), reached.project.master_url, None, "submitting")
+    newest = await reached.store.batches.newest()
     batch, token = newest or (None, secrets.token_hex(16))
     return Checkpoint(token, EMBEDDED, batch, "submitting")
 
 
 def _prepare(directory: BatchDirectory, project: config.Project) -> None:
     """Make the batch directory's subdirectories; look whether all can be submitted and published."""
-    if not project.embedded:
+    elsewhere = project.kind is not config.Kind.EMBEDDED
+    if elsewhere:
         preflight.check_files(project)
     directory.create()
-    if not project.embedded:
+    if elsewhere:
         preflight.check_batch_directory(project, directory)
 
 
@@ -109,12 +110,12 @@ async def discard(directory: BatchDirectory, root: Path | None, progressed: Call
     if checkpoint is None or checkpoint.project == EMBEDDED:
         numbers = await embedded.batches(directory.embedded_project)
     elif root is not None:
-        async with _connected(config.read(root)) as running:
-            if running.project.master_url == checkpoint.project:
+        async with places.reached(config.read(root)) as reached:
+            if reached.project.master_url == checkpoint.project:
                 await cancellation.abandon(
-                    running.store,
+                    reached.store,
                     checkpoint.token,
-                    delete_delay=running.project.delete_delay,
+                    delete_delay=reached.project.delete_delay,
                     progressed=progressed,
                 )
     if checkpoint is not None and checkpoint.batch is not None:
@@ -141,10 +142,3 @@ def check(checkpoint: Checkpoint, directory: BatchDirectory, root: Path | None) 
                 f"{directory.embedded_project} is gone, and the batch with it; put it back, or start anew with --fresh"
             )
         embedded.check_whole(directory.embedded_project)
-
-
-@contextlib.asynccontextmanager
-async def _connected(project: config.Project) -> AsyncIterator[embedded.Running]:
-    """Reach a project whose daemons run elsewhere."""
-    async with connectors.open(project.database_url) as connector:
-        yield embedded.Running(project, store.Store(connector), asyncio.Event(), asyncio.Event())

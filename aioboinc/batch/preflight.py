@@ -34,7 +34,7 @@ def check_homogeneous_redundancy(level: int) -> None:
 
 def check_downloads(project: config.Project) -> None:
     """Refuse a project that does not take this user's input files. Blocks."""
-    if project.embedded:
+    if project.kind is config.Kind.EMBEDDED:
         raise errors.ProjectError(
             f"{project.root} is embedded in a batch directory, and has no hosts but while a master runs there: "
             "unset PYBOINC_DIR, or name a project that is served or a BOINC project"
@@ -106,8 +106,8 @@ def check_application(
             f"{root}: the application {config.APP_NAME} has no version in use, for any platform; {setup}"
         )
     # The hosts of an embedded project are one machine.
-    if homogeneous_redundancy not in {0, app.homogeneous_redundancy} and not project.embedded:
-        if project.served:
+    if homogeneous_redundancy not in {0, app.homogeneous_redundancy} and project.kind is not config.Kind.EMBEDDED:
+        if project.kind is config.Kind.SERVED:
             raise errors.ProjectError(f"{root}: homogeneous redundancy takes a BOINC project; omit it here")
         raise errors.ProjectError(
             f"{root}: the batch asks for homogeneous redundancy {homogeneous_redundancy}, and the application has "
@@ -169,7 +169,7 @@ def _assimilators(root: Path) -> list[access.User]:
 
 
 def _setup(project: config.Project) -> str:
-    command = "serve --project" if project.served else "setup"
+    command = "serve --project" if project.kind is config.Kind.SERVED else "setup"
     return f"run: python -m aioboinc {command} {project.root}"
 
 

@@ -33,6 +33,7 @@ from aioboinc.batch.directory import BatchDirectory
 from aioboinc.batch.progress import Progress
 from aioboinc.batch.settings import Settings
 from aioboinc.passes import cancellation
+from aioboinc.project import config
 from aioboinc.store import batches, jobs
 
 __all__ = ["Session"]
@@ -68,7 +69,7 @@ class Session:
         kept_inputs: inputs.Inputs | None,
     ) -> None:
         self._directory = directory
-        self._running = opened.running
+        self._place = opened.place
         self._app = opened.app
         self._checkpoint = opened.checkpoint
         self._calls = made
@@ -101,7 +102,7 @@ class Session:
         self._changed = asyncio.Event()
         self._published = -1
         """Number of jobs in the batch, if all were published at the last look."""
-        self._ending = ending.Ending(self._running.store, self._running.project, self._app.id)
+        self._ending = ending.Ending(self._place.store, self._place.project, self._app.id)
         self._empty = False
         """The batch has its row, and no jobs."""
         self._refused = False
@@ -123,7 +124,7 @@ class Session:
         self._njobs = self._batch.njobs
         self._empty = not self._batch.njobs
         try:
-            async for chunk in self._running.store.calls.chunks(self._batch.id):
+            async for chunk in self._place.store.calls.chunks(self._batch.id):
                 self.ledger.load(chunk)
             if self._batch.version >= ledger.VERSION and len(self.ledger) != self._njobs:
                 raise ValueError
@@ -147,7 +148,7 @@ class Session:
             tasks.create_task(self._submit())
             tasks.create_task(self._retire())
             tasks.create_task(self._watch_database())
-            if not self._running.project.embedded:
+            if self._place.project.kind is not config.Kind.EMBEDDED:
                 tasks.create_task(self._watch_jobs())
             await self._watch_directory()
 
@@ -163,7 +164,7 @@ class Session:
             return
         self.complete = True
         self._marked = len(self.ledger)
-        await self._running.store.batches.submitted(self._batch.id, len(self.ledger))
+        await self._place.store.batches.submitted(self._batch.id, len(self.ledger))
         await self._note("submitted")
         self.tell()
 
@@ -171,13 +172,13 @@ class Session:
         """Cancel the jobs of calls that this run could have made and has not, as far as they are not done; say so."""
         numbers = await threads.in_thread(self._uncalled)
         count = 0
-        delay = self._running.project.delete_delay
+        delay = self._place.project.delete_delay
         decide = cancellation.decider(delay)
         for begin in range(0, len(numbers), _PIECE):
             piece = [number for number in numbers[begin : begin + _PIECE] if not self.ledger.is_called(number)]
             # Before, so that a call which is made meanwhile is a new job, and none that is being cancelled.
             keys = self.ledger.forget(piece)
-            withdrawn = await self._running.store.calls.withdraw(
+            withdrawn = await self._place.store.calls.withdraw(
                 self._batch.id, piece, decide, firsts=self.ledger.firsts
             )
             self.ledger.restore({number: keys[number] for number in set(piece).difference(withdrawn)})
@@ -190,8 +191,8 @@ class Session:
 
     async def finish(self) -> None:
         """Record that the batch is done: all calls are made, and all outputs taken."""
-        if not self._running.project.embedded:
-            await self._running.store.batches.settle(self._batch.id, self._app.id)
+        if self._place.project.kind is not config.Kind.EMBEDDED:
+            await self._place.store.batches.settle(self._batch.id, self._app.id)
         await self._note("finished")
 
     def tell(self) -> None:
@@ -241,7 +242,7 @@ class Session:
         self._submitted += njobs - self._njobs
         self._njobs = njobs
         self._empty = False
-        self._running.submitted.set()
+        self._place.submitted.set()
         self._changed.set()
         self.tell()
 
@@ -294,14 +295,14 @@ class Session:
             if self._empty and self._checkpoint.batch is not None:
                 # Without the database the rows stay, and the checkpoint that they are found by.
                 with contextlib.suppress(errors.DatabaseError):
-                    if await self._running.store.batches.withdraw(self._checkpoint.batch):
+                    if await self._place.store.batches.withdraw(self._checkpoint.batch):
                         await threads.in_thread(self._directory.withdraw)
             raise
 
     async def _row(self) -> batches.Progress:
         """Find or make the batch's row."""
-        store = self._running.store
-        project = self._running.project
+        store = self._place.store
+        project = self._place.project
         known = self._checkpoint.batch
         if known is not None and await store.batches.find(self._checkpoint.token) is None:
             raise errors.CheckpointError(
@@ -312,7 +313,7 @@ class Session:
             self._checkpoint.token,
             appid=self._app.id,
             name=printable.line(f"{self._directory.path.name} {self._checkpoint.token[:8]}"),
-            directory=os.pardir if project.embedded else str(self._directory.path),
+            directory=os.pardir if project.kind is config.Kind.EMBEDDED else str(self._directory.path),
             version=ledger.VERSION,
             taken=await threads.in_thread(self._directory.batches) if known is None else (),
         )
@@ -331,9 +332,9 @@ class Session:
             await self.retire_taken()
 
     async def _submit(self) -> None:
-        stager = await threads.in_thread(staging.Stager, self._running.project, self._settings.inline_inputs)
+        stager = await threads.in_thread(staging.Stager, self._place.project, self._settings.inline_inputs)
         pipeline = submission.Submission(
-            self._receiver, self._running.store, stager, self._app, self._batch, self.ledger, self
+            self._receiver, self._place.store, stager, self._app, self._batch, self.ledger, self
         )
         try:
             await pipeline.run()
@@ -347,11 +348,11 @@ class Session:
         pace = loops.Pace()
         published = -1
         while True:
-            self._running.assimilated.clear()
-            progress = await self._running.store.batches.progress(self._batch.id)
+            self._place.assimilated.clear()
+            progress = await self._place.store.batches.progress(self._batch.id)
             if progress is None:
                 raise errors.ProjectError(
-                    f"batch {self._batch.id} has been deleted from the database of {self._running.project.name}"
+                    f"batch {self._batch.id} has been deleted from the database of {self._place.project.name}"
                 )
             self._published = progress.njobs if progress.nassimilated >= progress.njobs else -1
             await self._ending.look(progress)
@@ -362,11 +363,11 @@ class Session:
                 backoff.reset()
                 self._news.set()
             await asyncio.sleep(pace.shortest)
-            await loops.wait(backoff.next(), self._running.assimilated)
+            await loops.wait(backoff.next(), self._place.assimilated)
 
     async def _watch_jobs(self) -> None:
         """Look now and then for what somebody has done to single jobs, or to the application."""
-        round_of = patrol.Patrol(self._running.store, self._directory, self._batch.id, self)
+        round_of = patrol.Patrol(self._place.store, self._directory, self._batch.id, self)
         while True:
             await asyncio.sleep(_PATROL)
             while await round_of.one_pass(self._njobs):

@@ -18,7 +18,7 @@ from aioboinc import arguments, errors
 from aioboinc.aio import durable, threads
 from aioboinc.program import bundle
 from aioboinc.project import access, keys, templates
-from aioboinc.project.config import Project, fanout_directory
+from aioboinc.project.config import Kind, Project, fanout_directory
 from aioboinc.store import jobs
 from aioboinc.wire import documents
 
@@ -64,7 +64,7 @@ class Stager:
         self._key: keys.PrivateKey | None = None
         self._programs: dict[str, _Program] = {}
         self._forms: dict[tuple[str, jobs.Options, bool], jobs.Form] = {}
-        self._quorum = 1 if project.embedded else 2
+        self._quorum = 1 if project.kind is Kind.EMBEDDED else 2
         self.template = None if project.upload_certificates else templates.read(project)
         """For the jobs' first results; None if only BOINC's transitioner can make them."""
 

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import connectors, errors, sql, store
+from aioboinc import connectors, errors, store
 from aioboinc.aio import locking, loops, task_group, threads
 from aioboinc.app_versions import runtime_archive
 from aioboinc.embedded import clock as clocks
@@ -18,11 +17,10 @@ from aioboinc.embedded import guard as guards
 from aioboinc.embedded import hosts as local_hosts
 from aioboinc.passes import validation
 from aioboinc.project import config, keys
-from aioboinc.store import applications
+from aioboinc.store import applications, place
 
-__all__ = ["Running", "batches", "running"]
+__all__ = ["batches", "running"]
 
-_FRIENDLY_NAME = "Python programs (pyboinc)"
 _PLATFORM = "aioboinc-local-host"
 """No client calls itself that: the version for local hosts has no files and no signatures."""
 _HOUR = 3600
@@ -32,20 +30,8 @@ _POLICY = validation.Policy(retry=10)
 """Outputs are on this machine: one that can't be read now may soon be."""
 
 
-@dataclass(frozen=True)
-class Running:
-    """A project that works."""
-
-    project: config.Project
-    store: store.Store
-    submitted: asyncio.Event
-    """To be set when jobs have been committed."""
-    assimilated: asyncio.Event
-    """Set when jobs have been published."""
-
-
 @contextlib.asynccontextmanager
-async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[Running]:
+async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[place.Place]:
     """Run the embedded project in *root*, which is made if it isn't there, with *workers* local hosts.
 
     By default there is a host for each core. On exit all its processes end within a second; jobs that are
@@ -76,10 +62,9 @@ async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[Ru
             try:
                 hosts.start_processes(tasks, stop)
                 making_key = tasks.create_task(threads.in_thread(_make_key, project))
-                async with connectors.open(project.database_url) as connector:
-                    data = store.Store(connector, clock)
-                    await connector.script(sql.schema(connector.dialect))
-                    appid, version = await _register(applications.Applications(connector, clock))
+                async with store.open(project, clock=clock) as data:
+                    await data.schema.make()
+                    appid, version = await _register(data.applications)
                     await hosts.register(data, version)
                     await making_key
                     guard = guards.Guard(project, clock)
@@ -99,7 +84,7 @@ async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[Ru
                         hosts.start(services)
                         services.create_task(_pass_on(submitted, stop, hosts.wanted, works.transitions))
                         try:
-                            yield Running(project, data, submitted, works.assimilated)
+                            yield place.Place(project, data, submitted, works.assimilated)
                         finally:
                             await works.end()
                             hosts.end()
@@ -135,25 +120,19 @@ def _make_key(project: config.Project) -> None:
 
 async def _register(rows: applications.Applications) -> tuple[int, applications.Version]:
     """Return the application's ID and its version for local hosts, made if they aren't there."""
-    app = await rows.find(config.APP_NAME)
-    if app is None:
-        await rows.add(config.APP_NAME, _FRIENDLY_NAME)
-        app = await rows.find(config.APP_NAME)
-        assert app is not None
+    app = await rows.register(
+        config.APP_NAME, config.FRIENDLY_NAME, {_PLATFORM: "A core of the machine that the project is on"}
+    )
     number = runtime_archive.version_num()
     while True:
         for version in await rows.versions(app.id):
             if (version.platform, version.version_num) == (_PLATFORM, number):
                 return app.id, version
-        platforms = await rows.platforms()
-        if _PLATFORM not in platforms:
-            await rows.add_platform(_PLATFORM, "A core of the machine that the project is on")
-            platforms = await rows.platforms()
         document = (
             f"<app_version>\n    <app_name>{config.APP_NAME}</app_name>\n"
             f"    <version_num>{number}</version_num>\n</app_version>\n"
         )
-        await rows.add_version(app.id, platforms[_PLATFORM], number, document)
+        await rows.add_version(app.id, (await rows.platforms())[_PLATFORM], number, document)
 
 
 def _check(root: Path) -> None:

@@ -121,12 +121,12 @@ async def _publish(
         [_output(project, workunit, directories[workunit.batch]) for workunit in finished],
         stop,
         # Ours are durable before they are reported; BOINC's upload handler leaves that to chance.
-        unsynced=None if project.embedded or project.served else project.upload_dir,
+        unsynced=project.upload_dir if project.kind is config.Kind.BOINC else None,
     )
     reasons = await _publish_failures(store, failed, directories, fault, stop)
     lost = {workunit: outputs.lost[workunit.id] for workunit in finished if workunit.id in outputs.lost}
     errors = {**outputs.errors, **reasons.errors}
-    if lost and not project.embedded and not project.upload_dir.is_dir():
+    if lost and project.kind is not config.Kind.EMBEDDED and not project.upload_dir.is_dir():
         # Not mounted, perhaps: then nothing of it is lost.
         absent = FileNotFoundError(f"{project.upload_dir}: no such directory")
         errors.update({directories[workunit.batch]: absent for workunit in lost})

@@ -1,11 +1,12 @@
 """A project: its config.xml, and where things are.
 
-Both kinds are read from the same file: a BOINC project's as its ``make_project`` wrote it, and an embedded
-one's, which names its database in ``<database_url>``.
+All kinds are read from the same file: a BOINC project's as its ``make_project`` wrote it, and one of ours, which
+names its database in ``<database_url>``.
 """
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import os
 import urllib.parse
@@ -15,11 +16,23 @@ from pathlib import Path
 
 from aioboinc import errors
 
-__all__ = ["APP_NAME", "OUTPUT_TEMPLATE", "Project", "fanout_directory", "read"]
+__all__ = ["APP_NAME", "FRIENDLY_NAME", "OUTPUT_TEMPLATE", "Kind", "Project", "fanout_directory", "read"]
 
 APP_NAME = "pyboinc"
+FRIENDLY_NAME = "Python programs (pyboinc)"
 OUTPUT_TEMPLATE = "templates/pyboinc_out"
 _MYSQL_SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")
+
+
+class Kind(enum.Enum):
+    """Where a project lives, and who its hosts are."""
+
+    EMBEDDED = "embedded"
+    """In a batch directory; its hosts are this machine's cores."""
+    SERVED = "served"
+    """Made by ``aioboinc serve``, which other machines' clients attach to."""
+    BOINC = "BOINC"
+    """Made by BOINC's ``make_project``, with BOINC's own server."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +56,9 @@ class Project:
     """Number of subdirectories in the two hierarchies (``uldl_dir_fanout``); 0 means none."""
     database_url: str
     """For ``connectors.open``."""
-    embedded: bool
-    """True for a project whose only hosts are this machine's cores, False for one that other hosts attach to."""
+    kind: Kind
     upload_certificates: bool
     """Results need a signed upload certificate, which only BOINC's transitioner makes."""
-    served: bool = False
-    """True for a project that ``aioboinc serve`` has made."""
     delete_delay: int = 0
     """Seconds for which files are kept after the last result has come back (``delete_delay_hours``)."""
 
@@ -118,11 +128,16 @@ def _project(root: Path, values: dict[str, str]) -> Project:
         key_dir=root / values["key_dir"],
         fanout=_fanout(values.get("uldl_dir_fanout", "0")),
         database_url=_database_url(root, values),
-        embedded="database_url" in values and not _flag(values, "served"),
+        kind=_kind(values),
         upload_certificates=not _flag(values, "dont_generate_upload_certificates"),
-        served=_flag(values, "served"),
         delete_delay=int(float(values.get("delete_delay_hours") or 0) * 3600),
     )
+
+
+def _kind(values: dict[str, str]) -> Kind:
+    if _flag(values, "served"):
+        return Kind.SERVED
+    return Kind.EMBEDDED if "database_url" in values else Kind.BOINC
 
 
 def _fanout(text: str) -> int:

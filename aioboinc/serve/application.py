@@ -6,7 +6,7 @@ import getpass
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aioboinc import connectors, sql
+from aioboinc import store
 from aioboinc.aio import durable, threads
 from aioboinc.app_versions import versions as app_versions
 from aioboinc.project import config as projects
@@ -14,9 +14,8 @@ from aioboinc.project import keys
 from aioboinc.serve import key_files
 from aioboinc.serve.protocol import reply
 from aioboinc.setup import site as sites
-from aioboinc.setup import steps
 from aioboinc.setup import versions as wanted
-from aioboinc.store import applications, clients
+from aioboinc.store import clients
 
 __all__ = ["Application", "set_up"]
 
@@ -36,24 +35,17 @@ class Application:
     """The account that the project began with."""
 
 
-async def set_up(project: projects.Project, connector: connectors.Connector, *, now: int) -> Application:
+async def set_up(project: projects.Project, data: store.Store, *, now: int) -> Application:
     """Make the tables, the keys, the application with its versions, and an account, as far as they are missing.
 
     Raises `errors.ProjectError`, `errors.DatabaseError`.
     """
-    await connector.script(sql.schema(connector.dialect, whole=True))
+    await data.schema.make(whole=True)
     key = await threads.in_thread(_make_keys, project)
-    rows = applications.Applications(connector)
-    known = await rows.platforms()
-    for platform in app_versions.PLATFORMS.values():
-        if platform.name not in known:
-            await rows.add_platform(platform.name, platform.friendly_name)
-    app = await rows.find(projects.APP_NAME)
-    if app is None:
-        await rows.add(projects.APP_NAME, steps.FRIENDLY_NAME)
-        app = await rows.find(projects.APP_NAME)
-        assert app is not None
-    site = sites.Site(project, rows, dry_run=False, say=lambda line: None)
+    rows = data.applications
+    platforms = {platform.name: platform.friendly_name for platform in app_versions.PLATFORMS.values()}
+    app = await rows.register(projects.APP_NAME, projects.FRIENDLY_NAME, platforms)
+    site = sites.Site(project, data, dry_run=False, say=lambda line: None)
     with sites.clear_errors(project.root):
         await wanted.Versions(site, {}, keep_bundles=True).make(app, key)
     versions = {
@@ -61,12 +53,12 @@ async def set_up(project: projects.Project, connector: connectors.Connector, *, 
         for version in await rows.versions(app.id)
         if not version.deprecated
     }
-    account = await _first_account(clients.Clients(connector), now)
+    account = await _first_account(data.clients, now)
     await rows.permit(app.id, account.id)
     await threads.in_thread(
         durable.place, project.root / key_files.ACCOUNT_KEY, f"{account.key}\n".encode("ascii"), 0o600
     )
-    app_row = reply.App(projects.APP_NAME, steps.FRIENDLY_NAME)
+    app_row = reply.App(projects.APP_NAME, projects.FRIENDLY_NAME)
     return Application(app.id, app_row, versions, account)
 
 

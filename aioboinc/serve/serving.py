@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import connectors, errors, store
+from aioboinc import errors, store
 from aioboinc.aio import locking, loops, task_group, threads
 from aioboinc.embedded import daemons
 from aioboinc.passes import validation
@@ -78,9 +78,8 @@ async def running(
     address = configured.listen
     refusal = errors.ProjectError(f"{project.root} is served by another process already")
     with locking.held(project.root / "lock", refusal):
-        async with connectors.open(project.database_url) as connector:
-            made = await application.set_up(project, connector, now=int(time.time()))
-            data = store.Store(connector)
+        async with store.open(project) as data:
+            made = await application.set_up(project, data, now=int(time.time()))
             keys = await threads.in_thread(_keys, project)
             stop = asyncio.Event()
             work = daemons.Daemons(stop)

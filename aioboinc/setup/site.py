@@ -12,11 +12,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from aioboinc import errors
+from aioboinc import errors, store
 from aioboinc.aio import durable, locking
 from aioboinc.project import config
 from aioboinc.setup import config_file
-from aioboinc.store import applications
 
 __all__ = ["Site", "alone", "become_owner", "clear_errors"]
 
@@ -29,14 +28,15 @@ class Site:
     def __init__(
         self,
         project: config.Project,
-        applications: applications.Applications,
+        data: store.Store,
         *,
         dry_run: bool,
         say: Callable[[str], None],
     ) -> None:
         self.project = project
         self.root = project.root
-        self.applications = applications
+        self.store = data
+        self.applications = data.applications
         self.say = say
         self.changes = 0
         """Steps that have, or would have, something to do."""

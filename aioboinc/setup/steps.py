@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioboinc import connectors, errors
+from aioboinc import errors, store
 from aioboinc.aio import durable
 from aioboinc.app_versions import interpreters
 from aioboinc.app_versions import versions as app_versions
@@ -20,11 +20,10 @@ from aioboinc.project import config as project
 from aioboinc.project import keys, templates
 from aioboinc.setup import config_file, daemons, versions
 from aioboinc.setup import site as sites
-from aioboinc.store import applications, schema
+from aioboinc.store import applications
 
-__all__ = ["ADDED", "FRIENDLY_NAME", "Options", "own_elements", "setup"]
+__all__ = ["ADDED", "Options", "own_elements", "setup"]
 
-FRIENDLY_NAME = "Python programs (pyboinc)"
 ADDED = "<!-- added for pyboinc -->"
 """Marks platforms in project.xml that were not there before."""
 
@@ -54,15 +53,15 @@ async def setup(
     `errors.UsageError`, with nothing changed unless the system refuses something in the middle.
     """
     read = project.read(root)
-    if read.embedded or read.served:
+    if read.kind is not project.Kind.BOINC:
         raise errors.ProjectError(f"{root} is a project of aioboinc's own: it needs no setup")
     sites.become_owner(root, say)
-    connector = connectors.open(read.database_url)
-    site = sites.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
+    data = store.open(read)
+    site = sites.Site(read, data, dry_run=dry_run, say=say)
     with sites.clear_errors(root), sites.alone(root):
         work = _Setup(site, options)
-        async with connector:
-            preflight.check_database(root, await schema.Schema(connector).missing())
+        async with data:
+            preflight.check_database(root, await data.schema.missing())
             await work.run()
 
 
@@ -92,17 +91,17 @@ class _Setup:
         daemons.check_interpreter()
 
     async def run(self) -> None:
-        store = self._site.applications
-        user = await store.user(self._options.user)
+        rows = self._site.applications
+        user = await rows.user(self._options.user)
         if user is None and self._options.user is not None:
             raise errors.ProjectError(f"{self._root}: there is no account {self._options.user}; make it first")
-        tables = await store.tables()
+        tables = await self._site.store.schema.ours()
         made = [
             self._site.step(f"table {name}", None if name in tables else "made")
             for name in ("pyboinc_batch", "pyboinc_calls")
         ]
         if any(made):
-            await store.make_tables()
+            await self._site.store.schema.make()
         key = self._key()
         self._file(self._template, templates.OUTPUT_TEXT.encode(), 0o644)
         for name, module in daemons.LAUNCHERS.items():
@@ -110,7 +109,7 @@ class _Setup:
         app = await self._app()
         await self._versions.make(app, key)
         if app and app.deprecated and self._site.step(f"app {project.APP_NAME}", "taken into use again"):
-            await store.set_deprecated(app.id, False)
+            await rows.set_deprecated(app.id, False)
             self._site.reread()
         await self._submitter(app, user)
         self._daemons()
@@ -133,27 +132,27 @@ class _Setup:
 
     async def _app(self) -> applications.Application | None:
         """Make the application and the platforms; None in a dry run that has not made it."""
-        store = self._site.applications
-        app = await store.find(project.APP_NAME)
-        known = await store.platforms()
+        rows = self._site.applications
+        app = await rows.find(project.APP_NAME)
+        known = await rows.platforms()
         lacking = [platform for name, platform in app_versions.PLATFORMS.items() if name not in known]
         go = self._site.step(f"app {project.APP_NAME}", None if app else "added")
         for platform in lacking:
             go = self._site.step(f"platform {platform.name}", "added")
         if go:
             await self._xadd(lacking)
-        app = await store.find(project.APP_NAME)
+        app = await rows.find(project.APP_NAME)
         level = self._options.homogeneous_redundancy
         if level is not None:
             same = (app.homogeneous_redundancy if app else 0) == level
             if self._site.step(f"homogeneous redundancy {level}", None if same else "set") and app:
-                await store.set_homogeneous_redundancy(app.id, level)
+                await rows.set_homogeneous_redundancy(app.id, level)
                 self._site.reread()
         return app
 
     async def _xadd(self, platforms: list[app_versions.Platform]) -> None:
         """Put the application and *platforms* into project.xml, and from there into the database by bin/xadd."""
-        store = self._site.applications
+        rows = self._site.applications
         document = self._site.document("project.xml")
         said = ""
         if document is not None:
@@ -163,19 +162,18 @@ class _Setup:
             tool = self._site.tool("xadd")
             if tool is not None:
                 said = await self._site.run(tool)
+        if said and await rows.find(project.APP_NAME) is None:
+            self._site.say(f"bin/xadd has not added the application ({said}): it was added without")
         # Without the tool, or where it has failed, as it would have done it.
-        known = await store.platforms()
-        for platform in platforms:
-            if platform.name not in known:
-                await store.add_platform(platform.name, platform.friendly_name)
-        if await store.find(project.APP_NAME) is None:
-            if said:
-                self._site.say(f"bin/xadd has not added the application ({said}): it was added without")
-            await store.add(project.APP_NAME, FRIENDLY_NAME)
+        await rows.register(
+            project.APP_NAME,
+            project.FRIENDLY_NAME,
+            {platform.name: platform.friendly_name for platform in platforms},
+        )
 
     async def _submitter(self, app: applications.Application | None, user: applications.User | None) -> None:
-        store = self._site.applications
-        submitters = await store.submitters(app.id) if app else []
+        rows = self._site.applications
+        submitters = await rows.submitters(app.id) if app else []
         if self._options.user is None and submitters:
             user = submitters[0]
         if user is None:
@@ -183,7 +181,7 @@ class _Setup:
             return
         in_place = user.id in {submitter.id for submitter in submitters[:1]}
         if self._site.step(f"batches of {user.name} <{user.email}>", None if in_place else "permitted") and app:
-            await store.permit(app.id, user.id)
+            await rows.permit(app.id, user.id)
 
     def _daemons(self) -> None:
         """Put the daemons into config.xml."""
@@ -239,6 +237,6 @@ def _with_entries(document: bytes, platforms: list[app_versions.Platform]) -> by
     if project.APP_NAME not in apps:
         entries.append(
             f"<app>\n    <name>{project.APP_NAME}</name>\n"
-            f"    <user_friendly_name>{FRIENDLY_NAME}</user_friendly_name>\n</app>"
+            f"    <user_friendly_name>{project.FRIENDLY_NAME}</user_friendly_name>\n</app>"
         )
     return config_file.append(document, ["boinc"], *entries) if entries else document

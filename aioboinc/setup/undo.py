@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aioboinc import connectors, errors, store
+from aioboinc import errors, store
 from aioboinc.aio import files
 from aioboinc.app_versions import versions
 from aioboinc.passes import cancellation
@@ -38,23 +38,22 @@ async def undo(
     come again with other files. A *dry_run* changes nothing. Raises `errors.UsageError`.
     """
     read = config.read(root)
-    if read.embedded or read.served:
+    if read.kind is not config.Kind.BOINC:
         raise errors.ProjectError(f"{root} is a project of aioboinc's own: to undo it, delete the directory")
     sites.become_owner(root, say)
-    connector = connectors.open(read.database_url)
-    site = sites.Site(read, applications.Applications(connector), dry_run=dry_run, say=say)
+    data = store.open(read)
+    site = sites.Site(read, data, dry_run=dry_run, say=say)
     with sites.clear_errors(root), sites.alone(root):
-        work = _Undo(site, store.Store(connector), force=force)
-        async with connector:
+        work = _Undo(site, force=force)
+        async with data:
             await work.run()
 
 
 class _Undo:
-    def __init__(self, site: sites.Site, whole: store.Store, *, force: bool) -> None:
+    def __init__(self, site: sites.Site, *, force: bool) -> None:
         """Check the project's files; raise `errors.ProjectError` if they can't be changed now."""
         self._site = site
         self._store = site.applications
-        self._whole = whole
         self._force = force
         self._root = site.root
         self._download_dir = site.project.download_dir
@@ -76,7 +75,9 @@ class _Undo:
         self._take_out("config.xml", self._config, daemons)
         for batch in unfinished:
             if self._site.step(f"batch {batch.id} of {batch.directory}", "aborted"):
-                await cancellation.abandon(self._whole, batch.token, delete_delay=self._site.project.delete_delay)
+                await cancellation.abandon(
+                    self._site.store, batch.token, delete_delay=self._site.project.delete_delay
+                )
         jobs = await self._store.jobs(app.id) if app else 0
         hosts = await self._store.hosts(app.id) if app else 0
         if app and (jobs or hosts):
@@ -86,9 +87,11 @@ class _Undo:
         if not jobs:
             self._remove_job_files()
         self._remove_programs()
-        removed = [self._site.step(f"table {name}", "removed") for name in sorted(await self._store.tables())]
+        removed = [
+            self._site.step(f"table {name}", "removed") for name in sorted(await self._site.store.schema.ours())
+        ]
         if any(removed):
-            await self._store.drop_tables()
+            await self._site.store.schema.drop_ours()
         for name in (keys.PROGRAM_PUBLIC, keys.PROGRAM_PRIVATE):
             self._delete(self._key_dir / name)
         self._conclude(jobs, hosts)

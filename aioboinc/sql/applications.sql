@@ -96,9 +96,3 @@ DELETE FROM batch WHERE app_id = :appid
 
 -- remove: an application
 DELETE FROM app WHERE id = :appid
-
--- drop_batches: what aioboinc knows of batches
-DROP TABLE IF EXISTS pyboinc_batch
-
--- drop_calls: the keys of their calls
-DROP TABLE IF EXISTS pyboinc_calls

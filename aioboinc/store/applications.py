@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aioboinc import connectors, models, sql
+from aioboinc import connectors, models
 from aioboinc.store import queries
 
 __all__ = ["Application", "Applications", "Known", "UnfinishedBatch", "User", "Version"]
@@ -90,6 +90,21 @@ class Applications:
     async def add(self, name: str, friendly_name: str) -> None:
         """Add an application."""
         await self._execute("add", name=name, friendly_name=friendly_name, now=int(self._clock()))
+
+    async def register(self, name: str, friendly_name: str, platforms: Mapping[str, str]) -> Application:
+        """Return the application *name*, which is made if it isn't there; so are *platforms*.
+
+        These are friendly names by name.
+        """
+        known = await self.platforms()
+        for platform, description in platforms.items():
+            if platform not in known:
+                await self.add_platform(platform, description)
+        app = await self.find(name)
+        while app is None:
+            await self.add(name, friendly_name)
+            app = await self.find(name)
+        return app
 
     async def set_deprecated(self, appid: int, deprecated: bool) -> None:
         """Take an application out of use, or back into it."""
@@ -211,22 +226,6 @@ class Applications:
                 await tx.execute(self._sql[query], {"appid": appid})
 
         await self._connector.run(work)
-
-    async def tables(self) -> set[str]:
-        """Return which of our tables are there: ``pyboinc_batch``, ``pyboinc_calls``."""
-
-        async def work(tx: connectors.Transaction) -> set[str]:
-            return {name for name in ("pyboinc_batch", "pyboinc_calls") if await tx.columns(name)}
-
-        return await self._connector.read(work)
-
-    async def make_tables(self) -> None:
-        """Make those of our tables that are not there."""
-        await self._connector.script(sql.schema(self._connector.dialect))
-
-    async def drop_tables(self) -> None:
-        """Remove our tables."""
-        await self._connector.script([self._sql["drop_calls"], self._sql["drop_batches"]])
 
     async def _forbid(self, tx: connectors.Transaction, appid: int) -> None:
         await self._sql.fit(tx)

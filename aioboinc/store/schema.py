@@ -1,12 +1,13 @@
-"""The columns of a BOINC project's tables that we can't do without. All others that we know may be missing.
+"""The tables: ours are made here. Of those of a BOINC project, the columns that we can't do without.
 
-Those are the ones of older projects: BOINC adds columns from time to time, and a project gets them when its
-administrator runs ``html/ops/upgrade_db.php``. These here are all there since 2011.
+All others that we know may be missing. Those are the ones of older projects: BOINC adds columns from time to time,
+and a project gets them when its administrator runs ``html/ops/upgrade_db.php``. The ones here are all there since
+2011.
 """
 
 from __future__ import annotations
 
-from aioboinc import connectors
+from aioboinc import connectors, sql
 
 __all__ = ["NEEDED", "Schema"]
 
@@ -39,6 +40,23 @@ class Schema:
 
     def __init__(self, connector: connectors.Connector) -> None:
         self._connector = connector
+        self._sql = sql.load("tables", connector.dialect)
+
+    async def make(self, *, whole: bool = False) -> None:
+        """Make the tables that are not there: in MySQL only ours, unless *whole*."""
+        await self._connector.script(sql.schema(self._connector.dialect, whole=whole))
+
+    async def ours(self) -> set[str]:
+        """Return which of our tables are there: ``pyboinc_batch``, ``pyboinc_calls``."""
+
+        async def work(tx: connectors.Transaction) -> set[str]:
+            return {name for name in ("pyboinc_batch", "pyboinc_calls") if await tx.columns(name)}
+
+        return await self._connector.read(work)
+
+    async def drop_ours(self) -> None:
+        """Remove our tables."""
+        await self._connector.script([self._sql["drop_calls"], self._sql["drop_batches"]])
 
     async def missing(self) -> list[str]:
         """Return what is needed and not there, ``table`` or ``table.column``; in the order of their names."""

@@ -191,11 +191,11 @@ def test_homogeneous_redundancy_of_our_own_projects():
         key_dir=Path("/p"),
         fanout=0,
         database_url="",
-        embedded=True,
+        kind=config.Kind.EMBEDDED,
         upload_certificates=False,
     )
     assert preflight.check_application(app, read, **asked) is app
-    served = dataclasses.replace(read, embedded=False, served=True)
+    served = dataclasses.replace(read, kind=config.Kind.SERVED)
     with pytest.raises(errors.ProjectError, match="takes a BOINC project"):
         preflight.check_application(app, served, **asked)
     with pytest.raises(errors.ProjectError, match="run: python -m aioboinc serve --project /p"):

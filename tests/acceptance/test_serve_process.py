@@ -77,7 +77,7 @@ def test_it_says_how_to_go_on(process: Process, root: Path) -> None:
     assert f"boinccmd --project_attach {project.master_url} {key}\n" in said
     assert f"status page:    {project.master_url}?key=" in said
     assert f"--project {root} " in said
-    assert not project.embedded  # its jobs have a quorum of 2
+    assert project.kind is config.Kind.SERVED  # its jobs have a quorum of 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -68,7 +68,7 @@ class World:
             key_dir=root / "keys",
             fanout=16,
             database_url=database_url,
-            embedded=False,
+            kind=config.Kind.BOINC,
             upload_certificates=False,
         )
 

@@ -428,7 +428,7 @@ def test_a_project_is_made_once(tmp_path):
     root = tmp_path / "batch" / ".pyboinc"
     first = creation.create(root)
     assert creation.create(root) == first
-    assert first.embedded
+    assert first.kind is config.Kind.EMBEDDED
     assert first.master_url.endswith(".invalid/pyboinc/")
     (root / "config.xml").unlink()  # a crash before it was written
     assert creation.create(root).master_url != first.master_url

@@ -34,7 +34,7 @@ def test_boinc_project(tmp_path):
     read = config.read(write(tmp_path, CONFIG))
     assert read.name == "Demo Project"
     assert read.database_url == "mysql://boincadm:se%2Fcr%40t@127.0.0.1:3307/demo"
-    assert not read.embedded
+    assert read.kind is config.Kind.BOINC
     assert not read.upload_certificates
 
 
@@ -59,7 +59,7 @@ def test_embedded_project_may_be_moved(tmp_path):
         "/srv/demo/download</", "download</"
     )
     read = config.read(write(tmp_path, text))
-    assert read.embedded
+    assert read.kind is config.Kind.EMBEDDED
     assert read.database_url == f"sqlite:///{tmp_path}/project.sqlite"
     assert read.download_dir == tmp_path / "download"
 

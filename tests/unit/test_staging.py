@@ -41,7 +41,7 @@ def make(tmp_path, key):
             key_dir=key,
             fanout=fanout,
             database_url="",
-            embedded=embedded,
+            kind=config.Kind.EMBEDDED if embedded else config.Kind.BOINC,
             upload_certificates=True,
         )
         return where, staging.Stager(where, inline_inputs)
