@@ -21,6 +21,7 @@ from typing import Any
 from aioboinc import errors
 
 __all__ = [
+    "chunk",
     "file_names",
     "flag",
     "function",
@@ -135,6 +136,15 @@ def handler(what: str, value: Any, argument: str) -> bool:
             f"{what}: {value.__name__} has a yield in it, so that a call of it does nothing"
         )
     return takes_job
+
+
+def chunk(what: str, value: object) -> int:
+    """Return how many calls may share a workunit; 0 for ``"auto"``."""
+    if isinstance(value, str):
+        if value == "auto":
+            return 0
+        raise errors.ArgumentError(f'{what}={_shown(value)}: must be a whole number of 1 or more, or "auto"')
+    return whole(what, value, 1)
 
 
 def slave(value: object) -> None:

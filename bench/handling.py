@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from aioboinc.aio import task_group, threads
-from aioboinc.batch import calls, handlers, master, takers
+from aioboinc.batch import calls, handlers, master, partition, takers
 from aioboinc.batch import directory as batch_directory
 from aioboinc.batch import outputs as published
 from aioboinc.wire import codec
@@ -44,7 +44,7 @@ class Outputs:
         self._taken: list[int] = []
         self._retiring = asyncio.Event()
         directory = batch_directory.BatchDirectory(place.batch_dir)
-        self._outputs = published.Outputs(directory, batch, codec.Registry, lambda: count)
+        self._outputs = published.Outputs(directory, batch, codec.Registry, lambda: count, _alone(count))
         self._handlers = handlers.Handlers(self._handle_result, None)
 
     async def handle(self, count: int) -> None:
@@ -136,3 +136,10 @@ async def _restart(environment: Environment) -> float:
     seconds = time.perf_counter() - start
     assert len(seen) == count
     return seconds
+
+
+def _alone(count: int) -> partition.Partition:
+    """Return that each of *count* calls has a workunit of its own."""
+    division = partition.Partition()
+    division.load({}, 0, count)
+    return division

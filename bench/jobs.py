@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
-from aioboinc.batch import calls, ledger, queue, staging, submission, takers
+from aioboinc.batch import calls, ledger, queue, sizing, staging, submission, takers
 from aioboinc.store import jobs
 from bench.environment import Opened, Place
 
@@ -35,7 +35,14 @@ async def submit(
     sender, receiver = queue.open()
     made = calls.Calls(place.batch_dir, sender, takers.Queue())
     pipeline = submission.Submission(
-        receiver, opened.store, stager, opened.app, opened.batch, ledger.Ledger(), _Observer()
+        receiver,
+        opened.store,
+        stager,
+        opened.app,
+        opened.batch,
+        ledger.Ledger(),
+        sizing.Sizes(sizing.HERE, 2),
+        _Observer(),
     )
 
     async def make_calls() -> None:
@@ -61,5 +68,5 @@ class _Observer:
     def is_done(self, number: int) -> bool:
         return False
 
-    def committed(self, njobs: int) -> None:
+    def committed(self, ncalls: int) -> None:
         pass

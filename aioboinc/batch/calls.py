@@ -187,12 +187,14 @@ class _Program:
 
 def _kind(program: _Program, options: dict[str, Any]) -> jobs.Kind:
     """Check *options*; return what calls of *program* with them have in common."""
-    arguments.options(options, jobs.Options.__slots__)
+    arguments.options(options, (*jobs.Options.__slots__, "chunk"))
+    options = dict(options)
+    chunk = arguments.chunk("pyboinc_call: chunk", options.pop("chunk", 1))
     chosen = jobs.Options(**options)
     named = {option: getattr(chosen, option) for option, value in options.items() if value is not None}
     text = repr(tuple(sorted(options.items())))
     options_sha256 = hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
-    return jobs.Kind(program.sources, program.name, program.identity, chosen, named, options_sha256)
+    return jobs.Kind(program.sources, program.name, program.identity, chosen, named, options_sha256, chunk)
 
 
 class _Queued:
@@ -226,7 +228,9 @@ def pyboinc_call(
 
     *slave_filename* is relative to the folder of the file that defines ``make_calls``. The modules it imports
     from its own folder go with it; *include* names more files or folders of that folder that it needs.
-    *options* are the fields of `jobs.Options`: ``quorum``, ``priority``, ``delay_bound`` and so on.
+    *options* are the fields of `jobs.Options`: ``quorum``, ``priority``, ``delay_bound`` and so on; and ``chunk``, the
+    number of calls in a row, of the same program with the same options, that may share a workunit: 1 by default;
+    ``"auto"`` for as many as suit the times that they take.
 
     The result may be awaited: that waits while too many calls are queued. In a ``make_calls`` that is a plain
     function, the call itself waits.

@@ -216,6 +216,11 @@ class BatchDirectory:
         """Tell whether one of the files *names* is in ``new/`` or ``old/``."""
         return any((folder / name).exists() for name in names for folder in (self.new, self.old))
 
+    def remove_report(self, name: str) -> None:
+        """Remove the report from ``new/`` that the workunit *name* has failed, as its calls are in others now."""
+        with errors.of_files(self.new):
+            files.remove(self.new / f"{name}.error")
+
     def retire(self, names: Iterable[str], *, linked: bool = True) -> None:
         """Move the handled files *names* from ``new/`` to ``old/``; *linked* as in `move`."""
         self.move(names, self.new, self.old, linked=linked)

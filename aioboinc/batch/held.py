@@ -144,8 +144,7 @@ class Held:
             workers=self._settings.workers,
             homogeneous_redundancy=self._settings.homogeneous_redundancy,
         ) as opened:
-            if self._keep_inputs:
-                self._inputs = inputs.Inputs(self._directory.tmp)
+            self._inputs = inputs.Inputs(self._directory.tmp, all_of_them=self._keep_inputs)
             current = session.Session(
                 self._directory,
                 opened,

@@ -1,14 +1,19 @@
-"""The inputs of this run's calls, kept for whoever asks a job for its input: on the disk, as there may be millions."""
+"""The inputs of this run's calls: for whoever asks a job for its input, and for calls that get another workunit.
+
+They are on the disk, as there may be millions.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from array import array
 from pathlib import Path
 
 from aioboinc import errors
+from aioboinc.store import jobs
 
 __all__ = ["Inputs"]
 
@@ -22,8 +27,13 @@ class Inputs:
     It goes with the last one that refers to it: a job may be asked for its input when its batch is left.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, all_of_them: bool = True) -> None:
+        """Keep those of all calls, or only of calls that may share a workunit."""
         self._folder = folder
+        self._all = all_of_them
+        self._kinds: list[jobs.Kind] = []
+        self._places: dict[jobs.Kind, int] = {}
+        self._kind_of = array("I")
         self._buffer = bytearray()
         self._written = 0
         self._ends = array("q", [0])
@@ -35,12 +45,25 @@ class Inputs:
         with contextlib.suppress(AttributeError):  # it could not be made
             os.close(self._file)
 
-    def add(self, data: bytes) -> None:
-        """Keep the input of the next call. Raises `errors.UsageError`."""
+    def add(self, call: jobs.Call) -> None:
+        """Keep the input of the next *call*. Raises `errors.UsageError`."""
+        kind = call.kind
+        place = self._places.get(kind)
+        if place is None:
+            place = self._places[kind] = len(self._kinds)
+            self._kinds.append(kind)
+        self._kind_of.append(place)
+        data = call.input if self._all or kind.chunk != 1 else b""
         self._buffer += data
         self._ends.append(self._ends[-1] + len(data))
         if len(self._buffer) >= _BUFFER:
             self._flush()
+
+    def call(self, order: int) -> jobs.Call:
+        """Return a call that may share a workunit once more, for another one. Raises `errors.UsageError`."""
+        data = self.read(order)
+        kind = self._kinds[self._kind_of[order]]
+        return jobs.Call(kind, data, hashlib.sha256(data).digest(), b"", False, None)
 
     def read(self, order: int) -> bytes:
         """Return the input of a call. Raises `errors.UsageError`."""

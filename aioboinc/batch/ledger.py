@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aioboinc.batch import keys
+from aioboinc.batch import keys, partition
 from aioboinc.store import calls as stored
 from aioboinc.store import jobs
 from aioboinc.store.calls import KEY_SIZE
@@ -79,6 +79,8 @@ class Ledger:
         """How often a call was made, by the key of the first one, where that was more than once."""
         self._kinds: dict[tuple[jobs.Kind, bool], int] = {}
         """Places of the notes of this run's calls."""
+        self.partition = partition.Partition()
+        """The workunits that the calls are in. Of those added last that is said later."""
         self.ncalls = 0
         """Number of calls in this run."""
 
@@ -94,6 +96,7 @@ class Ledger:
         described = json.loads(chunk.kinds)
         places = [self._place(_note(kind)) for kind in described["kinds"]]
         runs = [(number, places[kind]) for number, kind in described["runs"]]
+        self.partition.load(described, chunk.first, count)
         is_whole = chunk.first == len(self) and all(number > 0 for number, _ in runs)
         if not is_whole or sum(number for number, _ in runs) != count:
             raise ValueError
@@ -177,9 +180,14 @@ class Ledger:
         return self._called(number)
 
     def chunk(self) -> stored.Chunk:
-        """Return the calls that were added since the last time, which are committed together; there are some."""
+        """Return the calls that were added since the last time, which are committed together; there are some.
+
+        Those that were put into no workunit yet get one each.
+        """
         assert self._gathers
         self._gathers = False
+        if len(self.partition) < len(self):
+            self.partition.extend([1] * (len(self) - len(self.partition)))
         return self._chunk(self.firsts[-1], len(self))
 
     def chunks(self, numbers: Sequence[int]) -> list[stored.Chunk]:
@@ -187,6 +195,10 @@ class Ledger:
         bounds = [*self.firsts, len(self)]
         places = sorted({bisect.bisect_right(self.firsts, number) - 1 for number in numbers})
         return [self._chunk(bounds[place], bounds[place + 1]) for place in places]
+
+    def first_of_chunk(self, number: int) -> int:
+        """Return the first call of those that were committed together with the call *number*."""
+        return self.firsts[bisect.bisect_right(self.firsts, number) - 1]
 
     def options_differ(self, number: int, kind: jobs.Kind) -> bool:
         """Tell whether the job *number* asks for other options than calls of *kind* do."""
@@ -276,9 +288,9 @@ class Ledger:
         runs = [(len(list(group)), place) for place, group in itertools.groupby(self._note_of[first:end])]
         places = {place: index for index, place in enumerate(dict.fromkeys(place for _, place in runs))}
         kinds = [_described(self._notes[place]) for place in places]
-        text = json.dumps(
-            {"kinds": kinds, "runs": [[count, places[place]] for count, place in runs]}, separators=(",", ":")
-        )
+        described: dict[str, Any] = {"kinds": kinds, "runs": [[count, places[place]] for count, place in runs]}
+        described |= self.partition.described(first, end)
+        text = json.dumps(described, separators=(",", ":"))
         return stored.Chunk(first, bytes(self._keys[KEY_SIZE * first : KEY_SIZE * end]), text)
 
 

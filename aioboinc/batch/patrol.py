@@ -35,6 +35,9 @@ class Jobs(Protocol):
     def unhandled(self, first: int, end: int, limit: int) -> list[int]:
         """Return the numbers from *first* up to *end* of the first *limit* jobs that were not handled."""
 
+    def workunit_name(self, number: int) -> str:
+        """Return the name of the workunit that the job *number* is in."""
+
 
 class Patrol:
     """Goes through the unfinished jobs of *batch* again and again."""
@@ -65,7 +68,7 @@ class Patrol:
         self._next = numbers[-1] + 1 if len(numbers) == _SLICE else 0
         if not numbers:
             return 0
-        names = [f"pyboinc_{self._batch}_{number}" for number in numbers]
+        names = list(dict.fromkeys(map(self._jobs.workunit_name, numbers)))
         known = await self._store.batches.jobs(names)
         count = 0
         stuck = [job.id for job in known.values() if _is_stuck(job, self._clock())]

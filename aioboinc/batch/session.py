@@ -6,8 +6,10 @@ The database and ``new/`` are polled concurrently, with backoff; news of one wak
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 from array import array
@@ -25,11 +27,13 @@ from aioboinc.batch import (
     outputs,
     patrol,
     queue,
+    sizing,
     staging,
     submission,
     takers,
 )
 from aioboinc.batch.directory import BatchDirectory
+from aioboinc.batch.partition import Workunit
 from aioboinc.batch.progress import Progress
 from aioboinc.batch.settings import Settings
 from aioboinc.passes import cancellation
@@ -46,6 +50,11 @@ _SLICE = 1000
 """Outputs to announce before others get their turn: a millisecond."""
 _PIECE = 500
 """Jobs to withdraw in a transaction: a tenth of a second."""
+
+_SAMPLES = 32
+"""Workunits at a time whose run times are looked up."""
+_TIMING = 0.1
+"""Seconds between such looks."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +75,7 @@ class Session:
         *,
         block: int,
         replay: bool,
-        kept_inputs: inputs.Inputs | None,
+        kept_inputs: inputs.Inputs,
     ) -> None:
         self._directory = directory
         self._place = opened.place
@@ -97,11 +106,19 @@ class Session:
         self._places: dict[takers.Taker, int] = {}
         self._taker_of = array("I")
         """For each number, which of the takers waits for its output, from 1; 0 if none does."""
-        self._njobs = 0
+        self._ncalls = 0
+        """Calls that are in the project."""
+        self._known = 0
+        """Calls of former runs."""
+        self._sizes = sizing.Sizes(*_sizes(opened.place.project, settings))
+        self._samples: collections.deque[Workunit] = collections.deque(maxlen=_SAMPLES)
+        """Workunits that are done, of which the times are of interest."""
+        self._sampled = asyncio.Event()
+        self._unfinished = asyncio.Event()
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
         self._published = -1
-        """Number of jobs in the batch, if all were published at the last look."""
+        """Number of workunits in the batch, if all were published at the last look."""
         self._ending = ending.Ending(self._place.store, self._place.project, self._app.id)
         self._empty = False
         """The batch has its row, and no jobs."""
@@ -121,23 +138,36 @@ class Session:
     async def begin(self) -> None:
         """Find or make the batch's row; see what former runs have left."""
         self._batch = await self._row()
-        self._njobs = self._batch.njobs
         self._empty = not self._batch.njobs
         try:
             async for chunk in self._place.store.calls.chunks(self._batch.id):
                 self.ledger.load(chunk)
-            if self._batch.version >= ledger.VERSION and len(self.ledger) != self._njobs:
+            if self._batch.version >= ledger.VERSION and self.ledger.partition.nworkunits != self._batch.njobs:
                 raise ValueError
         except (ValueError, LookupError, TypeError, AttributeError):
             raise errors.CheckpointError(
                 f"{self._directory.path}: the keys of the batch's calls are damaged from {len(self.ledger)} on: put "
                 "back the database as it was, or start anew with --fresh"
             ) from None
+        self._known = self._ncalls = len(self.ledger)
+        self._submission = submission.Submission(
+            self._receiver,
+            self._place.store,
+            await threads.in_thread(
+                staging.Stager, self._place.project, self._settings.inline_inputs, self._sizes.limit
+            ),
+            self._app,
+            self._batch,
+            self.ledger,
+            self._sizes,
+            self,
+        )
         self._outputs = outputs.Outputs(
             self._directory,
             self._batch.id,
             self._calls.registry,
             lambda: max(len(self.ledger), self._batch.njobs),
+            self.ledger.partition,
             lambda number, error: self._calls.located(self.ledger.program(number), error),
         )
         await threads.in_thread(self._outputs.look_back)
@@ -147,6 +177,8 @@ class Session:
         async with task_group.TaskGroup() as tasks:
             tasks.create_task(self._submit())
             tasks.create_task(self._retire())
+            tasks.create_task(self._time())
+            tasks.create_task(self._divide())
             tasks.create_task(self._watch_database())
             if self._place.project.kind is not config.Kind.EMBEDDED:
                 tasks.create_task(self._watch_jobs())
@@ -164,30 +196,40 @@ class Session:
             return
         self.complete = True
         self._marked = len(self.ledger)
-        await self._place.store.batches.submitted(self._batch.id, len(self.ledger))
+        await self._place.store.batches.submitted(self._batch.id, self.ledger.partition.nworkunits)
         await self._note("submitted")
         self.tell()
 
     async def withdraw_uncalled(self) -> None:
         """Cancel the jobs of calls that this run could have made and has not, as far as they are not done; say so."""
-        numbers = await threads.in_thread(self._uncalled)
+        workunits = await threads.in_thread(self._uncalled)
         count = 0
-        delay = self._place.project.delete_delay
-        decide = cancellation.decider(delay)
-        for begin in range(0, len(numbers), _PIECE):
-            piece = [number for number in numbers[begin : begin + _PIECE] if not self.ledger.is_called(number)]
+        decide = cancellation.decider(self._place.project.delete_delay)
+        for begin in range(0, len(workunits), _PIECE):
+            piece = {
+                workunit.name(self._batch.id): numbers
+                for workunit, numbers in workunits[begin : begin + _PIECE]
+                if not any(map(self.ledger.is_called, numbers))
+            }
             # Before, so that a call which is made meanwhile is a new job, and none that is being cancelled.
-            keys = self.ledger.forget(piece)
+            keys = self.ledger.forget([number for numbers in piece.values() for number in numbers])
             withdrawn = await self._place.store.calls.withdraw(
                 self._batch.id, piece, decide, firsts=self.ledger.firsts
             )
-            self.ledger.restore({number: keys[number] for number in set(piece).difference(withdrawn)})
+            self.ledger.restore({number: keys[number] for number in keys.keys() - set(withdrawn)})
             count += len(withdrawn)
         if count:
             _log.warning("%d jobs of calls that are not made any more are cancelled", count)
 
-    def _uncalled(self) -> list[int]:
-        return [number for number in self.ledger.not_called() if not self._outputs.state(number) & outputs.THERE]
+    def _uncalled(self) -> list[tuple[Workunit, list[int]]]:
+        """Return workunits of whose calls this run has made none, with these, as far as they are not done."""
+        found = []
+        for workunit, group in itertools.groupby(self.ledger.not_called(), key=self.ledger.partition.of):
+            numbers = list(group)
+            is_done = any(self._outputs.state(number) & outputs.THERE for number in numbers)
+            if not is_done and numbers == self.ledger.partition.calls(workunit):
+                found.append((workunit, numbers))
+        return found
 
     async def finish(self) -> None:
         """Record that the batch is done: all calls are made, and all outputs taken."""
@@ -216,18 +258,21 @@ class Session:
     # What the submission is told (submission.Observer).
 
     def identified(self, number: int, call: jobs.Call) -> None:
-        if self.inputs is not None:
-            self.inputs.add(call.input)
-        if number < self._njobs:
+        self.inputs.add(call)
+        if number < self._known:
             self._submitted += 1
             self._changed.set()
         taker = cast(takers.Taker, call.taker)
         taker.identified(number, self.ledger.order(number))
         state = self._outputs.state(number)
         if not state & outputs.THERE:
-            self._outputs.check_obstacle(number)
+            if number < self._known:
+                self._outputs.check_obstacle(number)
             self._await(number, taker)
+            if self._outputs.unfinished:
+                self._unfinished.set()
             return
+        self._sample(number)
         self._announced += 1
         if self._replay or not state & outputs.OLD:
             taker.announce(number)
@@ -238,9 +283,9 @@ class Session:
     def is_done(self, number: int) -> bool:
         return bool(self._outputs.state(number) & outputs.THERE)
 
-    def committed(self, njobs: int) -> None:
-        self._submitted += njobs - self._njobs
-        self._njobs = njobs
+    def committed(self, ncalls: int) -> None:
+        self._submitted += ncalls - self._ncalls
+        self._ncalls = ncalls
         self._empty = False
         self._place.submitted.set()
         self._changed.set()
@@ -268,6 +313,9 @@ class Session:
                     break
         return numbers
 
+    def workunit_name(self, number: int) -> str:
+        return self.ledger.partition.of(number).name(self._batch.id)
+
     def _await(self, number: int, taker: takers.Taker) -> None:
         """Note that *taker* gets the output of the job *number* when it comes."""
         place = self._places.get(taker)
@@ -284,6 +332,7 @@ class Session:
         if place:
             self._taker_of[number] = 0
             self._announced += 1
+            self._sample(number)
             self._takers[place - 1].announce(number)
 
     @contextlib.asynccontextmanager
@@ -332,15 +381,62 @@ class Session:
             await self.retire_taken()
 
     async def _submit(self) -> None:
-        stager = await threads.in_thread(staging.Stager, self._place.project, self._settings.inline_inputs)
-        pipeline = submission.Submission(
-            self._receiver, self._place.store, stager, self._app, self._batch, self.ledger, self
-        )
         try:
-            await pipeline.run()
+            await self._submission.run()
         except errors.BatchAborted:
             self._refused = True  # the database's watcher finds out why
         self._news.set()
+
+    async def _time(self) -> None:
+        """Find out how long calls take, while that is of interest."""
+        while True:
+            await self._sampled.wait()
+            self._sampled.clear()
+            workunits = {workunit.name(self._batch.id): workunit for workunit in self._samples}
+            self._samples.clear()
+            times = await self._place.store.calls.run_times(list(workunits))
+            for name, seconds in times.items():
+                workunit = workunits[name]
+                numbers = self.ledger.partition.calls(workunit)
+                done = sum(1 for number in numbers if self._outputs.state(number) & outputs.THERE)
+                if done:
+                    self._sizes.learn(bytes.fromhex(self.ledger.program(workunit.first)), done, seconds)
+            await asyncio.sleep(_TIMING)
+
+    async def _divide(self) -> None:
+        """Put calls into new workunits whose own one has ended without their outputs."""
+        while True:
+            await self._unfinished.wait()
+            self._unfinished.clear()
+            for workunit, failed in list(self._outputs.unfinished.items()):
+                waiting = [
+                    number
+                    for number in self.ledger.partition.calls(workunit)
+                    if not self._outputs.state(number) & outputs.THERE
+                ]
+                called = [number for number in waiting if self.ledger.is_called(number)]
+                if called and not self._refused:
+                    half = len(called) // 2
+                    groups = [called[:half], called[half:]] if failed else [called]
+                    runs = [self._run_of(run) for group in groups for run in _in_a_row(group)]
+                    try:
+                        await self._submission.again(runs, split=not failed)
+                    except errors.BatchAborted:
+                        self._refused = True
+                        continue
+                if len(called) == len(waiting):
+                    await threads.in_thread(self._outputs.done, workunit)
+
+    def _run_of(self, numbers: Sequence[int]) -> tuple[int, list[jobs.Call]]:
+        return numbers[0], [self.inputs.call(self.ledger.order(number)) for number in numbers]
+
+    def _sample(self, number: int) -> None:
+        """Take note that a job is done whose time may be of interest."""
+        if self._sizes.wants_times:
+            workunit = self.ledger.partition.of(number)
+            if not self._samples or self._samples[-1] != workunit:
+                self._samples.append(workunit)
+                self._sampled.set()
 
     async def _watch_database(self) -> None:
         """Poll the batch's counters; wake the directory's watcher when they have news."""
@@ -370,7 +466,7 @@ class Session:
         round_of = patrol.Patrol(self._place.store, self._directory, self._batch.id, self)
         while True:
             await asyncio.sleep(_PATROL)
-            while await round_of.one_pass(self._njobs):
+            while await round_of.one_pass(self._ncalls):
                 self._news.set()
             await round_of.check_application(self._app.name)
 
@@ -390,16 +486,18 @@ class Session:
                 self._arrived(number)
                 if count % _SLICE == 0:
                     await asyncio.sleep(0)
+            if self._outputs.unfinished:
+                self._unfinished.set()
             if found:
                 backoff.reset()
                 in_vain = 0
                 await asyncio.sleep(pace.rest(loop.time() - begun))
                 continue
             if ended and self._is_over():
-                raise self._ending.error(self._batch.id, handled=self.handled, submitted=self._njobs)
+                raise self._ending.error(self._batch.id, handled=self.handled, submitted=self._ncalls)
             await threads.in_thread(self._directory.heal, self._checkpoint)
             missing = self.ledger.ncalls - self._announced
-            in_vain += published == len(self.ledger) and missing > 0
+            in_vain += published == self.ledger.partition.nworkunits and missing > 0
             if in_vain > _MAX_LOOKS:
                 raise errors.CheckpointError(
                     f"{self._directory.new}: the outputs of {missing} jobs were published here, and are neither here "
@@ -416,3 +514,15 @@ class Session:
 
     def _is_good(self, number: int) -> bool:
         return self._outputs.is_good(number)
+
+
+def _sizes(project: config.Project, settings: Settings) -> tuple[sizing.Aim, int | None]:
+    if project.kind is config.Kind.EMBEDDED:
+        return sizing.HERE, settings.workers or len(os.sched_getaffinity(0))
+    return sizing.ELSEWHERE, None
+
+
+def _in_a_row(numbers: Sequence[int]) -> list[list[int]]:
+    """Return *numbers*, which are sorted, as lists in each of which one follows the other."""
+    runs = itertools.groupby(enumerate(numbers), key=lambda item: item[1] - item[0])
+    return [[number for _, number in run] for _, run in runs]

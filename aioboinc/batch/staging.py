@@ -16,11 +16,12 @@ from typing import ParamSpec
 
 from aioboinc import arguments, errors
 from aioboinc.aio import durable, threads
+from aioboinc.batch import partition
 from aioboinc.program import bundle
 from aioboinc.project import access, keys, templates
 from aioboinc.project.config import Kind, Project, fanout_directory
 from aioboinc.store import jobs
-from aioboinc.wire import documents
+from aioboinc.wire import documents, several
 
 __all__ = ["MAX_INLINE", "Staged", "Stager", "check_inline_inputs"]
 
@@ -54,34 +55,44 @@ def check_inline_inputs(limit: int) -> None:
 class Stager:
     """Puts the files of one project's workunits in place. Inputs of up to *inline_inputs* bytes need none.
 
+    A workunit of several calls, where nobody has said how many, stops after *limit* seconds.
+
     Raises `errors.UsageError` if *inline_inputs* is more than fits a command line.
     """
 
-    def __init__(self, project: Project, inline_inputs: int = 0) -> None:
+    def __init__(self, project: Project, inline_inputs: int = 0, limit: float = 0.0) -> None:
         check_inline_inputs(inline_inputs)
         self._project = project
         self._inline_inputs = inline_inputs
+        self._limit = limit
         self._key: keys.PrivateKey | None = None
         self._programs: dict[str, _Program] = {}
-        self._forms: dict[tuple[str, jobs.Options, bool], jobs.Form] = {}
+        self._forms: dict[tuple[str, jobs.Options, int, bool], jobs.Form] = {}
         self._quorum = 1 if project.kind is Kind.EMBEDDED else 2
         self.template = None if project.upload_certificates else templates.read(project)
         """For the jobs' first results; None if only BOINC's transitioner can make them."""
 
-    async def stage(self, batch: int, first: int, calls: Sequence[jobs.Call]) -> Staged:
-        """Make the jobs of *calls*, the first of which has the number *first*, and the files that they need.
+    async def stage(
+        self, batch: int, workunits: Sequence[partition.Workunit], calls: Sequence[jobs.Call]
+    ) -> Staged:
+        """Make *workunits*, which run *calls*, one after the other, and the files that they need.
 
         Raises `errors.ProjectError` if the project can't take them.
         """
         downloads = _Downloads(self._project)
         made: list[jobs.Job] = []
-        for number, call in enumerate(calls, first):
-            if call.kind.sources.fingerprint not in self._programs:
-                await self._add_program(downloads, call.kind.sources)
-            if len(call.input) < _LARGE:
-                made.append(self._job(downloads, batch, number, call))
+        place = 0
+        for workunit in workunits:
+            together = calls[place : place + workunit.ncalls]
+            place += workunit.ncalls
+            sources = together[0].kind.sources
+            if sources.fingerprint not in self._programs:
+                await self._add_program(downloads, sources)
+            name = workunit.name(batch)
+            if sum(len(call.input) for call in together) < _LARGE:
+                made.append(self._job(downloads, name, together))
             else:
-                made.append(await threads.in_thread(self._job, downloads, batch, number, call))
+                made.append(await threads.in_thread(self._job, downloads, name, together))
             if len(made) % _SLICE == 0:
                 await asyncio.sleep(0)
         return Staged(made, self._project, downloads)
@@ -91,29 +102,38 @@ class Stager:
         file = self._programs.get(sources.fingerprint)
         return file.sha256 if file else hashlib.sha256(await threads.in_thread(self._build, sources)).digest()
 
-    def _job(self, downloads: _Downloads, batch: int, number: int, call: jobs.Call) -> jobs.Job:
-        name = f"pyboinc_{batch}_{number}"
-        inline = len(call.input) <= self._inline_inputs
-        form = self._form(call, inline=inline)
-        if inline:
-            values = {"name": name, "input": base64.b64encode(call.input).decode()}
+    def _job(self, downloads: _Downloads, name: str, calls: Sequence[jobs.Call]) -> jobs.Job:
+        if len(calls) == 1:
+            data, sha256 = calls[0].input, calls[0].input_sha256
         else:
-            values = {"name": name, **downloads.add(f"{name}_{call.input_sha256.hex()}", call.input)}
+            limit = self._limit if calls[0].kind.chunk == jobs.AUTO else 0.0
+            data = several.encode_inputs(limit, [call.input for call in calls])
+            sha256 = hashlib.sha256(data).digest()
+        inline = len(data) <= self._inline_inputs
+        form = self._form(calls[0].kind, len(calls), inline=inline)
+        if inline:
+            values = {"name": name, "input": base64.b64encode(data).decode()}
+        else:
+            values = {"name": name, **downloads.add(f"{name}_{sha256.hex()}", data)}
         return jobs.Job(form, values)
 
-    def _form(self, call: jobs.Call, *, inline: bool) -> jobs.Form:
-        key = call.kind.sources.fingerprint, call.kind.options, inline
-        if key not in self._forms:
+    def _form(self, kind: jobs.Kind, ncalls: int, *, inline: bool) -> jobs.Form:
+        key = kind.sources.fingerprint, kind.options, ncalls, inline
+        form = self._forms.get(key)
+        if form is None:
             if len(self._forms) >= jobs.MAX_KINDS:
                 self._forms.clear()
-            file = self._programs[call.kind.sources.fingerprint]
-            self._forms[key] = jobs.Form(
-                self.completed(call.kind.options), file.inline_document if inline else file.document
-            )
-        return self._forms[key]
+            file = self._programs[kind.sources.fingerprint]
+            document = file.inline_document if inline else file.document
+            form = self._forms[key] = jobs.Form(self.completed(kind.options, ncalls), document)
+        return form
 
-    def completed(self, options: jobs.Options) -> jobs.Options:
-        """Return *options* with nothing left open."""
+    def completed(self, options: jobs.Options, ncalls: int = 1) -> jobs.Options:
+        """Return *options*, which are those of a call, for a workunit of *ncalls*, with nothing left open.
+
+        Of several calls, one that takes its workunit down is found by dividing that: trying it again and again is not
+        worth while before.
+        """
         quorum = options.quorum or self._quorum
         target = max(options.target_nresults or quorum, quorum)
         values = {name: getattr(options, name) for name in jobs.Options.__slots__}
@@ -124,6 +144,9 @@ class Stager:
                 "target_nresults": target,
                 "max_total_results": max(options.max_total_results, target),
                 "max_success_results": max(options.max_success_results, target),
+                "max_error_results": options.max_error_results if ncalls == 1 else 1,
+                "rsc_fpops_est": ncalls * options.rsc_fpops_est,
+                "rsc_fpops_bound": ncalls * options.rsc_fpops_bound,
             }
         )
 

@@ -11,12 +11,13 @@ import asyncio
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from aioboinc import errors
 from aioboinc import store as stores
 from aioboinc.aio import task_group
-from aioboinc.batch import adoption, ledger, queue, staging
+from aioboinc.batch import adoption, ledger, partition, queue, sizing, staging
 from aioboinc.store import batches, jobs
 from aioboinc.store import calls as stored
 
@@ -37,8 +38,22 @@ class Observer(Protocol):
     def is_done(self, number: int) -> bool:
         """Tell whether there is an output of the job *number*."""
 
-    def committed(self, njobs: int) -> None:
-        """Take note that so many of the batch's jobs are in the project."""
+    def committed(self, ncalls: int) -> None:
+        """Take note that so many of the batch's calls are in the project, or that they are in other workunits."""
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """Workunits whose input files are in place."""
+
+    jobs: Sequence[jobs.Job]
+    ncalls: int
+    page: stored.Chunk
+    """What the ledger says of the calls, and of those that were committed with them."""
+    digest: str
+    """The running digest after them."""
+    is_new: bool
+    """The calls are new; if not, they are in other workunits already."""
 
 
 class Submission:
@@ -52,6 +67,7 @@ class Submission:
         app: batches.App,
         batch: batches.Progress,
         book: ledger.Ledger,
+        sizes: sizing.Sizes,
         observer: Observer,
     ) -> None:
         self._calls = calls
@@ -60,8 +76,15 @@ class Submission:
         self._app = app
         self._batch = batch
         self._ledger = book
+        self._sizes = sizes
         self._observer = observer
         self._digest = bytes.fromhex(batch.digest)
+        self._committed_digest = batch.digest
+        self._made = batch.njobs
+        """Workunits that are in the project."""
+        self._ncalls = len(book)
+        """Calls that are in the project."""
+        self._committing = asyncio.Lock()
         self._writing = asyncio.Lock()
         self._begun = asyncio.Event()
         self._idle = asyncio.Event()
@@ -74,20 +97,61 @@ class Submission:
         Raises `errors.BatchAborted` when the batch was ended by somebody and takes no more; of a batch that version
         0.1 of aioboinc has begun `errors.SubmissionMismatch`, when the first calls are not those made then.
         """
-        chunks: asyncio.Queue[asyncio.Task[jobs.Chunk] | None] = asyncio.Queue(maxsize=1)
+        chunks: asyncio.Queue[asyncio.Task[_Staged] | None] = asyncio.Queue(maxsize=1)
         async with task_group.TaskGroup() as tasks:
             tasks.create_task(self._take_in(chunks, tasks))
             while (staging_task := await chunks.get()) is not None:
-                chunk = await staging_task
-                await self._store.submissions.commit(self._batch.id, self._app.id, chunk)
+                staged = await staging_task
+                await self._commit(staged)
                 self._begun.set()
-                njobs = chunk.first + len(chunk.jobs)
-                self._observer.committed(njobs)
-                if njobs == len(self._ledger):
+                self._ncalls = staged.page.first + staged.ncalls
+                self._observer.committed(self._ncalls)
+                if self._ncalls == len(self._ledger):
                     self._idle.set()
 
+    async def again(self, runs: Sequence[tuple[int, Sequence[jobs.Call]]], *, split: bool = True) -> None:
+        """Put calls that are in the project into other workunits than they were in.
+
+        *runs* are calls with numbers in a row, and the first number; all were in one workunit. Each run is one workunit
+        then, unless *split* says that it may be several. Raises `errors.BatchAborted` as `run` does.
+        """
+        async with self._committing:
+            chunk = self._ledger.first_of_chunk(runs[0][0])
+            workunits: list[partition.Workunit] = []
+            calls: list[jobs.Call] = []
+            for number, together in runs:
+                first = number
+                for count in self._sizes.counts(together) if split else [len(together)]:
+                    workunits.append(self._ledger.partition.move(first, count, chunk))
+                    first += count
+                calls += together
+            (page,) = self._ledger.chunks([chunk])
+            staged = await self._written(calls, workunits, page, self._committed_digest, is_new=False)
+            await self._insert(staged)
+        self._observer.committed(self._ncalls)
+
+    async def _commit(self, staged: _Staged) -> None:
+        async with self._committing:
+            await self._insert(staged)
+
+    async def _insert(self, staged: _Staged) -> None:
+        page = staged.page
+        chunk = jobs.Chunk(
+            page.first,
+            self._made,
+            staged.jobs,
+            page.keys,
+            page.kinds,
+            staged.digest,
+            self._stager.template,
+            is_new=staged.is_new,
+        )
+        await self._store.submissions.commit(self._batch.id, self._app.id, chunk)
+        self._made += len(staged.jobs)
+        self._committed_digest = staged.digest
+
     async def _take_in(
-        self, chunks: asyncio.Queue[asyncio.Task[jobs.Chunk] | None], tasks: asyncio.TaskGroup
+        self, chunks: asyncio.Queue[asyncio.Task[_Staged] | None], tasks: asyncio.TaskGroup
     ) -> None:
         """Look up the calls; begin to stage one chunk after the other."""
         calls = await self._adopted() or await self._calls.take(self._idle)
@@ -115,7 +179,7 @@ class Submission:
     async def _look_up(self, calls: Sequence[jobs.Call]) -> list[jobs.Call]:
         """Find out which jobs *calls* are; return the new ones, which are in the ledger then."""
         new: list[jobs.Call] = []
-        changed: defaultdict[jobs.Kind, list[int]] = defaultdict(list)
+        changed: defaultdict[tuple[jobs.Kind, int], list[int]] = defaultdict(list)
         book, observer = self._ledger, self._observer
         for count, call in enumerate(calls, 1):
             try:
@@ -128,35 +192,45 @@ class Submission:
                 number = book.add(call, key)
                 new.append(call)
             elif book.options_differ(number, call.kind) and not observer.is_done(number):
-                changed[call.kind].append(number)
+                changed[call.kind, book.partition.of(number).ncalls].append(number)
             observer.identified(number, call)
             if count % _SLICE == 0:
                 await asyncio.sleep(0)
-        for kind, numbers in changed.items():
+        for (kind, count), numbers in changed.items():
             book.set_options(numbers, kind)
-            await self._store.calls.change(
-                self._batch.id, numbers, self._stager.completed(kind.options), book.chunks(numbers)
-            )
+            names = [workunit.name(self._batch.id) for workunit in book.partition.workunits(numbers)]
+            options = self._stager.completed(kind.options, count)
+            await self._store.calls.change(self._batch.id, names, options, book.chunks(numbers))
         return new
 
     async def _stage(
         self,
         calls: Sequence[jobs.Call],
-        chunks: asyncio.Queue[asyncio.Task[jobs.Chunk] | None],
+        chunks: asyncio.Queue[asyncio.Task[_Staged] | None],
         tasks: asyncio.TaskGroup,
     ) -> None:
         """Begin to stage *calls*, the next one while those before it go to the disk."""
         if self._batch.end is not None:
             raise errors.BatchAborted(f"batch {self._batch.id} takes no more jobs")
-        written = self._ledger.chunk()
-        self._digest = hashlib.sha256(self._digest + written.keys).digest()
         self._idle.clear()
-        await chunks.put(tasks.create_task(self._staged(calls, written, self._digest.hex())))
+        await self._sizes.ready(calls)
+        workunits = self._ledger.partition.extend(self._sizes.counts(calls))
+        page = self._ledger.chunk()
+        self._digest = hashlib.sha256(self._digest + page.keys).digest()
+        await chunks.put(tasks.create_task(self._written(calls, workunits, page, self._digest.hex())))
         await self._begun.wait()  # the first goes alone: hosts wait for it
 
-    async def _staged(self, calls: Sequence[jobs.Call], written: stored.Chunk, digest: str) -> jobs.Chunk:
-        """Return the chunk of *calls*, with the input files in place. *digest* is the one after the last of them."""
-        staged = await self._stager.stage(self._batch.id, written.first, calls)
+    async def _written(
+        self,
+        calls: Sequence[jobs.Call],
+        workunits: Sequence[partition.Workunit],
+        page: stored.Chunk,
+        digest: str,
+        *,
+        is_new: bool = True,
+    ) -> _Staged:
+        """Return the *workunits* of *calls*, with the input files in place. *digest* is the one after *page*."""
+        staged = await self._stager.stage(self._batch.id, workunits, calls)
         if staged.has_files:
             # One thread writes, as several would wait for each other at every file; meanwhile the disk takes in what
             # those before have written. The thread needs the interpreter's lock three times a file, and waits 5 ms
@@ -165,4 +239,4 @@ class Submission:
                 with self._calls.held():
                     await staged.write()
             await staged.sync()
-        return jobs.Chunk(written.first, staged.jobs, written.keys, written.kinds, digest, self._stager.template)
+        return _Staged(staged.jobs, len(calls), page, digest, is_new)

@@ -53,3 +53,7 @@ WHERE id IN (:ids)
 
 -- change_results: results that no host has are sent as their workunits' priority says
 UPDATE result SET priority = :priority WHERE workunitid IN (:ids) AND server_state IN (:unsent)
+
+-- run_times: how long some workunits took
+SELECT w.name, [result.elapsed_time? r.elapsed_time | r.cpu_time] AS seconds
+FROM workunit w JOIN result r ON r.id = w.canonical_resultid WHERE w.name IN (:names)

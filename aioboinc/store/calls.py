@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aioboinc import connectors, models, sql
@@ -40,6 +40,12 @@ async def add(tx: connectors.Transaction, batch: int, chunk: Chunk) -> None:
     await tx.execute(sql.load("calls", tx.dialect)["add"], values)
 
 
+async def replace(tx: connectors.Transaction, batch: int, chunk: Chunk) -> None:
+    """Write anew what there is of *chunk*."""
+    values = {"batch": batch, "first": chunk.first, "keys": chunk.keys, "kinds": chunk.kinds}
+    await tx.execute(sql.load("calls", tx.dialect)["replace"], values)
+
+
 class Calls:
     """Verbs on calls."""
 
@@ -73,39 +79,36 @@ class Calls:
 
         await self._connector.run(work)
 
-    async def forget(self, batch: int, numbers: Collection[int], *, firsts: Sequence[int]) -> None:
-        """See to it that the jobs *numbers* are those of no call any more; *firsts* are where the chunks begin."""
-        await self._connector.run(lambda tx: self._forget(tx, batch, numbers, firsts))
-
     async def withdraw(
-        self, batch: int, numbers: Collection[int], decide: Decide, *, firsts: Sequence[int]
+        self, batch: int, workunits: Mapping[str, Collection[int]], decide: Decide, *, firsts: Sequence[int]
     ) -> list[int]:
-        """Cancel those of the jobs *numbers* that have no output, and `forget` them; return which these are.
+        """Cancel those of *workunits* that have no output; return the numbers of their calls, which are forgotten.
 
+        *workunits* are the calls by the names of their workunits, *firsts* the numbers with which chunks begin.
         *decide* says what becomes of a workunit that is cancelled. In one transaction.
         """
 
         async def work(tx: connectors.Transaction) -> list[int]:
             await self._sql.fit(tx)
-            rows = await self._unfinished(tx, batch, numbers)
+            rows = await self._unfinished(tx, workunits)
             await self._transitions.write(tx, rows, decide)
-            cancelled = [_number(row["name"]) for row in rows]
+            cancelled = [number for row in rows for number in workunits[row["name"]]]
             await self._forget(tx, batch, cancelled, firsts)
-            if cancelled:
-                await tx.execute(self._sql["cancelled"], {"batch": batch, "count": len(cancelled)})
+            if rows:
+                await tx.execute(self._sql["cancelled"], {"batch": batch, "count": len(rows)})
                 await self._batches.complete(tx, batch)
             return cancelled
 
         return await self._connector.run(work)
 
     async def change(
-        self, batch: int, numbers: Collection[int], options: jobs.Options, chunks: Sequence[Chunk]
+        self, batch: int, names: Collection[str], options: jobs.Options, chunks: Sequence[Chunk]
     ) -> None:
-        """Let those of the jobs *numbers* that have no output ask for *options*; *chunks* say so of their calls."""
+        """Let those of the workunits *names* that have no output ask for *options*; *chunks* say so of their calls."""
 
         async def work(tx: connectors.Transaction) -> None:
             await self._sql.fit(tx)
-            ids = [row["id"] for row in await self._unfinished(tx, batch, numbers)]
+            ids = [row["id"] for row in await self._unfinished(tx, names)]
             if ids:
                 values = {name: getattr(options, name) for name in jobs.Options.__slots__ if name != "quorum"}
                 values |= {"ids": ids, "min_quorum": options.quorum, "now": int(self._clock())}
@@ -116,16 +119,23 @@ class Calls:
                     self._sql["change_results"], {"ids": ids, "priority": options.priority, "unsent": unsent}
                 )
             for chunk in chunks:
-                values = {"batch": batch, "first": chunk.first, "keys": chunk.keys, "kinds": chunk.kinds}
-                await tx.execute(self._sql["replace"], values)
+                await replace(tx, batch, chunk)
 
         await self._connector.run(work)
 
-    async def _unfinished(
-        self, tx: connectors.Transaction, batch: int, numbers: Collection[int]
-    ) -> list[connectors.Row]:
-        names = [f"pyboinc_{batch}_{number}" for number in numbers]
-        return await tx.fetch_all(self._sql["unfinished"], {"names": names, "init": models.AssimilateState.INIT})
+    async def run_times(self, names: Collection[str]) -> dict[str, float]:
+        """Return the seconds that the canonical results of those of the workunits *names* took which have one."""
+
+        async def work(tx: connectors.Transaction) -> dict[str, float]:
+            await self._sql.fit(tx)
+            rows = await tx.fetch_all(self._sql["run_times"], {"names": list(names)})
+            return {row["name"]: row["seconds"] for row in rows}
+
+        return await self._connector.read(work)
+
+    async def _unfinished(self, tx: connectors.Transaction, names: Collection[str]) -> list[connectors.Row]:
+        values = {"names": list(names), "init": models.AssimilateState.INIT}
+        return await tx.fetch_all(self._sql["unfinished"], values)
 
     async def _forget(
         self, tx: connectors.Transaction, batch: int, numbers: Collection[int], firsts: Sequence[int]
@@ -139,12 +149,7 @@ class Calls:
             keys = bytearray(row["call_keys"])
             for number in forgotten:
                 keys[KEY_SIZE * (number - first) : KEY_SIZE * (number - first + 1)] = _NO_KEY
-            values = {"batch": batch, "first": first, "keys": bytes(keys), "kinds": _text(row["kinds"])}
-            await tx.execute(self._sql["replace"], values)
-
-
-def _number(name: str) -> int:
-    return int(name.rpartition("_")[2])
+            await replace(tx, batch, Chunk(first, bytes(keys), _text(row["kinds"])))
 
 
 def _text(value: str | bytes) -> str:

@@ -10,8 +10,10 @@ from aioboinc import arguments
 from aioboinc.program import bundle
 from aioboinc.wire import documents
 
-__all__ = ["MAX_KINDS", "Call", "Chunk", "Form", "Job", "Kind", "Options"]
+__all__ = ["AUTO", "MAX_KINDS", "Call", "Chunk", "Form", "Job", "Kind", "Options"]
 
+AUTO = 0
+"""In place of a number of calls: to be found out."""
 MAX_KINDS = 1024
 """Programs and options to keep what was worked out for them: where each call has its own, that is of no use."""
 
@@ -93,6 +95,8 @@ class Kind:
     """Those options that the calls name."""
     options_sha256: bytes
     """What version 0.1 of aioboinc noted of them: SHA-256 of their text, as the calls wrote them."""
+    chunk: int = 1
+    """Calls that may share a workunit at most; `AUTO`: as many as suit the times that they take."""
 
 
 @dataclass(slots=True)  # not frozen: that takes thrice as long to make, and there are millions
@@ -136,7 +140,9 @@ class Chunk:
     """Jobs that are committed together; their input files are in place and durable."""
 
     first: int
-    """Number of the first job's call."""
+    """Number of the first call."""
+    before: int
+    """Workunits of the batch that were made before."""
     jobs: Sequence[Job]
     keys: bytes
     """The 16 bytes of each one's call that tell it from all others of the batch."""
@@ -146,3 +152,5 @@ class Chunk:
     """The running digest after the last of them."""
     template: documents.Template | None
     """For the first results, which go with the jobs; None if only BOINC's transitioner can make them."""
+    is_new: bool = True
+    """The calls are new; if not, they were in workunits before, and are in others now."""

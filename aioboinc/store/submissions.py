@@ -27,7 +27,7 @@ class Submissions:
         self._clock = clock
 
     async def commit(self, batch: int, appid: int, chunk: jobs.Chunk) -> None:
-        """Insert the workunits of *chunk* and advance the batch's count and digest, in one transaction.
+        """Insert the workunits of *chunk* and advance the batch's count of them, and its digest, in one transaction.
 
         With an output template their first results are inserted too, as BOINC's transitioner would on its
         first pass; without one that pass is due at once. Doing this twice does it once.
@@ -38,14 +38,14 @@ class Submissions:
         `errors.BatchAborted` if somebody has ended the batch.
         """
         now = int(self._clock())
-        njobs = chunk.first + len(chunk.jobs)
+        njobs = chunk.before + len(chunk.jobs)
 
         async def work(tx: connectors.Transaction) -> None:
             advanced = await tx.execute(
                 self._sql["advance"],
                 {
                     "batch": batch,
-                    "first": chunk.first,
+                    "before": chunk.before,
                     "njobs": njobs,
                     "digest": chunk.digest,
                     "open": models.SubmissionState.OPEN,
@@ -57,7 +57,8 @@ class Submissions:
             state = {"ended": list(models.ENDED), "in_progress": models.BatchState.IN_PROGRESS}
             if not await tx.execute(self._sql["njobs"], {"batch": batch, "njobs": njobs, **state}):
                 raise errors.BatchAborted(f"batch {batch} takes no more jobs")
-            await calls.add(tx, batch, calls.Chunk(chunk.first, chunk.keys, chunk.kinds))
+            note = calls.add if chunk.is_new else calls.replace
+            await note(tx, batch, calls.Chunk(chunk.first, chunk.keys, chunk.kinds))
             newest = None if chunk.template is None else await tx.fetch_one(self._sql["newest"], {"batch": batch})
             columns = await tx.columns("workunit")
             workunit = functools.partial(_workunit, batch, appid, now, first_pass=chunk.template is None)

@@ -48,6 +48,11 @@ _ENVELOPE = re.compile(
     re.DOTALL,
 )
 
+_CALLS = re.compile(
+    b"%b\x8c(.)([!-~]{0,255}?)%b(.{32})%b(.{32})%b\x8c\x05calls\x8c\x05value"
+    % tuple(map(re.escape, (_BEFORE_JOB, _BEFORE_INPUT, _BEFORE_PROGRAM, _STATUS))),
+    re.DOTALL,
+)
 HEADER_SIZE = 1024
 """Bytes that what comes before an output's value has at most."""
 _MAX_MESSAGE = 4000
@@ -134,6 +139,18 @@ def decode(data: bytes, registry: codec.Registry | None, *, limits: codec.Limits
     if not ok and not _is_error(value):
         raise codec.Malformed("has an error that is not one, or one with too much in it")
     return Envelope(job.decode("ascii"), input_sha256, program_sha256, "ok" if ok else "error", value)
+
+
+def decode_calls(data: bytes) -> Any:
+    match = _CALLS.match(data)
+    if match is None:
+        raise codec.Malformed("is not the envelope of the outputs of several calls")
+    _, job, input_sha256, program_sha256 = match.groups()
+    return job.decode("ascii"), input_sha256, program_sha256, codec.decode_part(data, match.end(), _END, None)
+
+
+def decode_call(data: bytes, registry: codec.Registry | None) -> Any:
+    return codec.decode(data, registry)
 
 
 def is_ok(data: bytes) -> bool:

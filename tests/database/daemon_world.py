@@ -106,7 +106,7 @@ class World:
         template = templates.read(self.project) if made else None
         made = [jobs.Job(jobs.Form(asked, (document(name),)), {"name": name}) for name in names]
         keys = b"".join(map(key, range(first, first + count)))
-        chunk = jobs.Chunk(first, made, keys, "{}", "0" * 64, template)
+        chunk = jobs.Chunk(first, first, made, keys, "{}", "0" * 64, template)
         await self.submissions.commit(batch, APPID, chunk)
         if last:
             await self.store.batches.submitted(batch, first + count)

@@ -6,7 +6,7 @@ import contextlib
 from patience import PATIENCE, until
 
 from aioboinc import connectors
-from aioboinc.batch import calls, ledger, queue, staging, submission, takers
+from aioboinc.batch import calls, ledger, queue, sizing, staging, submission, takers
 from aioboinc.project import keys
 from database.daemon_world import World
 
@@ -39,8 +39,8 @@ class Observer:
     def is_done(self, number):
         return number in self.done
 
-    def committed(self, njobs):
-        self.counts.append(njobs)
+    def committed(self, ncalls):
+        self.counts.append(ncalls)
 
 
 def make(make_calls, made):
@@ -78,7 +78,14 @@ async def test_calls_wait_while_files_are_written(tmp_path, database_url, connec
 
     observer = Observer()
     submitting = submission.Submission(
-        receiver, world.store, staging.Stager(world.project), app, batch, ledger.Ledger(), observer
+        receiver,
+        world.store,
+        staging.Stager(world.project),
+        app,
+        batch,
+        ledger.Ledger(),
+        sizing.Sizes(sizing.HERE, 2),
+        observer,
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(make(make_calls, made))
@@ -125,7 +132,14 @@ async def test_calls_come_together_while_those_before_are_written(tmp_path, data
         await calls.pyboinc_call("app_slave.py", 7)
 
     submitting = submission.Submission(
-        receiver, world.store, staging.Stager(world.project), app, batch, ledger.Ledger(), observer
+        receiver,
+        world.store,
+        staging.Stager(world.project),
+        app,
+        batch,
+        ledger.Ledger(),
+        sizing.Sizes(sizing.HERE, 2),
+        observer,
     )
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         tasks.create_task(make(make_calls, made))

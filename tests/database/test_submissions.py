@@ -50,7 +50,7 @@ def chunk(batch, first, count, *, template=TEMPLATE, options=OPTIONS):
     ]
     keys = b"".join(map(key, range(first, first + count)))
     digest = hashlib.sha256(f"{first + count}".encode()).hexdigest()
-    return jobs.Chunk(first, made, keys, f'{{"from": {first}}}', digest, template)
+    return jobs.Chunk(first, first, made, keys, f'{{"from": {first}}}', digest, template)
 
 
 async def test_app(db, connector):

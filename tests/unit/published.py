@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from aioboinc.batch import outputs
+from aioboinc.batch import outputs, partition
 from aioboinc.wire import codec, envelope
 
 __all__ = ["BATCH", "SHA", "job_failed", "load_all", "name", "opened", "publish", "remote_error"]
@@ -14,8 +14,11 @@ BATCH = 7
 SHA = hashlib.sha256(b"").digest()
 
 
-def opened(directory, *, njobs=1_000_000, registry=None):
-    return outputs.Outputs(directory, BATCH, lambda: registry or codec.Registry(), lambda: njobs)
+def opened(directory, *, njobs=1_000_000, registry=None, division=None):
+    if division is None:
+        division = partition.Partition()
+        division.load({}, 0, njobs)
+    return outputs.Outputs(directory, BATCH, lambda: registry or codec.Registry(), lambda: njobs, division)
 
 
 def name(number):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aioboinc import errors
-from aioboinc.batch import staging
+from aioboinc.batch import partition, staging
 from aioboinc.program import bundle
 from aioboinc.project import config, keys
 from aioboinc.store import jobs
@@ -74,9 +74,14 @@ def files(where):
     return {path.name: path for path in where.download_dir.rglob("*") if path.is_file()}
 
 
+def singles(first, count):
+    """Return workunits of one call each."""
+    return [partition.Workunit(number, 1) for number in range(first, first + count)]
+
+
 async def stage(stager, batch, first, calls):
     """Stage *calls* with their files in place."""
-    staged = await stager.stage(batch, first, calls)
+    staged = await stager.stage(batch, singles(first, len(calls)), calls)
     if staged.has_files:
         await staged.write()
         await staged.sync()
@@ -87,7 +92,7 @@ async def test_only_inputs_that_are_not_inline_are_files(make, call):
     where, stager = make(inline_inputs=10)
     await stage(stager, 7, 0, [call(11), call(12)])
     assert len(files(where)) == 3  # two inputs and their program
-    staged = await stager.stage(7, 2, [call(9), call(10)])
+    staged = await stager.stage(7, singles(2, 2), [call(9), call(10)])
     assert not staged.has_files
 
 

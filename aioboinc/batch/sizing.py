@@ -1,0 +1,116 @@
+"""How many calls share a workunit: as many as the caller says, or as suit the times that calls have taken so far."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import itertools
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from aioboinc.batch import partition
+from aioboinc.store import jobs
+
+__all__ = ["ELSEWHERE", "HERE", "Aim", "Sizes"]
+
+_PROBES = 64
+"""Calls of a program that get workunits of their own, to find out how long they take."""
+_KEPT = 32
+"""Workunits whose times count, the last ones."""
+_MAX_BYTES = 1 << 20
+"""Bytes of inputs that share a workunit."""
+_SHARES = 2
+"""Workunits for each core, at least, that calls which come together are made into."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is aimed at where nobody says how many calls share a workunit."""
+
+    seconds: float
+    """Time that a workunit should take. One stops, with the calls done by then, when it has taken twice as long."""
+    patience: float
+    """Seconds to wait for the times of the first calls before the others are submitted."""
+    blind: int
+    """Calls that share a workunit if none has come back by then."""
+
+
+HERE = Aim(seconds=0.5, patience=1.0, blind=1)
+"""On this machine a job begins at once."""
+ELSEWHERE = Aim(seconds=300.0, patience=10.0, blind=16)
+"""On other hosts a job takes a request, downloads and a process first."""
+
+
+class Sizes:
+    """Says into workunits of which sizes calls go, on *cores* of this machine; None: on nobody knows how many."""
+
+    def __init__(self, aim: Aim, cores: int | None) -> None:
+        self.aim = aim
+        self._shares = _SHARES * (cores or 4)
+        self._probes: collections.Counter[bytes] = collections.Counter()
+        self._times: dict[bytes, collections.deque[tuple[int, float]]] = {}
+        self._news = asyncio.Event()
+        self._waited: set[bytes] = set()
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which a workunit of a size that was found out stops."""
+        return 2 * self.aim.seconds
+
+    @property
+    def wants_times(self) -> bool:
+        """Whether there are calls whose times would tell something."""
+        return bool(self._probes)
+
+    def learn(self, program: bytes, ncalls: int, seconds: float) -> None:
+        """Take note that *ncalls* calls of *program* have taken *seconds*, the start of a process included."""
+        times = self._times.setdefault(program, collections.deque(maxlen=_KEPT))
+        times.append((ncalls, seconds))
+        self._news.set()
+
+    async def ready(self, calls: Sequence[jobs.Call]) -> None:
+        """Wait, but not long, until it is known how many of *calls* should share a workunit."""
+        for program in dict.fromkeys(call.kind.program for call in calls if call.kind.chunk == jobs.AUTO):
+            if self._probes[program] < _PROBES or program in self._waited:
+                continue
+            self._waited.add(program)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.aim.patience):
+                    while program not in self._times:
+                        self._news.clear()
+                        await self._news.wait()
+
+    def counts(self, calls: Sequence[jobs.Call]) -> list[int]:
+        """Return the sizes of the workunits that *calls* go into, one after the other."""
+        counts: list[int] = []
+        for kind, group in itertools.groupby(calls, key=operator.attrgetter("kind")):
+            alike = list(group)
+            counts += _portions([len(call.input) for call in alike], self._size(kind, len(alike)))
+        return counts
+
+    def _size(self, kind: jobs.Kind, together: int) -> int:
+        if kind.chunk != jobs.AUTO:
+            return kind.chunk
+        times = self._times.get(kind.program)
+        if times is None:
+            probing = self._probes[kind.program] < _PROBES
+            self._probes[kind.program] += together
+            return 1 if probing else self.aim.blind
+        seconds = sum(seconds for _, seconds in times) / sum(ncalls for ncalls, _ in times)
+        size = int(self.aim.seconds / seconds) if seconds > 0 else partition.MAX_CALLS
+        return max(1, min(size, -(-together // self._shares), partition.MAX_CALLS))
+
+
+def _portions(nbytes: Iterable[int], size: int) -> list[int]:
+    """Return how many inputs of *nbytes* go together: *size* at most, and no more than `_MAX_BYTES`."""
+    portions: list[int] = []
+    count = total = 0
+    for one in nbytes:
+        if count and (count == size or total + one > _MAX_BYTES):
+            portions.append(count)
+            count = total = 0
+        count += 1
+        total += one
+    return [*portions, count] if count else portions
