@@ -38,7 +38,7 @@ class Caller:
     def options(self, **options: Any) -> Caller:
         """Return what makes calls with these options, beside those it has already.
 
-        They are ``include``, ``version`` and the fields of `aioboinc.JobOptions`, as of `pyboinc_call`.
+        They are ``include``, ``version``, ``chunk`` and the fields of `aioboinc.JobOptions`, as of `pyboinc_call`.
         """
         return Caller(self._batch, {**self._options, **options})
 
@@ -66,9 +66,11 @@ class Caller:
         argument. Jobs come as they are done, or, if *ordered*, in the order of the items. Items are taken some
         thousand ahead of the jobs, so that there may be any number of them.
 
+        Calls share workunits, as many as suit the times that they take, unless the option ``chunk`` gives a number.
+
         Raises as `submit` does; for an item in the middle the iteration does.
         """
-        return self._batch._map(program, iterables, self._options, ordered=ordered)
+        return self._batch._map(program, iterables, {"chunk": "auto", **self._options}, ordered=ordered)
 
 
 class Batch(Caller):
