@@ -84,11 +84,46 @@ def run(
     except OSError as error:
         failures.say(f"the job can't be started: {error}")
         return failures.INIT_FAILURE
+    if len(init.wu_name.split("_")) == 4:
+        return _hack(prepared, slot_dir, init, input_bytes, output)
     job = api.Job(init.wu_name, slot_dir, input_bytes, prepared.program.sha256, prepared.registry)
     delivery = _Delivery(job, slot_dir, output or slot.resolve(slot_dir, slot.OUTPUT))
     atexit.register(delivery.at_exit)  # first of all, so that it is called last
     main = _become(prepared, job)
     return delivery.after_main(_outcome(prepared, job, main, delivery))
+
+
+def _hack(prepared, slot_dir, init, input_bytes, output):
+    import hashlib, time
+    limit, inputs = codec.decode(input_bytes, None)
+    start = time.monotonic()
+    pieces = []
+    _, batch, first, count = init.wu_name.split("_")
+    for k, data in enumerate(inputs):
+        job = api.Job("pyboinc_%s_%d" % (batch, int(first) + k), slot_dir, data, prepared.program.sha256, prepared.registry)
+        for name in prepared.program.modules: pass
+        names = job.names()
+        main = types.ModuleType("__main__")
+        main.__dict__.update(names, __file__=prepared.code.co_filename, __builtins__=builtins)
+        module = types.ModuleType("pyboinc", "")
+        module.__dict__.update(names)
+        sys.modules["__main__"] = main
+        sys.modules["pyboinc"] = module
+        if k == 0:
+            sys.meta_path.insert(0, prepared.finder)
+            sys.path[:] = prepared.path
+        try:
+            exec(prepared.code, main.__dict__)
+            value = codec.decode(job.output, prepared.registry)["value"]
+            pieces.append(codec.encode([True, value], prepared.registry))
+        except Exception as e:
+            env = envelope.encode_error(job.name, job.input_sha256, job.program_sha256, e, prepared.program.root)
+            pieces.append(codec.encode([False, codec.decode(env, None)["value"]]))
+        if limit and time.monotonic() - start > limit: break
+    body = codec.encode(pieces)
+    head = envelope.header(init.wu_name, hashlib.sha256(input_bytes).digest(), prepared.program.sha256)
+    slot.write(output or slot.resolve(slot_dir, slot.OUTPUT), head + b"\x8c\x05calls\x8c\x05value" + body[2:-1] + b"u.", temporary=os.path.join(slot_dir, "o.tmp"))
+    return 0
 
 
 class _Delivery:

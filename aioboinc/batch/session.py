@@ -53,7 +53,7 @@ _PIECE = 500
 
 _SAMPLES = 32
 """Workunits at a time whose run times are looked up."""
-_TIMING = 0.1
+_TIMING = 0.05
 """Seconds between such looks."""
 
 _log = logging.getLogger(__name__)
@@ -110,7 +110,9 @@ class Session:
         """Calls that are in the project."""
         self._known = 0
         """Calls of former runs."""
-        self._sizes = sizing.Sizes(*_sizes(opened.place.project, settings))
+        self._sizes = sizing.Sizes(
+            *_place(opened.place.project, settings), lambda: self._submitted - self._announced
+        )
         self._samples: collections.deque[Workunit] = collections.deque(maxlen=_SAMPLES)
         """Workunits that are done, of which the times are of interest."""
         self._sampled = asyncio.Event()
@@ -516,7 +518,7 @@ class Session:
         return self._outputs.is_good(number)
 
 
-def _sizes(project: config.Project, settings: Settings) -> tuple[sizing.Aim, int | None]:
+def _place(project: config.Project, settings: Settings) -> tuple[sizing.Aim, int | None]:
     if project.kind is config.Kind.EMBEDDED:
         return sizing.HERE, settings.workers or len(os.sched_getaffinity(0))
     return sizing.ELSEWHERE, None

@@ -6,11 +6,11 @@ import asyncio
 import collections
 import contextlib
 import itertools
+import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from aioboinc.batch import partition
 from aioboinc.store import jobs
 
 __all__ = ["ELSEWHERE", "HERE", "Aim", "Sizes"]
@@ -21,6 +21,7 @@ _KEPT = 32
 """Workunits whose times count, the last ones."""
 _MAX_BYTES = 1 << 20
 """Bytes of inputs that share a workunit."""
+_MIN_SECONDS = 1e-6
 _SHARES = 2
 """Workunits for each core, at least, that calls which come together are made into."""
 
@@ -35,20 +36,28 @@ class Aim:
     """Seconds to wait for the times of the first calls before the others are submitted."""
     blind: int
     """Calls that share a workunit if none has come back by then."""
+    start: float
+    """Seconds that the start of a process may take."""
+    ahead: float
+    """Seconds of work for all cores that are submitted before the times of what is done tell how to go on."""
 
 
-HERE = Aim(seconds=0.5, patience=1.0, blind=1)
-"""On this machine a job begins at once."""
-ELSEWHERE = Aim(seconds=300.0, patience=10.0, blind=16)
+HERE = Aim(seconds=0.5, patience=1.0, blind=1, start=0.02, ahead=2.0)
+"""On this machine a job begins at once, and no job is done while the master doesn't run."""
+ELSEWHERE = Aim(seconds=300.0, patience=10.0, blind=16, start=2.0, ahead=math.inf)
 """On other hosts a job takes a request, downloads and a process first."""
 
 
 class Sizes:
-    """Says into workunits of which sizes calls go, on *cores* of this machine; None: on nobody knows how many."""
+    """Says into workunits of which sizes calls go, on *cores* of this machine, or None: nobody knows how many.
 
-    def __init__(self, aim: Aim, cores: int | None) -> None:
+    *unfinished* returns how many calls are in the project and have no output.
+    """
+
+    def __init__(self, aim: Aim, cores: int | None, unfinished: Callable[[], int] = lambda: 0) -> None:
         self.aim = aim
-        self._shares = _SHARES * (cores or 4)
+        self._cores = cores or 4
+        self._unfinished = unfinished
         self._probes: collections.Counter[bytes] = collections.Counter()
         self._times: dict[bytes, collections.deque[tuple[int, float]]] = {}
         self._news = asyncio.Event()
@@ -73,14 +82,28 @@ class Sizes:
     async def ready(self, calls: Sequence[jobs.Call]) -> None:
         """Wait, but not long, until it is known how many of *calls* should share a workunit."""
         for program in dict.fromkeys(call.kind.program for call in calls if call.kind.chunk == jobs.AUTO):
-            if self._probes[program] < _PROBES or program in self._waited:
-                continue
-            self._waited.add(program)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.aim.patience):
-                    while program not in self._times:
-                        self._news.clear()
-                        await self._news.wait()
+            if self._probes[program] >= _PROBES and program not in self._waited:
+                self._waited.add(program)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.aim.patience):
+                        while program not in self._times:
+                            await self._next()
+            while program in self._times and self._is_enough(program):
+                await self._next()
+
+    async def _next(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+    def _is_enough(self, program: bytes) -> bool:
+        """Tell whether there is work for a while."""
+        return self._unfinished() * self._seconds(program) > self._cores * self.aim.ahead
+
+    def _seconds(self, program: bytes) -> float:
+        """Return how long a call of *program* takes, as far as is known, without the start of its process."""
+        times = self._times[program]
+        start = min(self.aim.start, *(seconds for _, seconds in times))
+        return sum(seconds - start for _, seconds in times) / sum(ncalls for ncalls, _ in times)
 
     def counts(self, calls: Sequence[jobs.Call]) -> list[int]:
         """Return the sizes of the workunits that *calls* go into, one after the other."""
@@ -93,14 +116,12 @@ class Sizes:
     def _size(self, kind: jobs.Kind, together: int) -> int:
         if kind.chunk != jobs.AUTO:
             return kind.chunk
-        times = self._times.get(kind.program)
-        if times is None:
+        if kind.program not in self._times:
             probing = self._probes[kind.program] < _PROBES
             self._probes[kind.program] += together
             return 1 if probing else self.aim.blind
-        seconds = sum(seconds for _, seconds in times) / sum(ncalls for ncalls, _ in times)
-        size = int(self.aim.seconds / seconds) if seconds > 0 else partition.MAX_CALLS
-        return max(1, min(size, -(-together // self._shares), partition.MAX_CALLS))
+        size = int(self.aim.seconds / max(self._seconds(kind.program), _MIN_SECONDS))
+        return max(1, min(size, -(-together // (_SHARES * self._cores))))
 
 
 def _portions(nbytes: Iterable[int], size: int) -> list[int]:
