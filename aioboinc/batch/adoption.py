@@ -1,7 +1,8 @@
-"""Batches that version 0.1 of aioboinc has begun: lists of calls, not sets.
+"""Batches begun by version 0.1 of aioboinc: lists of calls, not sets.
 
-Calls had no keys. A running SHA-256 over them was committed with each chunk, and a run had to make the same calls in
-the same order. Such a batch goes on if the first calls are those that were committed; from then on it is a set.
+Their calls had no keys. Each chunk was committed with a running SHA-256 over all calls so far, and a run had to make
+the same calls in the same order. Such a batch continues if this run's first calls are those that were committed; from
+then on it is a set.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ async def adopted(
 ) -> tuple[list[jobs.Call], list[jobs.Call]]:
     """Give the calls of *batch* their keys, in *book* and in the database.
 
-    Returns the calls of this run that were committed before, in the order of their jobs' numbers, without their
-    inputs, and those taken from *receiver* that follow. Raises `errors.SubmissionMismatch`.
+    Returns this run's calls that were committed before, in the order of their job numbers, and the calls after them
+    that were taken from *receiver* too. Raises `errors.SubmissionMismatch`.
     """
     calls: list[jobs.Call] = []
     rest: list[jobs.Call] = []
@@ -41,7 +42,8 @@ async def adopted(
         taken = await receiver.take(idle, without_results=True)
         if not taken:
             raise errors.SubmissionMismatch(
-                f"make_calls makes only {len(calls)} of the {batch.njobs} calls before. {_REMEDY}", len(calls)
+                f"make_calls made only {len(calls)} of the {batch.njobs} calls submitted before. {_REMEDY}",
+                len(calls),
             )
         missing = batch.njobs - len(calls)
         for call in taken[:missing]:
@@ -63,19 +65,19 @@ async def adopted(
 
 
 def _record(call: jobs.Call) -> bytes:
-    """Return what the running digest took in: 96 bytes that told a call from any other."""
+    """Return the 96 bytes that identified a call in the running digest."""
     return bytes.fromhex(call.kind.sources.fingerprint) + call.input_sha256 + call.kind.options_sha256
 
 
 async def _mismatch(
     batch: batches.Progress, calls: Sequence[jobs.Call], store: stores.Store, stager: staging.Stager
 ) -> errors.SubmissionMismatch:
-    """Find the first call that differs, by the documents of the committed jobs."""
+    """Find the first call that differs from the document of its committed job."""
     async for document in store.batches.documents(batch.id):
         number = int(document.name.rpartition("_")[2])
         identity = documents.identity(document.name, document.xml_doc)
         if identity.program_sha256 != await stager.program_sha256(calls[number].kind.sources):
-            what = "its slave, or a module that this imports, has changed"
+            what = "its slave, or a module that the slave imports, has changed"
         elif identity.input_sha256 != calls[number].input_sha256:
             what = "its input differs"
         else:

@@ -22,34 +22,34 @@ Program = str | Path | Callable[..., Any]
 
 
 class Arguments(NamedTuple):
-    """What a function was called with, where that is not one argument alone."""
+    """The arguments of a function call, unless that is one positional argument."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
 
 class Caller:
-    """Makes calls of a batch that have some options in common."""
+    """Makes calls of a batch that share some options."""
 
     def __init__(self, batch: Batch, options: dict[str, Any]) -> None:
         self._batch = batch
         self._options = options
 
     def options(self, **options: Any) -> Caller:
-        """Return what makes calls with these options, beside those it has already.
+        """Return a caller that has these options besides the present ones.
 
-        They are ``include``, ``version``, ``chunk`` and the fields of `aioboinc.JobOptions`, as of `pyboinc_call`.
+        Options are ``include``, ``version``, ``chunk`` and the fields of `aioboinc.JobOptions`, as for `pyboinc_call`.
         """
         return Caller(self._batch, {**self._options, **options})
 
     def submit(self, program: Program, /, *args: Any, **kwargs: Any) -> Job:
         """Call *program* on some host, once; return the job at once. ``await job`` gives its output.
 
-        *program* is a function, which gets *args* and *kwargs*, or the name of a slave's file, which gets its one
-        argument as input. A call that an earlier run has made is the same job as then.
+        *program* is a function, which gets *args* and *kwargs*, or the name of a slave file, whose input is the one
+        argument. A call that an earlier run made is the same job as then.
 
         Raises `errors.ProgramError` for a program that is missing or can't be sent, `errors.NotData` for an argument
-        that is not data, and other `errors.UsageError` for what is wrong with the call.
+        that is not data, and other `errors.UsageError` for a call that is wrong.
         """
         return self._batch._submit(program, args, kwargs, self._options)
 
@@ -62,13 +62,13 @@ class Caller:
     ) -> mapping.Map:
         """Call *program* for each item of *iterables*; return an iterator over the jobs, for ``async for``.
 
-        Iterables may be asynchronous. Several are gone through together, as by `map`: of a function each gives an
-        argument. Jobs come as they are done, or, if *ordered*, in the order of the items. Items are taken some
-        thousand ahead of the jobs, so that there may be any number of them.
+        Iterables may be asynchronous. Several are iterated in parallel, as by the built-in `map`: each gives one
+        argument of the function. Jobs come as they are done or, if *ordered*, in the order of the items. Only some
+        thousands of items are taken ahead of the jobs, so there may be any number of items.
 
-        Calls share workunits, as many as suit the times that they take, unless the option ``chunk`` gives a number.
+        Calls share workunits: as many as suit their run times, unless the option ``chunk`` gives a number.
 
-        Raises as `submit` does; for an item in the middle the iteration does.
+        Raises `errors.UsageError` for wrong arguments; the iteration raises what `submit` raises.
         """
         return self._batch._map(program, iterables, {"chunk": "auto", **self._options}, ordered=ordered)
 
@@ -76,17 +76,17 @@ class Caller:
 class Batch(Caller):
     """A batch of calls, in the directory *batch_dir*.
 
-    Use it as ``async with aioboinc.Batch("sweep") as batch``. What was begun there goes on: a call that was made before
-    is the same job as then. Leaving the block ends the run. If all jobs are done, those of calls that this run has not
-    made are cancelled; if not, the batch can be resumed.
+    Use it as ``async with aioboinc.Batch("sweep") as batch``. A batch begun there continues: a call made before is the
+    same job as then. Leaving the block ends the run. If all its jobs are done, unfinished jobs of calls that this run
+    did not make are cancelled; if not, the batch can be resumed.
 
     *project* is the root directory of a BOINC or served project (default: the environment variable PYBOINC_DIR;
     without it, a project embedded in the batch directory, whose only hosts are *workers* cores of this machine, by
-    default all). *fresh* abandons the batch that is there. *keep_results* says that what is done stays done although
-    the program has changed since. *inline_inputs*, *homogeneous_redundancy* and *progress* are as of `pyboinc_master`.
-    *options* hold for all calls.
+    default all). *fresh* abandons the batch that is there. *keep_results* keeps the results there are although the
+    program has changed since. *inline_inputs*, *homogeneous_redundancy* and *progress* are as for `pyboinc_master`.
+    *options* apply to all calls.
 
-    Raises `errors.UsageError` for what is wrong with the directory or the project: when the block is entered, or at
+    Raises `errors.UsageError` if something is wrong with the directory or the project: when the block is entered, or at
     the first call.
     """
 
@@ -124,7 +124,7 @@ class Batch(Caller):
 
     async def __aenter__(self) -> Self:
         if self._held is not None:
-            raise errors.UsageError("Batch: it has been used before: make a new one for another block")
+            raise errors.UsageError("Batch: this one was used before: make a new one for each block")
         one = held.Held(self._settings, self._folder, self._awaited)
         await one.__aenter__()
         self._held = one
@@ -148,7 +148,7 @@ class Batch(Caller):
             self._awaited.close()
 
     def only(self, jobs: mapping.Map) -> None:
-        """Take note that no calls are made but those of *jobs*: when they are made, others are cancelled."""
+        """Declare that only *jobs* makes calls: once it has, unfinished jobs of other calls are cancelled."""
 
         async def settle() -> None:
             if await jobs.all_made():
@@ -206,12 +206,12 @@ class Batch(Caller):
             raise errors.CallOutsideBatch(mapping.LEFT)
         if self._held is None:
             raise errors.CallOutsideBatch(
-                "Batch: it takes calls in its block: write `async with Batch(...) as batch:`"
+                "Batch: calls are made inside its block: write `async with Batch(...) as batch:`"
             )
         return self._held
 
     def _reader(self, program: Program) -> Callable[[int], Any]:
-        """Return a function that returns the input of a call of *program*, given its order."""
+        """Return a function that returns the input of the call of *program* with the given order."""
         one = self._entered()
 
         def read(order: int) -> Any:
@@ -233,7 +233,7 @@ class _Awaited(takers.Queue):
         self._jobs: dict[int, Job] = {}
 
     def add(self, job: Job) -> None:
-        """Take note of the *job* of the call that was just made."""
+        """Note the *job* of the call just made."""
         self._made.append(job)
 
     def identified(self, number: int, order: int) -> None:
@@ -241,7 +241,7 @@ class _Awaited(takers.Queue):
         job.identify(number, order)
 
     async def settle(self, one: held.Held) -> None:
-        """Settle the jobs as their outputs come, to the end."""
+        """Settle the jobs as their outputs come, until the end."""
         while group := await self.take():
             for output in group:
                 one.taken(output)
@@ -249,13 +249,13 @@ class _Awaited(takers.Queue):
             one.tell()
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """Wake whoever still awaits a job."""
         for job in (*self._made, *self._jobs.values()):
             job.close()
 
 
 def _folder_of_caller() -> Path:
-    """Return the folder to which slaves' file names are relative: that of the file which makes the batch."""
+    """Return the folder that slave file names are relative to: that of the file that makes the batch."""
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(ours):

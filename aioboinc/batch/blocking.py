@@ -34,10 +34,10 @@ def run(
 ) -> Iterator[Job]:
     """Call *program* for each item of *iterables*; yield the jobs. For a plain ``for job in aioboinc.run(...)``.
 
-    As `Batch.map` in a `Batch` of its own, whose arguments are the others; that is in a thread meanwhile, with an event
-    loop of its own, so that it works in a notebook's cell too. Left early, the batch can be resumed.
+    This is `Batch.map` on a `Batch` of its own, which gets the other arguments. It runs in a thread with an event loop
+    of its own, so it works in a notebook cell too. If the loop is left early, the batch can be resumed.
 
-    Raises what `Batch` and `Batch.map` raise. Blocks while no job is done.
+    Raises what `Batch` and `Batch.map` raise. Blocks until a job is done.
     """
     one = batch.Batch(
         batch_dir,
@@ -66,7 +66,7 @@ def _jobs(one: batch.Batch, program: Any, iterables: tuple[Any, ...], *, ordered
 
 
 class _Worker:
-    """A thread with an event loop that has a batch open, and a map of it."""
+    """A thread whose event loop runs a batch with one map."""
 
     def __init__(self, one: batch.Batch, program: Any, iterables: tuple[Any, ...], *, ordered: bool) -> None:
         self._batch = one
@@ -81,7 +81,7 @@ class _Worker:
         self._begun.result()
 
     def group(self) -> list[Job]:
-        """Wait for jobs and return some, none at the end. Raises what the batch raises."""
+        """Wait for jobs and return some; an empty list at the end. Raises what the batch raises."""
         with contextlib.suppress(RuntimeError):  # it has ended, and said why
             self._loop.call_soon_threadsafe(self._wanted.set)
         group = self._groups.get()
@@ -93,7 +93,7 @@ class _Worker:
         return group
 
     def leave(self) -> None:
-        """Leave the batch's block. Blocks until what was called is in the project."""
+        """Leave the batch's block. Blocks until all calls made are in the project."""
         self._is_left = True
         with contextlib.suppress(RuntimeError):  # it has ended
             self._loop.call_soon_threadsafe(self._wanted.set)

@@ -1,7 +1,7 @@
-"""From ``pyboinc_call`` to encoded calls, each with what tells it from any other.
+"""From ``pyboinc_call`` to encoded calls, each with its key.
 
-Calls are encoded where they are made, so that an input may change afterwards and one that can't be encoded fails
-at its own line.
+Calls are encoded when they are made, so that the program may change an input afterwards, and an input that can't be
+encoded fails on the line of its call.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Calls", "current", "late", "make", "pyboinc_call"]
 
 _OUTSIDE = (
-    "pyboinc_call outside of pyboinc_master: only its make_calls, handle_result and handle_error make calls, until it "
-    "returns"
+    "pyboinc_call outside of pyboinc_master: only its make_calls, handle_result and handle_error may make calls, and "
+    "only until it returns"
 )
 
 _current: contextvars.ContextVar[Calls] = contextvars.ContextVar("aioboinc.batch.calls")
@@ -38,9 +38,9 @@ _late: contextvars.ContextVar[bool] = contextvars.ContextVar("aioboinc.batch.cal
 
 
 class Calls:
-    """The calls of one batch, as they are made: from the event loop or from one thread. They go to *sender*.
+    """Takes the calls of one batch, from the event loop or one thread, and sends them by *sender*.
 
-    Slaves' file names are relative to *folder*. ``pyboinc_call`` names *taker* as the one that gets the outputs.
+    Slave file names are relative to *folder*. Outputs of ``pyboinc_call`` go to *taker*.
     """
 
     def __init__(self, folder: Path, sender: queue.Sender, taker: takers.Taker) -> None:
@@ -49,14 +49,14 @@ class Calls:
         """The thread in which ``make_calls`` runs, if it is a plain function."""
         self.taker = taker
         self.late = False
-        """Whether all calls made now may depend on results; else those do that are made in the context of `late`."""
+        """Whether all calls made now may depend on results; if not, those made in the context of `late` may."""
         self._folder = folder
         self._over = False
         self._slaves: dict[tuple[Any, ...], bundle.Sources] = {}
         self._functions: dict[tuple[Any, ...], functions.Program] = {}
         self._called: dict[int, bundle.Sources] = {}
         self._sources: dict[str, bundle.Sources] = {}
-        """Programs by what identifies them, in hexadecimal."""
+        """Programs by identity, in hexadecimal."""
         self._registry: tuple[int, codec.Registry] = 0, bundle.registry()
         self._kinds: dict[tuple[Any, ...], tuple[jobs.Kind, codec.Registry]] = {}
 
@@ -71,10 +71,10 @@ class Calls:
     ) -> None:
         """Encode one call of a slave file and send it; does not block. Its output goes to *taker*."""
         try:
-            # With the options' types: 1 and True are equal.
+            # With the options' types, because 1 == True.
             key = (slave, *include, version, None, *options.items(), *map(type, options.values()))
             known = self._kinds.get(key)
-        except TypeError:  # of something that is no key, nor an argument
+        except TypeError:  # unhashable, so no valid argument either
             known = None
         if known is None:
             known = self._kinds[key] = self._new_kind(self._slave(slave, include, version), options)
@@ -101,7 +101,7 @@ class Calls:
         try:
             key = (program, id(sources), version, None, *options.items(), *map(type, options.values()))
             known = self._kinds.get(key)
-        except TypeError:  # of something that is no key, nor an argument
+        except TypeError:  # unhashable, so no valid argument either
             known = None
         if known is None:
             name = f"{getattr(function, '__module__', '')}.{program.name}"
@@ -131,12 +131,12 @@ class Calls:
         return self._registry[1]
 
     def located(self, program: str, error: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *error*, of an output of *program*, with the lines of its traceback as the user's files have them."""
+        """Return *error*, an output of *program*, with the line numbers of its traceback as in the user's files."""
         sources = self._sources.get(program)
         return dict(error) if sources is None else bundle.located(sources, error)
 
     def _new_kind(self, program: _Program, options: dict[str, Any]) -> tuple[jobs.Kind, codec.Registry]:
-        """Check *options*; return what calls of *program* with them have in common."""
+        """Check *options*; return the kind of calls of *program* with them."""
         if len(self._kinds) >= jobs.MAX_KINDS:
             self._kinds.clear()
         return _kind(program, options), program.registry
@@ -150,14 +150,14 @@ class Calls:
         return self._part(self._slaves[key], str(slave), version)
 
     def _function(self, function: Callable[..., Any], include: Sequence[str | Path]) -> functions.Program:
-        from aioboinc.program import functions  # takes a while, and most batches have none
+        from aioboinc.program import functions  # slow to import, and most batches call none
 
         names = arguments.file_names(include)
         try:
             hash(function)
         except TypeError:
             raise errors.ProgramError(
-                f"{type(function).__name__} objects can't be told apart, as their class has no __hash__: write a "
+                f"{type(function).__name__} objects can't be told apart: their class has no __hash__; write a "
                 "function"
             ) from None
         key = (function, *names)
@@ -186,7 +186,7 @@ class _Program:
 
 
 def _kind(program: _Program, options: dict[str, Any]) -> jobs.Kind:
-    """Check *options*; return what calls of *program* with them have in common."""
+    """Check *options*; return the kind of calls of *program* with them."""
     arguments.options(options, (*jobs.Options.__slots__, "chunk"))
     options = dict(options)
     chunk = arguments.chunk("pyboinc_call: chunk", options.pop("chunk", 1))
@@ -198,7 +198,7 @@ def _kind(program: _Program, options: dict[str, Any]) -> jobs.Kind:
 
 
 class _Queued:
-    """What ``pyboinc_call`` returns: awaiting it is back-pressure, not awaiting it is allowed."""
+    """What ``pyboinc_call`` returns. Awaiting it is optional, and applies back-pressure."""
 
     __slots__ = ("_sender",)
 
@@ -222,17 +222,16 @@ def pyboinc_call(
 ) -> Awaitable[None]:
     """Call the slave with *input* on some host, once; the output goes to the master's ``handle_result``.
 
-    A call that the batch knows from an earlier run, of the same program with the same input, is the same job. What
-    has changed in the program since makes others of all its calls, unless *version* names what it is: then calls are
-    the same as long as the version is.
+    A call of the same program with the same input as one of an earlier run is the same job. If the program has changed,
+    all its calls are new, unless *version* names its version: then they are the same as long as the version is.
 
-    *slave_filename* is relative to the folder of the file that defines ``make_calls``. The modules it imports
-    from its own folder go with it; *include* names more files or folders of that folder that it needs.
-    *options* are the fields of `jobs.Options`: ``quorum``, ``priority``, ``delay_bound`` and so on; and ``chunk``, the
-    number of calls in a row, of the same program with the same options, that may share a workunit: 1 by default;
-    ``"auto"`` for as many as suit the times that they take.
+    *slave_filename* is relative to the folder of the file that defines ``make_calls``. The modules it imports from
+    its own folder go with it; *include* names other files or folders there that it needs. *options* are the fields of
+    `jobs.Options`: ``quorum``, ``priority``, ``delay_bound`` and so on; and ``chunk``: how many successive calls of the
+    same program with the same options may share a workunit, 1 by default, or ``"auto"``: as many as suit their run
+    times.
 
-    The result may be awaited: that waits while too many calls are queued. In a ``make_calls`` that is a plain
+    Awaiting the result is optional: it waits while too many calls are queued. In a ``make_calls`` that is a plain
     function, the call itself waits.
 
     Raises `errors.ProgramError` for a slave that is missing or can't be bundled, `errors.NotData` for an
@@ -246,7 +245,7 @@ def pyboinc_call(
         calls.add(calls.taker, slave_filename, input, include, version, **options)
     except errors.UsageError as error:
         error.at_call = True
-        error.__traceback__ = None  # the line with the call comes next
+        error.__traceback__ = None  # begin with the line of the call
         raise
     if threading.current_thread() is calls.maker:
         calls.sender.block()
@@ -255,7 +254,7 @@ def pyboinc_call(
 
 @contextlib.contextmanager
 def current(calls: Calls) -> Iterator[None]:
-    """Let what the body calls make *calls*, in this task and in those that it begins."""
+    """Let calls in the body go to *calls*, in this task and in those that it starts."""
     tokens = _current.set(calls), _late.set(False)
     try:
         yield
@@ -266,7 +265,7 @@ def current(calls: Calls) -> Iterator[None]:
 
 @contextlib.contextmanager
 def late() -> Iterator[None]:
-    """Note of calls that the body makes, and the tasks that it begins, that they may depend on results."""
+    """Mark calls in the body, and in tasks that it starts, as ones that may depend on results."""
     token = _late.set(True)
     try:
         yield
@@ -298,7 +297,7 @@ async def make(make_calls: Callable[[], Any], calls: Calls) -> None:
 
 
 async def _in_daemon_thread(make_calls: Callable[[], Any], calls: Calls) -> Any:
-    """Run a plain *make_calls* in a thread, one that does not keep a stopped process alive."""
+    """Run a plain *make_calls* in a daemon thread, which does not keep a stopped process alive."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
 

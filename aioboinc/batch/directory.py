@@ -1,8 +1,8 @@
 """The batch directory: checkpoint, lock, ``new/``, ``old/``, ``tmp/``.
 
-``new/`` holds what the assimilator has published and no handler has seen, ``old/`` what one has seen. Other people's
-files may lie beside ours, in these folders too: what we touch is regular files with the names of the batch's jobs.
-The functions that take a directory's files block; callers run them in threads.
+``new/`` holds outputs that are published and that no handler has seen yet, ``old/`` those that one has seen. Other
+people's files may lie beside ours, even in these folders: we touch only regular files named after the batch's jobs.
+Functions that work on files block; callers run them in threads.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = ["EMBEDDED", "BatchDirectory", "Checkpoint"]
 EMBEDDED = "embedded"
 _FORMAT = 1
 _MAX_CHECKPOINT = 1 << 16
-"""Bytes of a checkpoint: it has some hundred."""
+"""Bytes; a checkpoint has a few hundred."""
 _OF_JOB = re.compile(r"pyboinc_(\d{1,18})_\d+(\.error)?(\.\d+-\d+)?", re.ASCII)
-"""Names of outputs and reports, and in ``tmp/`` of those that are being written."""
+"""Names of outputs and reports, and of those that are being written in ``tmp/``."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Checkpoint:
     """What a batch directory knows of its batch."""
 
     token: str
-    """32 random hex digits, by which the batch's row is found or made."""
+    """32 random hex digits that identify the batch's row."""
     project: str
     """The project's master URL, or `EMBEDDED`."""
     batch: int | None
@@ -63,7 +63,7 @@ class BatchDirectory:
 
     @contextlib.contextmanager
     def made(self) -> Iterator[None]:
-        """Make the directory, with its parents, if it isn't there; at the end what is empty of that goes again.
+        """Make the directory and its parents if missing; at the end, remove those of them that are empty.
 
         Raises `errors.UsageError`.
         """
@@ -84,7 +84,7 @@ class BatchDirectory:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other masters out of the directory; the lock goes with the process, however that ends.
+        """Keep other masters out of the directory. The lock ends with the process, however that ends.
 
         Raises `errors.BatchLocked` when another master has it, `errors.UsageError` when the directory is
         missing or not writable.
@@ -105,7 +105,7 @@ class BatchDirectory:
             yield
 
     async def read_checkpoint(self) -> Checkpoint | None:
-        """Return the checkpoint, or None where no batch was begun; raises `errors.CheckpointError`."""
+        """Return the checkpoint, or None if no batch was begun; raises `errors.CheckpointError`."""
         return await threads.in_thread(self._read_checkpoint)
 
     def _read_checkpoint(self) -> Checkpoint | None:
@@ -124,12 +124,12 @@ class BatchDirectory:
             ) from None
 
     def check_checkpoint(self) -> None:
-        """Refuse what has the checkpoint's name and is nothing that we have written, be it damaged.
+        """Refuse a file with the checkpoint's name that is not ours, not even a damaged one of ours.
 
         Raises `errors.CheckpointError`.
         """
         data = self._checkpoint_bytes()
-        # A write that a power cut has interrupted may leave zeros.
+        # A write interrupted by a power cut may leave zeros.
         if data is not None and data.strip(b"\0 \n")[:1] not in {b"", b"{"}:
             raise errors.CheckpointError(
                 f"{self._checkpoint}: not a checkpoint of aioboinc; move it away, or use another batch directory"
@@ -144,7 +144,7 @@ class BatchDirectory:
             raise errors.CheckpointError(errors.describe(self._checkpoint, error)) from None
 
     async def write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Replace the checkpoint; it is durable on return. A write that was begun is finished."""
+        """Replace the checkpoint; it is durable on return. If cancelled, the write is finished first."""
         await threads.in_thread(self._write_checkpoint, checkpoint)
 
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -165,8 +165,7 @@ class BatchDirectory:
     def create(self) -> None:
         """Make the subdirectories that are missing. Raises `errors.UsageError`.
 
-
-        They are as open as the batch directory: the assimilator may be another user, who has access by a group.
+        They get the batch directory's permissions: the assimilator may be another user, with access by a group.
         """
         for directory in (self.new, self.old, self.tmp):
             with errors.of_files(directory):
@@ -181,12 +180,12 @@ class BatchDirectory:
             self._made.append(directory)
 
     def withdraw(self) -> None:
-        """Forget a batch to which nothing was submitted: the checkpoint, and the subdirectories that are empty."""
+        """Remove the checkpoint and the empty subdirectories of a batch to which nothing was submitted."""
         self._checkpoint.unlink(missing_ok=True)
         self.remove_made()
 
     def heal(self, checkpoint: Checkpoint) -> None:
-        """Make again what somebody has removed while the master runs. Raises `errors.UsageError` if all is gone."""
+        """Restore what somebody has removed while the master runs. Raises `errors.UsageError` if all is gone."""
         try:
             is_here = _identity(os.stat(self.path)) == self._identity
         except OSError:
@@ -201,11 +200,11 @@ class BatchDirectory:
             self._write_checkpoint(checkpoint)
 
     def remove_made(self) -> None:
-        """Remove those of the subdirectories that `create` has made and that have nothing in them."""
+        """Remove the subdirectories that `create` has made, if they are empty."""
         files.remove_empty(self._made)
 
     def batches(self) -> set[int]:
-        """Return the IDs of batches whose jobs have given names to anything in the subdirectories."""
+        """Return the IDs of all batches that anything in the subdirectories is named after."""
         found: set[int] = set()
         for directory in (self.new, self.old, self.tmp):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
@@ -229,9 +228,9 @@ class BatchDirectory:
     def move(names: Iterable[str], source: Path, target: Path, *, linked: bool = True) -> None:
         """Rename files from one directory to another, replacing regular files of the same name.
 
-        One that is gone, or whose name something else has in *target*, stays where it is. Unless they may be
-        *linked*, one that is there as a link to the same file stays where it is, too: to rule that out takes a
-        quarter more time.
+        Files that are gone are skipped, and so are those whose names in *target* belong to anything but a regular file.
+        *linked* says that *target* may have links to the same files: removing these from *source* takes a quarter more
+        time.
         """
         source_descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -251,9 +250,9 @@ class BatchDirectory:
             os.close(source_descriptor)
 
     def discard(self, batches: Collection[int]) -> None:
-        """Remove what is here of *batches*, last the checkpoint. Raises `errors.UsageError`.
+        """Remove the files of *batches*, and last the checkpoint. Raises `errors.UsageError`.
 
-        A folder goes if that leaves nothing in it.
+        Folders that are empty then are removed too.
         """
         with errors.of_files(self.path):
             if batches:

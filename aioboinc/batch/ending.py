@@ -1,7 +1,7 @@
-"""What a master does when somebody has ended its batch in the project: BOINC's web pages, its tools, an administrator.
+"""What a master does when its batch was ended in the project: by BOINC's web pages or tools, or by an administrator.
 
-What is done by then is still published and handed over. The rest is cancelled, as BOINC's tools leave workunits until
-their transition times, days ahead; then one error says what has happened.
+What was done by then is still published and handed over. The rest is cancelled, because BOINC's tools leave workunits
+until their transition times, days ahead. Then one error says what has happened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Ending"]
 
 
 class Ending:
-    """The end of one batch, of the application *appid*, should somebody bring it about."""
+    """Carries out the end of one batch, of the application *appid*, if somebody has ended it."""
 
     def __init__(
         self, store: Store, project: Project, appid: int, *, clock: Callable[[], float] = time.time
@@ -36,7 +36,7 @@ class Ending:
         """The batch is ended, and all that was done is published."""
 
     async def look(self, batch: Progress) -> None:
-        """Do what is to be done if *batch* is ended."""
+        """If *batch* is ended, cancel the rest, and check whether all that was done is published."""
         if batch.end is None or self.published:
             return
         if self._end is None:
@@ -46,7 +46,7 @@ class Ending:
         self.published = not await self._store.cancellations.unpublished(batch.id, self._appid)
 
     def error(self, batch: int | None, *, handled: int, submitted: int) -> errors.BatchAborted:
-        """Return what to raise when all that was published is *handled*."""
+        """Return the error to raise once all that was published is handled."""
         assert self._end is not None
         when = time.strftime(" on %Y-%m-%d at %H:%M:%S UTC", time.gmtime(self._end.when)) if self._end.when else ""
         return errors.BatchAborted(

@@ -1,4 +1,4 @@
-"""The handlers of a master: outputs are handed to them group by group."""
+"""A master's handlers, which get the outputs group by group."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Batch", "Handlers"]
 _SLICE = 0.005
 """Seconds of handling after which the event loop gets its turn."""
 _KEPT_ERRORS = 1000
-"""Errors kept for `errors.BatchFailed`; their number is told in full."""
+"""Errors kept for `errors.BatchFailed`, whose message counts all of them."""
 
 
 class Batch(Protocol):
-    """Whose outputs are handed over, such as `held.Held`."""
+    """The batch whose outputs are handed over: `held.Held`."""
 
     def taken(self, output: outputs.Output) -> None:
         """Count *output* as taken; it moves to ``old/``."""
@@ -40,7 +40,7 @@ class Handlers:
 
     def __init__(self, result: Callable[..., Any], error: Callable[..., Any] | None) -> None:
         self.errors: list[errors.JobFailed] = []
-        """The first errors for which there was no handler."""
+        """The first errors that no handler took."""
         self._result = result
         self._error = error
         self._result_takes_job = arguments.handler("pyboinc_master: handle_result", result, "output")
@@ -50,9 +50,9 @@ class Handlers:
         self.take_jobs = self._result_takes_job or self._error_takes_job
 
     async def hand_over(self, batch: Batch, queue: takers.Queue, handed: Callable[[], None]) -> None:
-        """Hand over what *queue* gives, to the end; *handed* is called after each group.
+        """Hand over the outputs of *queue* until its end; call *handed* after each group.
 
-        While a group is handled the next one is read.
+        While one group is handled, the next is read.
         """
         loop = asyncio.get_running_loop()
         group = await queue.take()
@@ -76,7 +76,7 @@ class Handlers:
 
     @tracebacks.calls_program
     async def _deliver(self, batch: Batch, output: outputs.Output) -> None:
-        """Hand over *output*, and count it when its handler is through."""
+        """Hand over *output*, and count it when its handler has returned."""
         outcome = None
         if output.error is None:
             outcome = self._result(output.value, *self._job(batch, output, wanted=self._result_takes_job))

@@ -1,4 +1,4 @@
-"""A batch directory while a program has it: locked, and from the first call on with its batch open."""
+"""A batch directory that a program holds: locked, and with its batch open from the first call on."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from aioboinc.wire import codec
 __all__ = ["Held"]
 
 _blocks: collections.Counter[Path] = collections.Counter()
-"""How many batches this process has begun in a directory."""
+"""How many batches this process has begun in each directory."""
 
 
 class Held:
-    """A batch directory that is held, and the batch in it, which is reached at the first call.
+    """A batch directory that is held, and its batch, which is opened at the first call.
 
-    *folder* is where slaves' file names begin, *taker* gets the outputs of ``pyboinc_call``.
+    Slave file names are relative to *folder*; *taker* gets the outputs of ``pyboinc_call``.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Held:
         self._serving: asyncio.TaskGroup
         self._stack = contextlib.AsyncExitStack()
         self.tasks = task_group.TaskGroup()
-        """Ends, and the body of the batch with it, when one of its tasks fails."""
+        """When one of its tasks fails, the group ends, and the batch's body with it."""
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
@@ -104,7 +104,7 @@ class Held:
         return current.ledger.order(number)
 
     def taken(self, output: outputs.Output) -> None:
-        """Count *output* as taken by whoever wants it."""
+        """Count *output* as taken."""
         current = self._opened.result()
         assert current is not None
         current.taken(output)
@@ -116,11 +116,11 @@ class Held:
         current.tell()
 
     async def opened(self) -> session.Session | None:
-        """Return the batch's session, once there is a call; None if no call was made to the end."""
+        """Return the batch's session once there is a call; None if the run ends without a call."""
         return await asyncio.shield(self._opened)
 
     async def all_called(self) -> None:
-        """Take note that this run makes no more calls: unfinished jobs of others are cancelled."""
+        """Declare that this run makes no more calls: unfinished jobs of other calls are cancelled."""
         current = await self.opened()
         if current is not None:
             await current.committed_all()
@@ -128,7 +128,7 @@ class Held:
             await current.withdraw_uncalled()
 
     def serve(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do *work* on the batch, once it is `opened`; it is cancelled before the project is closed."""
+        """Do *work* on the batch, which is `opened`, in a task that is cancelled before the project is closed."""
         return self._serving.create_task(work)
 
     async def _run(self) -> None:

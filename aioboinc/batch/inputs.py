@@ -1,6 +1,6 @@
-"""The inputs of this run's calls: for whoever asks a job for its input, and for calls that get another workunit.
+"""The inputs of this run's calls, for `Job.input` and for calls that get another workunit.
 
-They are on the disk, as there may be millions.
+They are on disk, because there may be millions.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _BUFFER = 1 << 18
 
 
 class Inputs:
-    """Encoded inputs by the order of their calls, in a file of *folder* that has no name.
+    """Encoded inputs by the order of their calls, in an unnamed file in *folder*.
 
-    It goes with the last one that refers to it: a job may be asked for its input when its batch is left.
+    The file lives as long as this object, which jobs refer to: their inputs are available after the batch was left.
     """
 
     def __init__(self, folder: Path, *, all_of_them: bool = True) -> None:
@@ -42,7 +42,7 @@ class Inputs:
             os.unlink(path)
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # it could not be made
+        with contextlib.suppress(AttributeError):  # the file could not be made
             os.close(self._file)
 
     def add(self, call: jobs.Call) -> None:

@@ -27,15 +27,15 @@ class Job:
 
     @property
     def number(self) -> int | None:
-        """The number of the job in its batch, from 0; None while the batch has not been looked up for it."""
+        """The job's number in its batch, from 0; None until its call was looked up there."""
         return self._number
 
     @property
     def input(self) -> Any:
-        """What the call was given, as it was then: of a slave file its input, of a function its one argument.
+        """The input as it was at the call: a slave file's input, or a function's only argument.
 
-        Of a call with several arguments, or with keywords, an `Arguments`. Read from the disk. Raises RuntimeError
-        while there is no ``number``.
+        For several arguments, or keywords, an `Arguments`. Reads from disk. Raises RuntimeError while ``number`` is
+        None.
         """
         if self._order < 0:
             raise RuntimeError("the job's call has not been looked up in its batch yet: await the job first")
@@ -73,17 +73,17 @@ class Job:
         return f"<Job {'without a number' if self._number is None else self._number}: {state}>"
 
     def identify(self, number: int, order: int) -> None:
-        """Take note which job this is, and that its call was the run's call number *order*. For the batch."""
+        """Note which job this is, and that its call was the run's call number *order*. For the batch."""
         self._number, self._order = number, order
 
     def settle(self, output: outputs.Output) -> None:
-        """Take note of what became of the job. For the batch."""
+        """Note what became of the job. For the batch."""
         self._output = output
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
     def close(self) -> None:
-        """Take note that the batch's block was left, and the job is not done. For the batch."""
+        """Note that the batch's block was left before the job was done. For the batch."""
         self._closed = True
         if self._done is not None and not self._done.done():
             self._done.set_result(None)

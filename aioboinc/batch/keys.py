@@ -1,6 +1,6 @@
-"""Keys of calls: 16 bytes that tell a call from all others of its batch, and where the job with a key is.
+"""Keys of calls, 16 bytes that identify a call in its batch, and an index of jobs by key.
 
-There may be millions, so an index is one flat table: 4 to 8 bytes a key beside the keys themselves.
+There may be millions, so the index consists of flat tables: 4 to 8 bytes a key besides the keys themselves.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from aioboinc.store.calls import KEY_SIZE
 __all__ = ["Index", "first", "repeated"]
 
 _PARTS = 256
-"""Tables of an index: each grows by itself, in a millisecond where all together would take a second."""
+"""Tables of an index. Each grows by itself, in a millisecond; one table would take a second."""
 _MIN_SLOTS = 16
 
 
 def first(program: bytes, input_sha256: bytes) -> bytes:
-    """Return the key of the first call in a run of *program*, 32 bytes that identify it, with that input."""
+    """Return the key of a run's first call of *program*, identified by 32 bytes, with that input."""
     return hashlib.sha256(program + input_sha256).digest()[:KEY_SIZE]
 
 
 def repeated(key: bytes, count: int) -> bytes:
-    """Return the key of a call after *count* calls of the same program with the same input; *key* is their first's."""
+    """Return the key of a call that was made *count* times before in the run; *key* is the first one's."""
     return hashlib.sha256(key + count.to_bytes(8, "big")).digest()[:KEY_SIZE] if count else key
 
 
 class Index:
-    """Finds numbers by keys, in *keys*, which holds them one after the other. Hash tables with open addressing.
+    """Finds a job's number by its key in *keys*, which holds all keys in order. Hash tables with open addressing.
 
-    What is in *keys* already is to be taken in by `catch_up`.
+    `catch_up` must first take in what is in *keys* already.
     """
 
     def __init__(self, keys: bytearray) -> None:
@@ -41,29 +41,29 @@ class Index:
         self._counts = [0] * _PARTS
 
     def catch_up(self, limit: int) -> bool:
-        """Take in *limit* more keys at most; return whether there are none left."""
+        """Take in up to *limit* more keys; return whether none are left."""
         end = min(self._next + limit, len(self._keys) // KEY_SIZE)
         for number in range(self._next, end):
             (head,) = _head(self._keys, KEY_SIZE * number)
-            if head:  # those that were forgotten would all be in one row
+            if head:  # forgotten keys are equal, and would form one long chain
                 self._insert(head, number)
         self._next = end
         return KEY_SIZE * end == len(self._keys)
 
     def add(self, key: bytes) -> None:
-        """Put *key* at the end of the keys."""
+        """Append *key* to the keys."""
         self._keys += key
         self._insert(_head(key)[0], self._next)
         self._next += 1
 
     def put(self, number: int) -> None:
-        """Take in the key of *number*, which it may have had before."""
+        """Take in the key of *number*, unless it is there already."""
         key = self._keys[KEY_SIZE * number : KEY_SIZE * (number + 1)]
         if self.find(bytes(key)) < 0:
             self._insert(_head(key)[0], number)
 
     def find(self, key: bytes) -> int:
-        """Return the number of the job with *key*, -1 if there is none. There is only one that was not forgotten."""
+        """Return the number of the job with *key*, -1 if there is none. Keys that are not forgotten are unique."""
         head: int = _head(key)[0]
         table = self._tables[head % _PARTS]
         mask = len(table) - 1

@@ -1,10 +1,10 @@
-"""The calls of a batch: which job each is, by its key, and which of them this run has made.
+"""The calls of a batch: which job each one is, by its key, and which of them this run has made.
 
-A batch is a set of calls. A call is the same as one of an earlier run if it has the same program and input, and as many
-equal ones before it: it is the same job then, whatever the order. A run that makes the calls in their old order is
-recognized by comparing; an index is made at the first call that is not where it was.
+A batch is a set of calls. A call is the same job as one of an earlier run if it has the same program and input, and as
+many equal calls came before it, whatever the order of others. While a run makes the calls in their old order, comparing
+keys is enough; at the first call that is out of order, an index is made.
 
-There may be millions of calls: for each there are some 40 bytes.
+There may be millions of calls; each takes some 40 bytes.
 """
 
 from __future__ import annotations
@@ -25,58 +25,58 @@ from aioboinc.store.calls import KEY_SIZE
 __all__ = ["VERSION", "Ledger", "Note", "Unindexed"]
 
 VERSION = 2
-"""Version of the format of a batch's rows and files: with keys."""
+"""Version of the format of a batch's rows and files; 2 is the first with keys."""
 
 _NO_KEY = bytes(KEY_SIZE)
 _NOT_CALLED = -1
 _INDEXED = 4096
-"""Calls that can be indexed at once: some milliseconds."""
+"""Calls to index in one step: some milliseconds."""
 
 
 class Unindexed(Exception):
-    """The calls are not in their old order, and must be indexed before one can be found: see `Ledger.make_index`."""
+    """The calls are not in their old order: `Ledger.make_index` must finish before one can be found."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """What the ledger notes of calls beside their keys."""
+    """What the ledger notes of calls besides their keys."""
 
     name: str
-    """Of the slave or function, as the call names it."""
+    """Name of the slave or function, as in the call."""
     program: str
-    """What the program's part of the key is, in hexadecimal."""
+    """The program's part of the key, in hexadecimal."""
     options: tuple[tuple[str, int | float], ...]
     """The options that the call names, sorted."""
     block: int
     """How many batches the process had begun in this directory before the one that made the call."""
     late: bool
-    """The call was made when there may have been results that it depends on."""
+    """Whether the call may depend on results."""
 
 
 class Ledger:
     """The calls of one batch, by the numbers of their jobs."""
 
     def __init__(self, block: int = 0, *, keep_results: Callable[[int], bool] | None = None) -> None:
-        """Begin with none. *keep_results* tells of a number whether it has an output that a changed program keeps."""
+        """Begin without calls. *keep_results* tells whether a job has an output to keep when the program changes."""
         self.block = block
         self.firsts: list[int] = []
-        """Numbers of the first call of each chunk."""
+        """Number of the first call of each chunk."""
         self._gathers = False
         """The last chunk is not complete: new calls go into it."""
         self._keep_results = keep_results
         self._keys = bytearray()
         self._index: keys.Index | None = None
         self._making: keys.Index | None = None
-        """The index while it is made."""
+        """The index while it is being made."""
         self._notes: list[Note] = []
         self._places: dict[Note, int] = {}
         self._note_of = array("I")
         self._order = array("i")
         """For each number, how many calls of this run came before its call."""
         self._next = 0
-        """The number that the next call has, in the old order."""
+        """Number of the next call in the old order."""
         self._repeats: dict[bytes, int] = {}
-        """How often a call was made, by the key of the first one, where that was more than once."""
+        """How often each call was made, by the key of the first one; only if more than once."""
         self._kinds: dict[tuple[jobs.Kind, bool], int] = {}
         """Places of the notes of this run's calls."""
         self.partition = partition.Partition()
@@ -88,9 +88,9 @@ class Ledger:
         return len(self._note_of)
 
     def load(self, chunk: stored.Chunk) -> None:
-        """Take in calls of former runs.
+        """Take in calls of earlier runs.
 
-        Raises ValueError, LookupError, TypeError or AttributeError if they are damaged, or not those that follow.
+        Raises ValueError, LookupError, TypeError or AttributeError if they are damaged, or not the next ones.
         """
         count = len(chunk.keys) // KEY_SIZE
         described = json.loads(chunk.kinds)
@@ -107,9 +107,9 @@ class Ledger:
         self._order.extend([_NOT_CALLED] * count)
 
     def find(self, call: jobs.Call) -> tuple[int, bytes]:
-        """Return the number of the job that *call* is, and its key; -1 for a new one, which is to be added.
+        """Return the number of the job that *call* is, or -1 if it is new and must be added, and its key.
 
-        Raises `Unindexed` where that takes an index of many calls.
+        Raises `Unindexed` if that takes an index of many calls.
         """
         key, number = call.key, self._next
         if self._index is None:
@@ -129,7 +129,7 @@ class Ledger:
         return self._search(self._index, call)
 
     def make_index(self, limit: int = _INDEXED) -> bool:
-        """Index *limit* more calls at most; return whether all are."""
+        """Index up to *limit* more calls; return whether all are indexed."""
         if self._making is None:
             self._making = keys.Index(self._keys)
         if self._making.catch_up(limit):
@@ -150,11 +150,11 @@ class Ledger:
             kept = self._kept(index, call, repeat)
             if kept >= 0:
                 number = kept
-                self._repeats[call.key] = repeat + 1  # the call's own key does not tell that
+                self._repeats[call.key] = repeat + 1  # the call's own key would not find it
         return (number if number < 0 else self._called(number)), key
 
     def _kept(self, index: keys.Index, call: jobs.Call, repeat: int) -> int:
-        """Return the number of the same call of an earlier version of the program, if it has an output."""
+        """Return the number of the same call of an earlier version of the program, -1 if none has an output."""
         assert self._keep_results is not None
         own = call.kind.program.hex()
         programs = dict.fromkeys(
@@ -180,9 +180,9 @@ class Ledger:
         return self._called(number)
 
     def chunk(self) -> stored.Chunk:
-        """Return the calls that were added since the last time, which are committed together; there are some.
+        """Return the calls added since the last chunk, at least one, which are committed together.
 
-        Those that were put into no workunit yet get one each.
+        Those that are in no workunit yet get one each.
         """
         assert self._gathers
         self._gathers = False
@@ -191,7 +191,7 @@ class Ledger:
         return self._chunk(self.firsts[-1], len(self))
 
     def chunks(self, numbers: Sequence[int]) -> list[stored.Chunk]:
-        """Return the chunks that the calls *numbers* are in."""
+        """Return the chunks that contain the calls *numbers*."""
         bounds = [*self.firsts, len(self)]
         places = sorted({bisect.bisect_right(self.firsts, number) - 1 for number in numbers})
         return [self._chunk(bounds[place], bounds[place + 1]) for place in places]
@@ -205,7 +205,7 @@ class Ledger:
         return self._notes[self._note_of[number]].options != _options(kind)
 
     def set_options(self, numbers: Sequence[int], kind: jobs.Kind) -> None:
-        """Note that the jobs *numbers* ask for what calls of *kind* do."""
+        """Note that the jobs *numbers* ask for the options of *kind*."""
         for number in numbers:
             note = self._notes[self._note_of[number]]
             self._note_of[number] = self._place(
@@ -213,14 +213,14 @@ class Ledger:
             )
 
     def forget(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        """See to it that no call is one of the jobs *numbers* any more; return their keys."""
+        """Forget the keys of the jobs *numbers*, so that no call finds them; return these keys."""
         keys_of = {number: bytes(self._keys[KEY_SIZE * number : KEY_SIZE * (number + 1)]) for number in numbers}
         for number in numbers:
             self._keys[KEY_SIZE * number : KEY_SIZE * (number + 1)] = _NO_KEY
         return keys_of
 
     def restore(self, keys_of: Mapping[int, bytes]) -> None:
-        """Take back that jobs are forgotten, but for those whose calls were made in the meantime."""
+        """Undo `forget`, except for jobs whose calls were made in the meantime."""
         index = self._index or self._making
         for number, key in keys_of.items():
             if index is None or index.find(key) < 0:
@@ -233,7 +233,7 @@ class Ledger:
         return number < len(self._order) and self._order[number] != _NOT_CALLED
 
     def program(self, number: int) -> str:
-        """Return what identifies the program of the job *number*, in hexadecimal."""
+        """Return the identity of the program of the job *number*, in hexadecimal."""
         return self._notes[self._note_of[number]].program
 
     def order(self, number: int) -> int:
@@ -241,9 +241,9 @@ class Ledger:
         return self._order[number]
 
     def not_called(self) -> Iterator[int]:
-        """Yield the numbers of jobs that this run could have called by now, and has not.
+        """Yield the numbers of jobs that this run could have called by now and has not.
 
-        Those of batches that the process begins later in the same directory are none of them.
+        Jobs of batches that the process begins later in the same directory don't count.
         """
         if self.ncalls == len(self):
             return
@@ -258,7 +258,7 @@ class Ledger:
 
     @property
     def has_late_calls(self) -> bool:
-        """Whether there are calls, of this run or of former ones, that depended on results."""
+        """Whether any call, of this run or an earlier one, may have depended on results."""
         return any(note.late and note.block <= self.block for note in self._notes)
 
     def _called(self, number: int) -> int:

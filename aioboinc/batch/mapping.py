@@ -1,4 +1,4 @@
-"""Calls for each item of iterables, and their jobs as they are done."""
+"""One call for each item of iterables, and their jobs as they are done."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aioboinc.batch.job import Job
 
 __all__ = ["LEFT", "MAX_AHEAD", "Map"]
 
-LEFT = "Batch: its block was left: it takes calls and gives jobs only in there; run the program again to go on"
+LEFT = "Batch: its block was left: calls are made and jobs come only inside it; run the program again to go on"
 
 MAX_AHEAD = 16384
 """Calls that may be made before their jobs are taken."""
@@ -47,13 +47,13 @@ class Map:
         self._making = batch.tasks.create_task(self._make_calls())
 
     def close(self) -> None:
-        """Take note that the batch's block was left: there are no more jobs. For the batch."""
+        """Note that the batch's block was left: no more jobs come. For the batch."""
         self._closed = True
         self._making.cancel()
         self._queue.end()
 
     async def _make_calls(self) -> None:
-        """Make the calls, not too many ahead."""
+        """Make the calls, but not too many ahead of their jobs."""
         try:
             async for args in _items(self._iterables):
                 while self._made - self._yielded >= MAX_AHEAD:
@@ -67,14 +67,14 @@ class Map:
         except asyncio.CancelledError as error:
             if self._closed or _is_cancelled():
                 raise
-            self._failure = error  # of something that the iterable has waited for
+            self._failure = error  # something that the iterable awaited was cancelled
         self._all_made = True
         self._batch.calls.sender.all_made()
         if self._failure is not None or self._yielded == self._made:
             self._queue.end()
 
     async def all_made(self) -> bool:
-        """Wait until all calls are made; return whether they are, or that was left or has failed."""
+        """Wait until no more calls are made; return whether all were made, without an error."""
         await asyncio.wait({self._making})
         return self._all_made and self._failure is None
 
@@ -103,7 +103,7 @@ class Map:
         return job
 
     async def group(self) -> list[Job]:
-        """Return the next jobs that can be had together, none at the end."""
+        """Return the next jobs that come together; an empty list at the end."""
         jobs = []
         with contextlib.suppress(StopAsyncIteration):
             jobs.append(await anext(self))
@@ -123,7 +123,7 @@ def _is_cancelled() -> bool:
 
 
 async def _items(iterables: Sequence[Iterable[Any] | AsyncIterable[Any]]) -> AsyncIterator[tuple[Any, ...]]:
-    """Go through *iterables* together, to the end of the shortest."""
+    """Iterate over *iterables* in parallel, until the shortest ends."""
     iterators = [
         aiter(iterable) if isinstance(iterable, AsyncIterable) else _asynchronous(iterable)
         for iterable in iterables

@@ -1,4 +1,4 @@
-"""pyboinc_master: the design paper's face of a batch, with functions that make calls and handle outputs."""
+"""pyboinc_master: the design paper's interface to a batch, with functions that make calls and handle outputs."""
 
 from __future__ import annotations
 
@@ -56,27 +56,25 @@ async def pyboinc_master(
     variable PYBOINC_DIR; without it, a project embedded in the batch directory, whose only hosts are *workers*
     cores of this machine, by default all).
 
-    A master that was stopped in whatever way goes on where it was: a call that was made before is the same job, in
-    whatever order calls come, as long as its program and its input are the same; *keep_results* says that what is
-    done stays done although the program has changed. Nothing is handed over that this run has not called. At the end,
-    or when ``make_calls`` has returned and no handler makes calls, unfinished jobs of calls that this run has not made
-    are cancelled. The program's own state begins anew, so all outputs go to the handlers again, each once; with
-    ``replay=False`` only those that were not handled before, for services that keep their own state (the last few
-    before a crash may come twice then).
+    A master that was stopped, in whatever way, continues where it was. A call with the same program and input as one
+    made before is the same job, in whatever order calls come; with *keep_results*, results stay although the program
+    has changed. Only outputs of calls that this run makes are handed over. At the end, or when ``make_calls`` has
+    returned and no handler makes calls, unfinished jobs of other calls are cancelled. The program's own state begins
+    anew, so all outputs go to the handlers again, each once. With ``replay=False``, only those not handled before do:
+    this is for services that keep their own state, and the last few before a crash may come twice.
 
-    Inputs of up to *inline_inputs* bytes (4096 at most) become part of their workunits in place of files of their
-    own: they are submitted faster, need no download, and are limited to what fits a command line.
+    Inputs of up to *inline_inputs* bytes (at most 4096, which fit on a command line) become part of their workunits
+    instead of files: they are submitted faster and need no download.
 
-    *fresh* abandons the batch that is there and begins a new one. *homogeneous_redundancy* says that the results
-    of a job must come from equivalent hosts (1, fine) or similar ones (2, coarse), and refuses a project that does
-    not see to it: BOINC has it for all jobs of an application, by ``aioboinc setup --homogeneous-redundancy``.
+    *fresh* abandons the batch that is there and begins a new one. *homogeneous_redundancy* says that the results of a
+    job must come from equivalent hosts (1, fine) or similar ones (2, coarse). BOINC has one setting for all jobs of an
+    application: a project without it is refused, until ``aioboinc setup --homogeneous-redundancy`` sets it.
     *progress* is called with a `Progress` now and then; True shows it as the command line does.
 
     Raises `errors.BatchFailed` at the end if jobs failed and there is no *handle_error*; `errors.BatchAborted` if
-    somebody has aborted the batch in the project, when the outputs of what was done then are handled;
-    `errors.SubmissionMismatch` if version 0.1 of aioboinc has begun the batch, and the first calls are not those made
-    then; other `errors.UsageError` for bad input, before anything is changed; and what the handlers raise. Cancelling
-    leaves the batch resumable.
+    somebody has aborted the batch in the project, once what was done by then is handled; `errors.SubmissionMismatch`
+    if version 0.1 of aioboinc began the batch and the first calls are not those made then; other `errors.UsageError`
+    for bad input, before anything is changed; and what the handlers raise. Cancelling leaves the batch resumable.
     """
     with tracebacks.Shortened():
         arguments.function("pyboinc_master: make_calls", make_calls, "it calls pyboinc_call")
@@ -105,14 +103,14 @@ async def pyboinc_master(
 async def _run(
     batch: held.Held, queue: takers.Queue, make_calls: Callable[[], Any], called: handlers.Handlers
 ) -> session.Session:
-    """Make the calls and handle the outputs, to the end."""
+    """Make the calls and handle the outputs, until the end."""
     with calls.current(batch.calls):
         async with task_group.TaskGroup() as tasks:
             making = tasks.create_task(_make(make_calls, batch))
             current = await batch.opened()
             if current is None:
                 await making
-                raise errors.NoCalls("make_calls made no call of pyboinc_call: there is nothing to do")
+                raise errors.NoCalls("make_calls made no call: it must call pyboinc_call at least once")
 
             def check_end() -> None:
                 if making.done() and not current.outstanding:
@@ -134,7 +132,7 @@ async def _make(make_calls: Callable[[], Any], batch: held.Held) -> None:
 
 
 async def _settle(making: asyncio.Task[None], current: session.Session, check_end: Callable[[], None]) -> None:
-    """Take note that ``make_calls`` has returned."""
+    """Wait until ``make_calls`` has returned, and record that all calls are made."""
     await asyncio.wait({making})
     if making.cancelled() or making.exception() is not None:
         return
@@ -146,7 +144,7 @@ async def _settle(making: asyncio.Task[None], current: session.Session, check_en
 
 
 def _folder(make_calls: Callable[[], Any]) -> Path:
-    """Return the folder to which slaves' file names are relative."""
+    """Return the folder that slave file names are relative to."""
     function = inspect.unwrap(getattr(make_calls, "func", make_calls))
     code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
     if code is not None and os.path.exists(code.co_filename):

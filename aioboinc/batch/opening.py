@@ -1,4 +1,4 @@
-"""From a batch directory to the project that its batch is in: reached, begun, or abandoned."""
+"""Opens the project that a batch directory's batch is in; begins the batch or abandons it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Opened", "check", "discard", "opened"]
 
 @dataclass(frozen=True)
 class Opened:
-    """A project that is reached, and the batch in it that is to go on."""
+    """An open project, and the checkpoint of the batch in it."""
 
     place: places.Place
     app: batches.App
@@ -39,9 +39,9 @@ async def opened(
     workers: int | None,
     homogeneous_redundancy: int,
 ) -> AsyncIterator[Opened]:
-    """Reach the project and begin the batch, unless *checkpoint* says which one goes on.
+    """Open the project; begin a batch, unless *checkpoint* has one that continues.
 
-    Nothing is left of what fails before there is a checkpoint.
+    A failure before there is a checkpoint leaves nothing behind.
     """
     is_new = checkpoint is None
     had_project = await threads.in_thread(os.path.lexists, directory.embedded_project)
@@ -78,7 +78,7 @@ async def _reached(
 
 
 async def _begun(reached: places.Place) -> Checkpoint:
-    """Return the checkpoint of a new batch; where an embedded project has one, its checkpoint was removed."""
+    """Return the checkpoint of a new batch, or of the embedded project's, whose checkpoint was removed."""
     if reached.project.kind is not config.Kind.EMBEDDED:
         return Checkpoint(secrets.token_hex(16), reached.project.master_url, None, "submitting")
     newest = await reached.store.batches.newest()
@@ -87,7 +87,7 @@ async def _begun(reached: places.Place) -> Checkpoint:
 
 
 def _prepare(directory: BatchDirectory, project: config.Project) -> None:
-    """Make the batch directory's subdirectories; look whether all can be submitted and published."""
+    """Make the batch directory's subdirectories; check that jobs can be submitted and outputs published."""
     elsewhere = project.kind is not config.Kind.EMBEDDED
     if elsewhere:
         preflight.check_files(project)
@@ -97,9 +97,9 @@ def _prepare(directory: BatchDirectory, project: config.Project) -> None:
 
 
 async def discard(directory: BatchDirectory, root: Path | None, progressed: Callable[[int, int], None]) -> None:
-    """Abandon the batch that is there. What is left after an interruption is abandoned by the next run.
+    """Abandon the batch that is there. After an interruption, the next run abandons the rest.
 
-    *progressed* is told how many of its jobs in the project are cancelled, of how many.
+    *progressed* gets the number of its jobs that are cancelled so far, and of those to cancel in all.
     """
     await threads.in_thread(directory.check_checkpoint)
     await threads.in_thread(embedded.check, directory.embedded_project)

@@ -1,7 +1,7 @@
-"""What the counters of a batch don't tell its master: what somebody has done to single workunits.
+"""Finds what a batch's counters don't show: changes that somebody has made to single workunits.
 
 BOINC's tools may cancel a workunit and leave it until its transition time, days ahead, or delete its row with
-``db_purge``. A patrol looks at some unfinished jobs at a time, so that it costs the same however large the batch is.
+``db_purge``. A patrol looks at a few unfinished jobs at a time, so it costs the same however large the batch is.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _log = logging.getLogger(__name__)
 
 
 class Jobs(Protocol):
-    """What has been handled so far, such as `handling.Handling`."""
+    """Knows what has been handled so far: `session.Session`."""
 
     def unhandled(self, first: int, end: int, limit: int) -> list[int]:
-        """Return the numbers from *first* up to *end* of the first *limit* jobs that were not handled."""
+        """Return the numbers, from *first* up to *end*, of the first *limit* jobs that are not handled."""
 
     def workunit_name(self, number: int) -> str:
         """Return the name of the workunit that the job *number* is in."""
@@ -60,9 +60,9 @@ class Patrol:
         self._usable = True
 
     async def one_pass(self, submitted: int) -> int:
-        """Look at the next ones of the *submitted* jobs; return in how many something was put right.
+        """Look at the next of the *submitted* jobs; return how many were put right.
 
-        Those that are cancelled are shown to the transitioner now. Those that are gone are published as failed.
+        Cancelled ones are made due for the transitioner. Ones that are gone are published as failed.
         """
         numbers = self._jobs.unhandled(self._next, submitted, _SLICE)
         self._next = numbers[-1] + 1 if len(numbers) == _SLICE else 0
@@ -80,7 +80,7 @@ class Patrol:
         return count
 
     async def check_application(self, name: str) -> None:
-        """Say so when hosts can't get jobs any more because the application is taken out of use; once."""
+        """Warn, once, when hosts get no more jobs because the application was taken out of use."""
         app = await self._store.batches.app(name)
         usable = app is not None and app.versions > 0
         if self._usable and not usable:
@@ -90,7 +90,7 @@ class Patrol:
         self._usable = usable
 
     def _publish(self, names: Sequence[str]) -> int:
-        """Publish those of the jobs *names* as failed that are not published. Blocks."""
+        """Publish the jobs *names* as failed, unless they are published. Blocks."""
         lost = [name for name in names if not self._directory.has(name, f"{name}.error")]
         items = [
             publishing.Item(

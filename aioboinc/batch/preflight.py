@@ -1,6 +1,6 @@
-"""What a master needs of a project, looked at before anything is submitted to it.
+"""Checks that a project has what a master needs, before anything is submitted to it.
 
-Each function raises `errors.ProjectError` or another `errors.UsageError`, one line that says what to do.
+Each function raises `errors.ProjectError` or another `errors.UsageError`, with one line that says what to do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def check_homogeneous_redundancy(level: int) -> None:
-    """Refuse what is no class of equivalent hosts."""
+    """Refuse a *level* other than 0, 1 and 2."""
     if isinstance(level, bool) or not isinstance(level, int) or level not in {0, 1, 2}:
         raise errors.ArgumentError(
             f"pyboinc_master: homogeneous_redundancy={level!r}: must be 0 (any hosts), 1 (fine) or 2 (coarse)"
@@ -36,17 +36,17 @@ def check_downloads(project: config.Project) -> None:
     """Refuse a project that does not take this user's input files. Blocks."""
     if project.kind is config.Kind.EMBEDDED:
         raise errors.ProjectError(
-            f"{project.root} is embedded in a batch directory, and has no hosts but while a master runs there: "
-            "unset PYBOINC_DIR, or name a project that is served or a BOINC project"
+            f"{project.root} is embedded in a batch directory, and has hosts only while a master runs there: "
+            "unset PYBOINC_DIR, or name a served project or a BOINC project"
         )
     directory = project.download_dir
     if not directory.is_dir():
-        raise errors.ProjectError(f"{directory}: no such directory; make it, or mend config.xml")
+        raise errors.ProjectError(f"{directory}: no such directory; make it, or correct config.xml")
     closed = [path for path in _places(project) if not _is_open(path)]
     if closed:
         more = f" (nor to {len(closed) - 1} more directories there)" if len(closed) > 1 else ""
         raise errors.ProjectError(
-            f"{closed[0]}: no write access{more}, which submitting takes; run masters as the project's user"
+            f"{closed[0]}: no write access{more}, which submitting needs; run masters as the project's user"
             f"{_owner(project.root)}, or let that user run: {_grant(project)}"
         )
     owner = access.User.of(project.root.stat().st_uid)
@@ -58,14 +58,14 @@ def check_downloads(project: config.Project) -> None:
 
 
 def _places(project: config.Project) -> list[Path]:
-    """Return the directories that input files go to, as far as they are there."""
+    """Return the directories for input files that exist."""
     directory = project.download_dir
     fanout = [directory / f"{number:x}" for number in range(project.fanout)]
     return [directory, *(path for path in fanout if os.access(path, os.F_OK))]
 
 
 def _is_open(directory: Path) -> bool:
-    # The system's own answer, lists and read-only file systems included. What is no directory is refused too.
+    # Asks the system, which knows access lists and read-only file systems. The slash refuses what is no directory.
     return os.access(f"{directory}/", os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
@@ -80,7 +80,7 @@ def _grant(project: config.Project) -> str:
 
 
 def check_database(root: Path, missing: Sequence[str]) -> None:
-    """Refuse the project in *root* if its tables are *missing* something, as `store.schema` tells."""
+    """Refuse the project in *root* if its tables are *missing* something, according to `store.schema`."""
     if missing:
         what = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
         raise errors.ProjectError(
@@ -92,12 +92,12 @@ def check_database(root: Path, missing: Sequence[str]) -> None:
 def check_application(
     app: batches.App | None, project: config.Project, *, homogeneous_redundancy: int
 ) -> batches.App:
-    """Return *app*, which must have versions, and send results to hosts that are as alike as the batch asks."""
+    """Return *app*. Refuse one without versions, or with another homogeneous redundancy than the batch asks for."""
     root = project.root
     setup = _setup(project)
     if app is None:
         raise errors.ProjectError(
-            f"{root} is not set up: it has no application {config.APP_NAME} in use, or not the tables pyboinc_batch "
+            f"{root} is not set up: it has no application {config.APP_NAME} in use, or lacks the tables pyboinc_batch "
             f"and pyboinc_calls, which this version of aioboinc needs; "
             f"{setup}"
         )
@@ -108,9 +108,9 @@ def check_application(
     # The hosts of an embedded project are one machine.
     if homogeneous_redundancy not in {0, app.homogeneous_redundancy} and project.kind is not config.Kind.EMBEDDED:
         if project.kind is config.Kind.SERVED:
-            raise errors.ProjectError(f"{root}: homogeneous redundancy takes a BOINC project; omit it here")
+            raise errors.ProjectError(f"{root}: homogeneous redundancy needs a BOINC project; omit it here")
         raise errors.ProjectError(
-            f"{root}: the batch asks for homogeneous redundancy {homogeneous_redundancy}, and the application has "
+            f"{root}: the batch asks for homogeneous redundancy {homogeneous_redundancy}, but the application has "
             f"{app.homogeneous_redundancy}; {setup} --homogeneous-redundancy {homogeneous_redundancy}"
         )
     return app
@@ -125,8 +125,8 @@ def check_files(project: config.Project) -> None:
             raise errors.ProjectError(f"{path}: not there; {_setup(project)}") from None
         except OSError as error:
             raise errors.ProjectError(
-                f"{errors.describe(path, error)}; run masters as the project's user{_owner(project.root)}, or let a "
-                "group read it that you are in"
+                f"{errors.describe(path, error)}; run masters as the project's user{_owner(project.root)}, or "
+                "make it readable for a group that you are in"
             ) from None
 
 
@@ -136,8 +136,8 @@ def check_batch_directory(project: config.Project, directory: batch_directory.Ba
         str(directory.path).encode()
     except UnicodeEncodeError:
         raise errors.UsageError(
-            f"batch directory {directory.path}: its path is not UTF-8, and no other text goes into the project's "
-            "database; choose another with --batch-dir or batch_dir="
+            f"batch directory {directory.path}: its path is not UTF-8, as the project's database requires; "
+            "choose another with --batch-dir or batch_dir="
         ) from None
     users = _assimilators(project.root)
     obstacles = [
@@ -159,7 +159,7 @@ def check_batch_directory(project: config.Project, directory: batch_directory.Ba
 
 
 def _assimilators(root: Path) -> list[access.User]:
-    """Return the users as whom assimilators run, or were started last, as far as that can be known."""
+    """Return the users that assimilators run as, or last ran as, as far as can be known."""
     traces = list(root.glob("pid_*/pyboinc_assimilator*.pid")) or [root]
     try:
         users = [access.User.of(uid) for uid in {path.stat().st_uid for path in traces}]

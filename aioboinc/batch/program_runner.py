@@ -1,4 +1,4 @@
-"""Master programs as ``aioboinc run`` runs them: with top-level ``await``, our names there without an import."""
+"""Runs master programs for ``aioboinc run``: with top-level ``await``, and our names without an import."""
 
 from __future__ import annotations
 

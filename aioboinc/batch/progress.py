@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, now and then a line elsewhere."""
+"""Progress for people: a bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class Progress:
     submitted: int
     """Calls of this run that are committed."""
     complete: bool
-    """These are all the calls."""
+    """Whether these are all the calls."""
     handled: int
     """Jobs whose outputs were taken: handed to a handler, or to whoever iterates."""
     failed: int
     """Jobs that failed; part of ``handled``."""
     cancelled: int = 0
-    """Jobs of the batch before that are cancelled by now, while it is abandoned."""
+    """Jobs of the old batch that are cancelled so far, while it is being abandoned."""
     to_cancel: int = 0
-    """How many that will be; 0 when no batch is being abandoned."""
+    """Jobs of it to cancel in all; 0 when no batch is being abandoned."""
 
 
 def show(stream: TextIO | None = None) -> Callable[[Progress], None]:
     """Return a function that shows a batch's progress on *stream*, by default on stderr or in the notebook's cell.
 
-    Where the stream does not take it any more, that is the end of the showing, not of the batch.
+    If writing to the stream fails, nothing more is shown; the batch continues.
     """
     if stream is not None:
         return _Lenient(_Bar(stream) if stream.isatty() else _Lines(stream))
@@ -50,7 +50,7 @@ def show(stream: TextIO | None = None) -> Callable[[Progress], None]:
 
 
 def _is_in_notebook() -> bool:
-    """Tell whether this is a notebook that can show more than text."""
+    """Tell whether this is a notebook that can show widgets."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return hasattr(shell, "kernel") and importlib.util.find_spec("ipywidgets") is not None
 
@@ -69,7 +69,7 @@ class _Lenient:
 
 class _Bar:
     def __init__(self, stream: TextIO | None) -> None:
-        # It takes its time, and most runs show no bar.
+        # Slow to import, and most runs show no bar.
         module = importlib.import_module("tqdm.notebook" if stream is None else "tqdm")
         arguments: dict[str, Any] = (
             {} if stream is None else {"file": stream, "dynamic_ncols": True, "miniters": 1}
@@ -114,7 +114,7 @@ class _Lines:
 
 
 def _is_over(progress: Progress) -> bool:
-    """Tell whether nothing more will be done of what is being done."""
+    """Tell whether this report is the last one."""
     if progress.to_cancel:
         return progress.cancelled == progress.to_cancel
     return progress.complete and progress.handled == progress.submitted

@@ -1,7 +1,7 @@
-"""A bounded channel of calls: one end sends them, one by one, the other takes them, chunk by chunk.
+"""A bounded channel of calls: one end sends them one by one, the other takes them chunk by chunk.
 
-Calls wait until a chunk of them is taken: a whole one, or whatever has come together as soon as those before are
-written. So the first call goes at once, and a flood goes in large transactions.
+The receiver takes a whole chunk, or whatever is there once all calls before are written. So the first call goes at
+once, and many calls go in large transactions.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from aioboinc.store import jobs
 __all__ = ["CHUNK_CALLS", "FIRST_CHUNK_CALLS", "MAX_BYTES", "Closed", "Receiver", "Sender", "open"]
 
 MAX_BYTES = 16 << 20
-"""Bytes of encoded inputs above which senders wait; one larger input passes alone."""
+"""Bytes of encoded inputs at which senders wait; a larger input passes alone."""
 FIRST_CHUNK_CALLS = 64
-"""Calls in the first chunk at most: hosts wait for them. Each that follows may have twice as many."""
+"""Maximum of calls in the first chunk, which hosts wait for. Each following chunk may have twice as many."""
 CHUNK_CALLS = 2048
-"""Calls in any chunk at most. Senders wait while there are two chunks, if they care to wait."""
+"""Maximum of calls in any chunk. Senders that await room wait while two chunks are queued."""
 _YIELD_INTERVAL = 0.0002
-"""Seconds after which a sender that waits for nothing lets the event loop run: the database's answers need that."""
+"""Seconds after which a sender yields to the event loop even if there is room: the database's answers need that."""
 
 
 class Closed(Exception):
@@ -45,11 +45,11 @@ class _Channel:
         self.nbytes = 0
         self.sent = 0
         self.limit = FIRST_CHUNK_CALLS
-        """Calls in the next chunk at most."""
+        """Maximum of calls in the next chunk."""
         self.wanted = 1
-        """Calls for which the receiver waits."""
+        """Number of calls that the receiver waits for."""
         self.held = False
-        """The receiver wants no calls for the moment."""
+        """The receiver makes senders wait for the moment."""
         self.made = False
         """No more calls are expected before there are results."""
         self.ended = False
@@ -89,7 +89,7 @@ class _Channel:
         self.writable.set()
 
     def close(self) -> None:
-        """Drop the calls that wait, and release whoever waits."""
+        """Drop the queued calls, and wake both ends."""
         with self.condition:
             self.closed = self.ended = True
             self.calls.clear()
@@ -98,14 +98,14 @@ class _Channel:
 
 
 class Sender:
-    """The end that calls are sent from: the event loop or one thread."""
+    """The sending end, for the event loop or one thread."""
 
     def __init__(self, channel: _Channel) -> None:
         self._channel = channel
         self._next_yield = 0.0
 
     def send(self, call: jobs.Call) -> None:
-        """Put *call* at the end, whether there is room or not; does not block. Raises `Closed`."""
+        """Append *call*, whether there is room or not; does not block. Raises `Closed`."""
         channel = self._channel
         with channel.condition:
             if channel.closed:
@@ -128,11 +128,11 @@ class Sender:
             channel.condition.wait_for(lambda: channel.closed or not channel.is_full)
 
     def has_room(self) -> bool:
-        """Tell whether `room` has nothing to wait for now."""
+        """Tell whether `room` would return at once."""
         return time.monotonic() < self._next_yield and not self._channel.is_full
 
     async def room(self) -> None:
-        """Wait until there is room; let others run now and then."""
+        """Wait until there is room; yield to the event loop now and then."""
         channel = self._channel
         while channel.is_full and not channel.closed:
             channel.writable.clear()
@@ -143,7 +143,7 @@ class Sender:
             self._next_yield = time.monotonic() + _YIELD_INTERVAL
 
     def all_made(self) -> None:
-        """Say that no more calls are expected, unless results make some."""
+        """Say that no more calls are expected, except from handlers of results."""
         self._channel.made = True
         self._channel.notify_receiver()
 
@@ -153,32 +153,32 @@ class Sender:
         self._channel.notify_receiver()
 
     def abort(self) -> None:
-        """Drop what was sent and not taken, and say that no more will come."""
+        """Drop the calls that were not taken, and say that no more will come."""
         self._channel.close()
 
 
 class Receiver:
-    """The end that calls are taken from."""
+    """The receiving end."""
 
     def __init__(self, channel: _Channel) -> None:
         self._channel = channel
 
     async def ready(self) -> bool:
-        """Wait until there is a call, or the end; tell whether there is a call."""
+        """Wait for a call or the end; tell whether there is a call."""
         while not (self._channel.calls or self._channel.ended):
             await self._wait(1)
         return bool(self._channel.calls)
 
     async def take(self, idle: asyncio.Event, *, without_results: bool = False) -> list[jobs.Call]:
-        """Remove and return the next calls: a whole chunk, or what there is while *idle* is set; none at the end.
+        """Remove and return the next calls: a whole chunk or, while *idle* is set, what is there; none at the end.
 
-        *without_results* says that there are none before these calls are taken: those that may depend on some never
-        come. Is cancelled when the channel has been closed.
+        *without_results* says that no results come before these calls are taken, so that it can't wait for calls that
+        depend on results. Raises CancelledError if the channel was closed.
         """
         channel = self._channel
         while not (channel.is_whole or (channel.calls and idle.is_set()) or (without_results and channel.made)):
             await self._wait(1 if idle.is_set() else channel.limit, idle)
-        if channel.closed:  # not the end: what there was is not all
+        if channel.closed:  # not the end: calls were dropped
             raise asyncio.CancelledError("the master has stopped")
         with channel.condition:
             chunk = channel.calls[: channel.limit]
@@ -190,7 +190,7 @@ class Receiver:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Have no room meanwhile, so that senders wait."""
+        """Make senders wait meanwhile, as if there were no room."""
         self._channel.held = True
         try:
             yield
@@ -203,7 +203,7 @@ class Receiver:
         self._channel.close()
 
     async def _wait(self, wanted: int, idle: asyncio.Event | None = None) -> None:
-        """Wait until there may be *wanted* calls, a whole chunk or the end, or until *idle* is set if it was not."""
+        """Wait until *wanted* calls, a whole chunk or the end may be there, or *idle* is set if it was not."""
         channel = self._channel
         channel.wanted = wanted
         channel.readable.clear()

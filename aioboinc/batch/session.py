@@ -1,6 +1,6 @@
-"""One batch while it is open: its calls go to the project, its outputs come to those who take them.
+"""One open batch: its calls go to the project, its outputs to those who take them.
 
-The database and ``new/`` are polled concurrently, with backoff; news of one wakes the other.
+The database and ``new/`` are polled concurrently, with backoff; news of one wakes the poller of the other.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from aioboinc.store import batches, jobs
 __all__ = ["Session"]
 
 _PATROL = 60.0
-"""Seconds between looks for what somebody has done to single jobs."""
+"""Seconds between patrols: looks for changes that somebody has made to single jobs."""
 _MAX_LOOKS = 10
-"""Looks into ``new/`` before outputs that the database calls published are called missing."""
+"""Scans of ``new/`` before outputs that the database calls published count as missing."""
 _SLICE = 1000
-"""Outputs to announce before others get their turn: a millisecond."""
+"""Outputs to announce before yielding to the event loop: a millisecond."""
 _PIECE = 500
 """Jobs to withdraw in a transaction: a tenth of a second."""
 
@@ -60,9 +60,9 @@ _log = logging.getLogger(__name__)
 
 
 class Session:
-    """A batch that is open in *directory*; *made* are its calls, which come from *receiver*.
+    """The batch that is open in *directory*; *made* takes its calls, which come out of *receiver*.
 
-    With ``replay=False``, what former runs have taken is not taken again.
+    With ``replay=False``, outputs that earlier runs have taken are not taken again.
     """
 
     def __init__(
@@ -93,15 +93,15 @@ class Session:
         self.failed = 0
         """Those of them that failed."""
         self.complete = False
-        """No more calls are expected, for all that is known."""
+        """No more calls are expected, as far as is known."""
         self._taken: list[int] = []
-        """Jobs whose outputs were taken, and are to be moved."""
+        """Jobs whose outputs were taken and must be moved."""
         self._retiring = asyncio.Event()
         self._marked = 0
         """Number of jobs in the batch when `mark_submitted` was called last."""
         self._submitted = 0
         self._announced = 0
-        """Jobs whose outputs are there, or were."""
+        """Number of jobs called in this run that have outputs."""
         self._takers: list[takers.Taker] = []
         self._places: dict[takers.Taker, int] = {}
         self._taker_of = array("I")
@@ -123,13 +123,13 @@ class Session:
         """Number of workunits in the batch, if all were published at the last look."""
         self._ending = ending.Ending(self._place.store, self._place.project, self._app.id)
         self._empty = False
-        """The batch has its row, and no jobs."""
+        """The batch has a row but no jobs."""
         self._refused = False
         """Nothing more can be submitted."""
 
     @property
     def outstanding(self) -> int:
-        """Number of calls whose outputs were not taken."""
+        """Number of calls whose outputs are not yet taken."""
         return self._calls.sender.sent - self.handled
 
     @property
@@ -138,7 +138,7 @@ class Session:
         return self._batch.id
 
     async def begin(self) -> None:
-        """Find or make the batch's row; see what former runs have left."""
+        """Find or make the batch's row; load what earlier runs have left."""
         self._batch = await self._row()
         self._empty = not self._batch.njobs
         try:
@@ -148,8 +148,8 @@ class Session:
                 raise ValueError
         except (ValueError, LookupError, TypeError, AttributeError):
             raise errors.CheckpointError(
-                f"{self._directory.path}: the keys of the batch's calls are damaged from {len(self.ledger)} on: put "
-                "back the database as it was, or start anew with --fresh"
+                f"{self._directory.path}: the keys of the batch's calls are damaged from {len(self.ledger)} on: "
+                "restore the database, or start anew with --fresh"
             ) from None
         self._known = self._ncalls = len(self.ledger)
         self._submission = submission.Submission(
@@ -175,7 +175,7 @@ class Session:
         await threads.in_thread(self._outputs.look_back)
 
     async def run(self) -> None:
-        """Submit calls, announce outputs, until cancelled; or until nothing more can come, which is an error."""
+        """Submit calls and announce outputs, until cancelled. Raises if no more outputs can come."""
         async with task_group.TaskGroup() as tasks:
             tasks.create_task(self._submit())
             tasks.create_task(self._retire())
@@ -193,7 +193,7 @@ class Session:
             await self._changed.wait()
 
     async def mark_submitted(self) -> None:
-        """Record that the calls made so far are all, for all that is known. They are committed."""
+        """Record that no more calls are expected. Those made so far are committed."""
         if self.complete and self._marked == len(self.ledger):
             return
         self.complete = True
@@ -221,7 +221,7 @@ class Session:
             self.ledger.restore({number: keys[number] for number in keys.keys() - set(withdrawn)})
             count += len(withdrawn)
         if count:
-            _log.warning("%d jobs of calls that are not made any more are cancelled", count)
+            _log.warning("cancelled %d jobs of calls that are not made any more", count)
 
     def _uncalled(self) -> list[tuple[Workunit, list[int]]]:
         """Return workunits of whose calls this run has made none, with these, as far as they are not done."""
@@ -257,7 +257,7 @@ class Session:
         if numbers:
             await threads.in_thread(self._outputs.retire, numbers)
 
-    # What the submission is told (submission.Observer).
+    # For the submission (submission.Observer).
 
     def identified(self, number: int, call: jobs.Call) -> None:
         self.inputs.add(call)
@@ -293,18 +293,18 @@ class Session:
         self._changed.set()
         self.tell()
 
-    # What those who take outputs ask for (takers.Source).
+    # For those who take outputs (takers.Source).
 
     async def load(self, numbers: Sequence[int]) -> tuple[list[outputs.Output], list[int]]:
         return await threads.in_thread(self._outputs.load, numbers)
 
     def lost(self, numbers: Sequence[int], taker: takers.Taker) -> None:
-        """Take note that outputs which were announced are not there any more."""
+        """Note that outputs which were announced are gone."""
         self._announced -= len(numbers)
         for number in numbers:
             self._await(number, taker)
 
-    # What the patrol asks for (patrol.Jobs).
+    # For the patrol (patrol.Jobs).
 
     def unhandled(self, first: int, end: int, limit: int) -> list[int]:
         numbers: list[int] = []
@@ -329,7 +329,7 @@ class Session:
         self._taker_of[number] = place
 
     def _arrived(self, number: int) -> None:
-        """Announce an output, if its call is made; otherwise that comes when it is."""
+        """Announce an output if its call was made; otherwise `identified` does when it is."""
         place = self._taker_of[number] if number < len(self._taker_of) else 0
         if place:
             self._taker_of[number] = 0
@@ -339,12 +339,12 @@ class Session:
 
     @contextlib.asynccontextmanager
     async def withdrawn_in_vain(self) -> AsyncIterator[None]:
-        """Where submission can't begin, nothing stays of the batch, neither its rows nor its checkpoint."""
+        """If submission can't begin, remove the batch's rows and its checkpoint."""
         try:
             yield
         except Exception:
             if self._empty and self._checkpoint.batch is not None:
-                # Without the database the rows stay, and the checkpoint that they are found by.
+                # Without the database the rows stay, and so does the checkpoint that finds them.
                 with contextlib.suppress(errors.DatabaseError):
                     if await self._place.store.batches.withdraw(self._checkpoint.batch):
                         await threads.in_thread(self._directory.withdraw)
@@ -357,8 +357,8 @@ class Session:
         known = self._checkpoint.batch
         if known is not None and await store.batches.find(self._checkpoint.token) is None:
             raise errors.CheckpointError(
-                f"{self._directory.path}: the database of {project.root} does not know the batch {known} any more: put "
-                "back what it was, or start anew with --fresh; the outputs so far are in old/ and new/"
+                f"{self._directory.path}: the database of {project.root} does not know the batch {known} any more: "
+                "restore the database, or start anew with --fresh; the outputs so far are in old/ and new/"
             )
         batch = await store.batches.find_or_create(
             self._checkpoint.token,
@@ -441,7 +441,7 @@ class Session:
                 self._sampled.set()
 
     async def _watch_database(self) -> None:
-        """Poll the batch's counters; wake the directory's watcher when they have news."""
+        """Poll the batch's counters; wake the directory's watcher when they change."""
         backoff = loops.Backoff()
         pace = loops.Pace()
         published = -1
@@ -464,7 +464,7 @@ class Session:
             await loops.wait(backoff.next(), self._place.assimilated)
 
     async def _watch_jobs(self) -> None:
-        """Look now and then for what somebody has done to single jobs, or to the application."""
+        """Look now and then for changes that somebody has made to single jobs, or to the application."""
         round_of = patrol.Patrol(self._place.store, self._directory, self._batch.id, self)
         while True:
             await asyncio.sleep(_PATROL)
@@ -502,7 +502,7 @@ class Session:
             in_vain += published == self.ledger.partition.nworkunits and missing > 0
             if in_vain > _MAX_LOOKS:
                 raise errors.CheckpointError(
-                    f"{self._directory.new}: the outputs of {missing} jobs were published here, and are neither here "
+                    f"{self._directory.new}: the outputs of {missing} jobs were published here, but are neither here "
                     "nor in old/; put them back, or start anew with --fresh"
                 )
             await loops.wait(backoff.next(), self._news)
@@ -510,7 +510,7 @@ class Session:
                 backoff.reset()
 
     def _is_over(self) -> bool:
-        """Tell whether all is taken that can be had of a batch that somebody has ended."""
+        """Tell whether all outputs are taken that can come of a batch that somebody has ended."""
         all_taken = self.handled == self._announced
         return all_taken and (self._refused or self.complete or self._outputs.count() == self._announced)
 

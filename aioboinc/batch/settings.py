@@ -1,4 +1,4 @@
-"""What is set for a batch: by the program, by the command line, by the environment."""
+"""The settings of a batch: from the program, the command line and the environment."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ defaults: contextvars.ContextVar[Defaults] = contextvars.ContextVar("defaults", 
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for one batch."""
+    """The settings of one batch."""
 
     batch_dir: Path
     """Where the batch lives."""
     project: Path | None
-    """Root directory of a BOINC or served project; None: one that is embedded in the batch directory."""
+    """Root directory of a BOINC or served project; None: one embedded in the batch directory."""
     workers: int | None
     """Cores that the embedded project uses; None: all."""
     fresh: bool
     """Abandon the batch that is there and begin a new one."""
     keep_results: bool
-    """What is done stays done although the slave has changed since."""
+    """Keep the results there are although the slave has changed since."""
     inline_inputs: int
-    """Inputs of up to so many bytes have no files of their own."""
+    """Inputs of up to this many bytes have no files of their own."""
     homogeneous_redundancy: int
     """BOINC's class of equivalent hosts that a job's results must come from."""
     progress: Callable[[reports.Progress], None]
@@ -63,9 +63,9 @@ def chosen(
     homogeneous_redundancy: int,
     progress: Callable[[reports.Progress], None] | bool | None,
 ) -> Settings:
-    """Return what holds: what the program says, else the command line, else the environment.
+    """Return the settings: what the program says, else the command line, else the environment.
 
-    *who* is the function that the arguments are of. Raises `errors.UsageError` for those that are wrong.
+    *who* is the function that got the arguments. Raises `errors.UsageError` for wrong ones.
     """
     if not isinstance(progress, bool | None):
         arguments.function(f"{who}: progress", progress, "it is told how far the batch is", "Progress")

@@ -1,6 +1,6 @@
-"""Input files and documents of workunits: what a host needs to run a call, put where hosts get it.
+"""Input files and documents of workunits: what a host needs to run a call, where it can get it.
 
-The form of the documents is that of BOINC's ``tools/process_input_template.cpp``.
+The documents have the form that BOINC's ``tools/process_input_template.cpp`` gives them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ["MAX_INLINE", "Staged", "Stager", "check_inline_inputs"]
 P = ParamSpec("P")
 
 MAX_INLINE = 4096
-"""Bytes of an input that fit a command line everywhere: on Windows the launcher's has 8191 characters, base64."""
+"""Bytes of an input, base64-encoded, that fit on a command line everywhere: on Windows it has 8191 characters."""
 _SLICE = 128
-"""Jobs to make before others get their turn: half a millisecond."""
+"""Jobs to make before yielding to the event loop: half a millisecond."""
 _READABLE = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _LARGE = 1 << 20
-"""Bytes of an input that take longer than that."""
+"""Bytes of an input that takes longer than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class _Program:
 
     sha256: bytes
     document: tuple[str, ...]
-    """Of jobs that have their input in a file."""
+    """For jobs whose input is a file."""
     inline_document: tuple[str, ...]
-    """Of jobs that have their input in the command line."""
+    """For jobs whose input is on the command line."""
 
 
 def check_inline_inputs(limit: int) -> None:
@@ -170,7 +170,7 @@ class Stager:
 
 
 class Staged:
-    """Jobs, and the files that they need, which are to be written before they are committed."""
+    """Jobs, and their files, which must be written before the jobs are committed."""
 
     def __init__(self, jobs: Sequence[jobs.Job], project: Project, downloads: _Downloads) -> None:
         self.jobs = jobs
@@ -179,7 +179,7 @@ class Staged:
 
     @property
     def has_files(self) -> bool:
-        """There is something to write."""
+        """Whether there is something to write."""
         return bool(self._downloads)
 
     async def write(self) -> None:
@@ -208,7 +208,7 @@ class _Downloads:
         self._files: list[tuple[str, bytes]] = []
 
     def add(self, name: str, data: bytes) -> dict[str, str]:
-        """Note the file *name*; return the values that a document says of it."""
+        """Note the file *name*; return what a document says of it."""
         directory = fanout_directory(name, self._fanout)
         place = f"{directory}/" if directory else ""
         self._files.append((place + name, data))
@@ -223,9 +223,9 @@ class _Downloads:
         return bool(self._files)
 
     def write(self) -> None:
-        """Write the files, which are not durable yet then. Blocks; raises OSError.
+        """Write the files, without making them durable. Blocks; raises OSError.
 
-        By paths relative to the hierarchy, one directory after the other: in any other way ext4 takes longer.
+        By paths relative to the hierarchy, one directory after the other: any other way is slower on ext4.
         """
         self._files.sort()
         root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -245,7 +245,7 @@ def _write(path: str, data: bytes, root: int) -> None:
         descriptor = _open(path, root)
     except PermissionError:
         if _holds(path, data, root):
-            return  # the same file, of another user's master
+            return  # another user's master wrote the same file
         raise
     try:
         written = os.write(descriptor, data)
@@ -261,7 +261,7 @@ def _open(path: str, root: int) -> int:
 
 
 def _holds(path: str, data: bytes, root: int) -> bool:
-    """Tell whether there is a file *path* with just *data*."""
+    """Tell whether the file *path* exists and contains exactly *data*."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root)
     except OSError:
@@ -271,7 +271,7 @@ def _holds(path: str, data: bytes, root: int) -> bool:
 
 
 def _let_read(paths: Sequence[str], root: int) -> None:
-    """Let the web server read files just written, whatever this user's umask: a look at the last one tells."""
+    """Let the web server read the files just written, whatever the umask. The last one tells if that is needed."""
     if os.stat(paths[-1], dir_fd=root).st_mode & _READABLE == _READABLE:
         return
     for path in paths:

@@ -1,8 +1,8 @@
 """From a batch's calls to committed workunits.
 
 Each call is looked up in the batch's ledger. One that the batch knows is the same job as before; new ones are staged
-and committed, a chunk at a time, together with their keys. A stage writes the input files of one chunk, in a thread,
-while the chunk before is being inserted.
+and committed, a chunk at a time, together with their keys. The input files of one chunk are written in a thread while
+the chunk before is being inserted.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from aioboinc.store import calls as stored
 __all__ = ["Observer", "Submission"]
 
 _SLICE = 256
-"""Calls to look up before others get their turn: a millisecond."""
+"""Calls to look up before yielding to the event loop: a millisecond."""
 _REST = 0.005
-"""Seconds between looks at calls while none of them is new."""
+"""Seconds to wait after calls of which none was new."""
 
 
 class Observer(Protocol):
-    """What is told of the calls as they go."""
+    """Is told what becomes of the calls."""
 
     def identified(self, number: int, call: jobs.Call) -> None:
-        """Take note that *call* is the job *number*, which may be in the project already or will be committed."""
+        """Note that *call* is the job *number*, which is in the project or will be committed."""
 
     def is_done(self, number: int) -> bool:
-        """Tell whether there is an output of the job *number*."""
+        """Tell whether the job *number* has an output."""
 
     def committed(self, ncalls: int) -> None:
         """Take note that so many of the batch's calls are in the project, or that they are in other workunits."""
@@ -94,8 +94,8 @@ class Submission:
     async def run(self) -> None:
         """Submit all calls.
 
-        Raises `errors.BatchAborted` when the batch was ended by somebody and takes no more; of a batch that version
-        0.1 of aioboinc has begun `errors.SubmissionMismatch`, when the first calls are not those made then.
+        Raises `errors.BatchAborted` if somebody has ended the batch, and `errors.SubmissionMismatch` if version 0.1 of
+        aioboinc began it and the first calls are not those made then.
         """
         chunks: asyncio.Queue[asyncio.Task[_Staged] | None] = asyncio.Queue(maxsize=1)
         async with task_group.TaskGroup() as tasks:
@@ -153,19 +153,19 @@ class Submission:
     async def _take_in(
         self, chunks: asyncio.Queue[asyncio.Task[_Staged] | None], tasks: asyncio.TaskGroup
     ) -> None:
-        """Look up the calls; begin to stage one chunk after the other."""
+        """Look up the calls; start to stage one chunk after the other."""
         calls = await self._adopted() or await self._calls.take(self._idle)
         while calls:
             new = await self._look_up(calls)
             if new:
                 await self._stage(new, chunks, tasks)
             else:
-                await asyncio.sleep(_REST)  # calls that are known come together
+                await asyncio.sleep(_REST)  # known calls collect meanwhile
             calls = await self._calls.take(self._idle)
         await chunks.put(None)
 
     async def _adopted(self) -> list[jobs.Call]:
-        """See to it that the calls made by version 0.1 have keys; return calls that are to be looked up."""
+        """Give the calls made by version 0.1 their keys; return the calls taken after them, to look up."""
         if self._batch.version >= ledger.VERSION:
             return []
         calls, rest = await adoption.adopted(
@@ -177,7 +177,7 @@ class Submission:
         return rest
 
     async def _look_up(self, calls: Sequence[jobs.Call]) -> list[jobs.Call]:
-        """Find out which jobs *calls* are; return the new ones, which are in the ledger then."""
+        """Find out which jobs *calls* are; add the new ones to the ledger and return them."""
         new: list[jobs.Call] = []
         changed: defaultdict[tuple[jobs.Kind, int], list[int]] = defaultdict(list)
         book, observer = self._ledger, self._observer
@@ -185,7 +185,7 @@ class Submission:
             try:
                 number, key = book.find(call)
             except ledger.Unindexed:
-                while not book.make_index():  # noqa: ASYNC110 - others get their turn
+                while not book.make_index():  # noqa: ASYNC110 - yields to the event loop
                     await asyncio.sleep(0)
                 number, key = book.find(call)
             if number < 0:
@@ -209,7 +209,7 @@ class Submission:
         chunks: asyncio.Queue[asyncio.Task[_Staged] | None],
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """Begin to stage *calls*, the next one while those before it go to the disk."""
+        """Start to stage *calls*, while the chunk before is written."""
         if self._batch.end is not None:
             raise errors.BatchAborted(f"batch {self._batch.id} takes no more jobs")
         self._idle.clear()
@@ -232,9 +232,9 @@ class Submission:
         """Return the *workunits* of *calls*, with the input files in place. *digest* is the one after *page*."""
         staged = await self._stager.stage(self._batch.id, workunits, calls)
         if staged.has_files:
-            # One thread writes, as several would wait for each other at every file; meanwhile the disk takes in what
-            # those before have written. The thread needs the interpreter's lock three times a file, and waits 5 ms
-            # for it each time beside others that compute: so calls wait meanwhile.
+            # Only one thread writes, because several would wait for each other at every file; the chunk before is
+            # synced meanwhile. The thread takes the interpreter's lock three times a file, and waits 5 ms for it each
+            # time if other threads compute: so senders wait meanwhile.
             async with self._writing:
                 with self._calls.held():
                     await staged.write()

@@ -1,6 +1,6 @@
-"""Who gets outputs: queues of jobs whose outputs are there, from which they are taken group by group.
+"""Takers of outputs: queues of jobs that have outputs, which are taken group by group.
 
-Outputs are read when they are taken, so that those which nobody has asked for yet take no memory.
+Outputs are read when they are taken, so those that nobody has asked for take no memory.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ __all__ = ["OrderedQueue", "Queue", "Source", "Taker"]
 
 
 class Taker(Protocol):
-    """What gets the outputs of the calls that name it."""
+    """Gets the outputs of the calls that name it."""
 
     def identified(self, number: int, order: int) -> None:
-        """Take note that its next call is the job *number*, and the run's call number *order*."""
+        """Note that its next call is the job *number*, and the run's call number *order*."""
 
     def announce(self, number: int) -> None:
-        """Take note that the output of the job *number* is there."""
+        """Note that the output of the job *number* is there."""
 
 
 class Source(Protocol):
-    """Where outputs come from, such as `session.Session`."""
+    """Where outputs come from: `session.Session`."""
 
     async def load(self, numbers: Sequence[int]) -> tuple[list[outputs.Output], list[int]]:
-        """Read some of the outputs *numbers*, from the first on; return them, and those that are gone."""
+        """Read some of the outputs *numbers*, from the first on; return them, and which ones are gone."""
 
     def lost(self, numbers: Sequence[int], taker: Taker) -> None:
-        """Take note that outputs which *taker* waits for are gone."""
+        """Note that the outputs *numbers*, which *taker* waits for, are gone."""
 
 
 class Queue:
@@ -41,7 +41,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.source: Source | None = None
-        """To be set before the first output is announced."""
+        """Must be set before the first output is announced."""
         self._ready: collections.deque[int] = collections.deque()
         self._news = asyncio.Event()
         self._ended = False
@@ -59,7 +59,7 @@ class Queue:
         self._news.set()
 
     async def take(self) -> list[outputs.Output]:
-        """Wait for outputs and return a group of them, none at the end."""
+        """Wait for outputs and return a group of them; an empty list at the end."""
         while True:
             numbers = self._next()
             if not numbers:
@@ -78,7 +78,7 @@ class Queue:
                 return group
 
     def _next(self) -> list[int]:
-        """Return numbers of jobs whose turn it is."""
+        """Return the numbers of the next jobs."""
         return [self._ready[place] for place in range(min(outputs.GROUP, len(self._ready)))]
 
     def _remove(self, numbers: Sequence[int]) -> None:
@@ -119,4 +119,4 @@ class OrderedQueue(Queue):
         self._there.difference_update(numbers)
 
     def _again(self, gone: Sequence[int]) -> None:
-        self._called.extend(gone)  # nobody can wait for them in their places
+        self._called.extend(gone)  # their places in the order are past

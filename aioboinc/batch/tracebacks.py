@@ -1,7 +1,7 @@
-"""Tracebacks as a user's program sees them: its own frames, and none of ours between them.
+"""Tracebacks for users: the frames of their program, and none of ours between them.
 
-An error of the program's functions, and one that we raise on purpose, is not to be sought in our code. One that
-nobody has foreseen is: its traceback stays whole.
+Our frames don't help with an error in the program's functions, or one that we raise on purpose. An error that nobody
+has foreseen keeps its whole traceback.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _callers: set[CodeType] = set()
 
 
 def calls_program(function: F) -> F:
-    """Note that *function* calls functions of the program: what comes out of them is the program's."""
+    """Note that *function* calls functions of the program: an error out of these is the program's."""
     _callers.add(function.__code__)
     return function
 
 
 class Shortened:
-    """Leaves our frames out of the traceback of what its body raises. The frame with the ``with`` is none of it."""
+    """Leaves our frames, that of the ``with`` included, out of the traceback of what its body raises."""
 
     def __enter__(self) -> None:
         pass
@@ -61,10 +61,10 @@ def _shortened(error: BaseException) -> TracebackType | None:
 
 
 def _let_ipython_show_groups() -> None:
-    """Have a notebook's cell end that raises a group, one of the user's or `errors.BatchFailed`.
+    """Let a notebook cell end that raises an exception group, such as `errors.BatchFailed`.
 
-    As of version 9, IPython prints one without noting that it did. A kernel whose first error that is then fails to
-    reply, and the cell goes on for ever.
+    IPython (as of version 9) prints a group without noting that it did. If that is the kernel's first error, the kernel
+    fails to reply, and the cell never ends.
     """
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None and not hasattr(shell, "_last_traceback"):

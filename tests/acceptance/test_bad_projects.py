@@ -124,7 +124,7 @@ async def test_no_table(place, table):
     place.world.execute(f"DROP TABLE {table}")
     line = place.refused()
     assert "is not set up: it has" in line
-    assert "not the tables pyboinc_batch and pyboinc_calls, which this version of aioboinc needs" in line
+    assert "lacks the tables pyboinc_batch and pyboinc_calls, which this version of aioboinc needs" in line
     assert f"run: python -m aioboinc setup {place.root}" in line
     await place.world.setup()
     place.world.execute("UPDATE app_version SET deprecated = 1")
@@ -173,7 +173,7 @@ async def test_homogeneous_redundancy(place):
     master.write_text(master.read_text().replace("handle_result)", "handle_result, homogeneous_redundancy=1)"))
     assert f"setup {place.root} --homogeneous-redundancy 1" in place.refused()
     await place.world.setup(homogeneous_redundancy=2)
-    assert "asks for homogeneous redundancy 1, and the application has 2" in place.refused()
+    assert "asks for homogeneous redundancy 1, but the application has 2" in place.refused()
 
 
 def test_homogeneous_redundancy_of_our_own_projects():
@@ -196,7 +196,7 @@ def test_homogeneous_redundancy_of_our_own_projects():
     )
     assert preflight.check_application(app, read, **asked) is app
     served = dataclasses.replace(read, kind=config.Kind.SERVED)
-    with pytest.raises(errors.ProjectError, match="takes a BOINC project"):
+    with pytest.raises(errors.ProjectError, match="needs a BOINC project"):
         preflight.check_application(app, served, **asked)
     with pytest.raises(errors.ProjectError, match="run: python -m aioboinc serve --project /p"):
         preflight.check_application(None, served, homogeneous_redundancy=0)

@@ -68,7 +68,7 @@ async def test_a_batch_that_is_gone_is_not_made_again(place: Place) -> None:  # 
     place.world.execute("DELETE FROM pyboinc_batch")
     said = place.program.run()
     assert said.returncode == 2
-    assert "does not know the batch 1 any more: put back what it was, or start anew with --fresh" in said.stderr
+    assert "does not know the batch 1 any more: restore the database, or start anew with --fresh" in said.stderr
     assert (place.program.folder / "pyboinc_checkpoint").exists()
 
 

@@ -128,7 +128,7 @@ def test_what_is_not_called_any_more_is_cancelled(batch):
     finished = batch.run("--quiet")
     assert finished.returncode == 0
     assert finished.stdout == f"{[i * i for i in range(90, 100)]}\n"
-    said = r"(?:aioboinc: )?(\d+) jobs of calls that are not made any more are cancelled"
+    said = r"(?:aioboinc: )?cancelled (\d+) jobs of calls that are not made any more"
     lines = finished.stderr.splitlines()
     assert all(re.fullmatch(said, line) for line in lines), lines
     count = sum(int(re.fullmatch(said, line)[1]) for line in lines)
@@ -373,7 +373,7 @@ def test_a_batch_of_version_0_1(batch):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ([0, 1, 2, 3], "make_calls makes only 4 of the 5 calls before"),
+        ([0, 1, 2, 3], "make_calls made only 4 of the 5 calls submitted before"),
         ([0, 1, 7, 3, 4], "call 2 of make_calls is not the one that was submitted before: its input differs"),
         ([1, 0, 2, 3, 4, 5], "call 0 of make_calls is not the one"),
     ],
