@@ -140,11 +140,11 @@ def handler(what: str, value: Any, argument: str) -> bool:
 
 def chunk(what: str, value: object) -> int:
     """Return how many calls may share a workunit; 0 for ``"auto"``."""
-    if isinstance(value, str):
-        if value == "auto":
-            return 0
-        raise errors.ArgumentError(f'{what}={_shown(value)}: must be a whole number of 1 or more, or "auto"')
-    return whole(what, value, 1)
+    if isinstance(value, str) and value == "auto":
+        return 0
+    with contextlib.suppress(errors.UsageError):
+        return whole(what, value, 1)
+    raise errors.ArgumentError(f'{what}={_shown(value)}: must be a whole number of 1 or more, or "auto"')
 
 
 def slave(value: object) -> None:
