@@ -178,8 +178,12 @@ class Batch(Caller):
         one = self._entered()
         queue = takers.OrderedQueue() if ordered else takers.Queue()
 
+        callers: list[Callable[..., None]] = []
+
         def call(args: tuple[Any, ...]) -> None:
-            self._call(queue, program, args, {}, options)
+            if not callers:  # its errors come with the first job
+                callers.append(self._caller(program, options))
+            callers[0](queue, args, {})
 
         jobs = mapping.Map(one, queue, call, iterables, self._reader(program))
         self._maps.append(jobs)
@@ -193,13 +197,22 @@ class Batch(Caller):
         kwargs: dict[str, Any],
         options: dict[str, Any],
     ) -> None:
+        self._caller(program, options)(taker, args, kwargs)
+
+    def _caller(self, program: Program, options: dict[str, Any]) -> Callable[..., None]:
+        """Return a function that calls *program*, given the taker of the output and the arguments."""
         made = self._entered().calls
         if callable(program):
-            made.add_function(taker, program, args, kwargs, **options)
-        elif len(args) == 1 and not kwargs:
+            return made.function(program, **options)
+
+        def call(taker: takers.Taker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if len(args) != 1 or kwargs:
+                raise errors.ArgumentError(
+                    f"{program}: a slave file gets one input, not {len(args)}, and no keywords"
+                )
             made.add(taker, program, args[0], **options)
-        else:
-            raise errors.ArgumentError(f"{program}: a slave file gets one input, not {len(args)}, and no keywords")
+
+        return call
 
     def _entered(self) -> held.Held:
         if self._left:

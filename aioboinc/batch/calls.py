@@ -59,6 +59,7 @@ class Calls:
         """Programs by identity, in hexadecimal."""
         self._registry: tuple[int, codec.Registry] = 0, bundle.registry()
         self._kinds: dict[tuple[Any, ...], tuple[jobs.Kind, codec.Registry]] = {}
+        self._callers: dict[tuple[Any, ...], _FunctionCaller] = {}
 
     def add(
         self,
@@ -85,28 +86,31 @@ class Calls:
             raise errors.NotData(str(error)) from None
         self._send(kind, data, taker)
 
-    def add_function(
+    def function(
         self,
-        taker: takers.Taker,
         function: Callable[..., Any],
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
         include: Sequence[str | Path] = (),
         version: str | None = None,
         **options: Any,
-    ) -> None:
-        """Encode one call of a function and send it; does not block. Its output goes to *taker*."""
-        program = self._function(function, include)
-        sources, data = program.encode(args, kwargs)
+    ) -> Callable[[takers.Taker, Sequence[Any], Mapping[str, Any]], None]:
+        """Return what encodes a call of *function* and sends it, given who gets its output, and its arguments."""
         try:
-            key = (program, id(sources), version, None, *options.items(), *map(type, options.values()))
-            known = self._kinds.get(key)
+            # With the options' types, because 1 == True.
+            key = (function, *include, version, None, *options.items(), *map(type, options.values()))
+            known = self._callers.get(key)
         except TypeError:  # unhashable, so no valid argument either
             known = None
         if known is None:
+            program = self._function(function, include)
             name = f"{getattr(function, '__module__', '')}.{program.name}"
-            known = self._kinds[key] = self._new_kind(self._part(sources, name, version), options)
-        self._send(known[0], data, taker)
+
+            def kind_of(sources: bundle.Sources) -> jobs.Kind:
+                return self._new_kind(self._part(sources, name, version), options)[0]
+
+            if len(self._callers) >= jobs.MAX_KINDS:
+                self._callers.clear()
+            known = self._callers[key] = _FunctionCaller(program, kind_of, self._send)
+        return known
 
     def _send(self, kind: jobs.Kind, data: bytes, taker: takers.Taker) -> None:
         sha256 = hashlib.sha256(data).digest()
@@ -173,6 +177,34 @@ class Calls:
             identity = hashlib.sha256(f"{name}\0{version}".encode("utf-8", "surrogatepass")).digest()
         self._sources[identity.hex()] = sources
         return _Program(sources, bundle.registry(sources), name, identity)
+
+
+class _FunctionCaller:
+    """Makes calls of one function with the same options."""
+
+    __slots__ = ("_kind", "_kind_of", "_kinds", "_program", "_send", "_sources")
+
+    def __init__(
+        self,
+        program: functions.Program,
+        kind_of: Callable[[bundle.Sources], jobs.Kind],
+        send: Callable[[jobs.Kind, bytes, takers.Taker], None],
+    ) -> None:
+        self._program = program
+        self._kind_of = kind_of
+        self._send = send
+        self._sources: bundle.Sources | None = None
+        self._kind: jobs.Kind
+        self._kinds: dict[int, jobs.Kind] = {}
+
+    def __call__(self, taker: takers.Taker, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        sources, data = self._program.encode(args, kwargs)
+        if sources is not self._sources:
+            kind = self._kinds.get(id(sources))
+            if kind is None:
+                kind = self._kinds[id(sources)] = self._kind_of(sources)
+            self._sources, self._kind = sources, kind
+        self._send(self._kind, data, taker)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ class Program:
         self._include = tuple(include)
         self.name = _name(function)
         self._signature = _signature(function)
+        self._counts = _counts(self._signature)
         self._namespace = _namespace(function)
         self._folder = _folder(self._namespace)
         self._module = "__main__" if _is_of_main(function, self._namespace) else _module(function)
@@ -96,7 +97,8 @@ class Program:
             self._folder = generated.root(self._module, self._folder) or self._folder
         self._is_local = generated.locality(self._folder)
         self._programs: dict[frozenset[tuple[str, str]], tuple[bundle.Sources, codec.Registry]] = {}
-        self.sources = self._program(frozenset())[0]
+        self._plain = self._program(frozenset())
+        self.sources = self._plain[0]
         """The program of calls whose arguments have no classes but those that the function uses."""
 
     def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bundle.Sources, bytes]:
@@ -108,7 +110,7 @@ class Program:
         """
         self._check_fit(args, kwargs)
         value = arguments(args, kwargs)
-        sources, registry = self._program(frozenset())
+        sources, registry = self._plain
         try:
             return sources, codec.encode(value, registry, root="")
         except codec.NotData:
@@ -123,7 +125,7 @@ class Program:
         return self._program(frozenset(classes | modules))[0], data
 
     def _check_fit(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        if self._signature is None:
+        if self._signature is None or (len(args) in self._counts and not kwargs):
             return
         try:
             self._signature.bind(*args, **kwargs)
@@ -330,6 +332,17 @@ def _signature(function: Any) -> inspect.Signature | None:
         return inspect.signature(function)
     except (TypeError, ValueError):
         return None
+
+
+def _counts(signature: inspect.Signature | None) -> range:
+    """Return how many positional arguments are right without a look at their names."""
+    parameters = () if signature is None else tuple(signature.parameters.values())
+    required = 0
+    for parameter in parameters:
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            return range(0)
+        required += parameter.default is parameter.empty
+    return range(required, len(parameters) + 1) if parameters else range(0)
 
 
 def _name(function: Any) -> str:

@@ -166,7 +166,8 @@ def check(data: bytes, job: str, input_sha256: bytes, program_sha256: bytes) -> 
     """
     if not data.startswith(header(job, input_sha256, program_sha256)):
         raise codec.Malformed(f"is not an output of {job} with its input and program")
-    if data[len(header(job, input_sha256, program_sha256)):].startswith(b"\x8c\x05calls"): return
+    if data[len(header(job, input_sha256, program_sha256)) :].startswith(b"\x8c\x05calls"):
+        return
     decode(data, codec.OPAQUE)
 
 
