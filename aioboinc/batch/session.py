@@ -151,7 +151,8 @@ class Session:
                 f"{self._directory.path}: the keys of the batch's calls are damaged from {len(self.ledger)} on: "
                 "restore the database, or start anew with --fresh"
             ) from None
-        self._known = self._ncalls = len(self.ledger)
+        has_keys = self._batch.version >= ledger.VERSION
+        self._known = self._ncalls = len(self.ledger) if has_keys else self._batch.njobs
         self._submission = submission.Submission(
             self._receiver,
             self._place.store,
