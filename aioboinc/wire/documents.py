@@ -16,13 +16,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from aioboinc.wire import names
+
 __all__ = [
     "INPUT",
     "OUTPUT",
     "PROGRAM",
+    "Calls",
     "File",
     "Identity",
     "Template",
+    "calls_of",
     "client_messages",
     "escape",
     "files",
@@ -35,6 +39,9 @@ __all__ = [
     "stderr_text",
     "workunit_form",
 ]
+
+Calls = names.Calls
+calls_of = names.calls_of
 
 PROGRAM = "pyboinc_program"
 """Name under which a job opens its program."""
@@ -49,7 +56,7 @@ _MARK = "\0"
 _FILE_REF = re.compile(r"<file_ref>\s*<file_name>([^<]*)</file_name>\s*<open_name>([^<]*)</open_name>")
 _FILE_NAME = re.compile(rb"<file_name>([^<]+)</file_name>")
 _PROGRAM_NAME = re.compile(r"<file_name>pyboinc_program_([0-9a-f]{64})\.zip</file_name>")
-_INPUT_NAME = re.compile(r"<file_name>pyboinc_\d+_\d+_([0-9a-f]{64})</file_name>")
+_INPUT_NAME = re.compile(r"<file_name>pyboinc_\d+_\d+(?:_\d+)?_([0-9a-f]{64})</file_name>")
 _INLINE_INPUT = re.compile(r"<command_line>\s*--input-base64[\s=]+([A-Za-z0-9+/=]+)\s*</command_line>")
 _NO_DELETE = re.compile(r"<no_delete\s*/>|<no_delete>\s*1\s*</no_delete>")
 _NUMBER = re.compile(r"[0-9.eE+]{1,20}")
