@@ -6,9 +6,9 @@ this order. Errors are data, and the same on every machine, so that an exception
 reaches quorum.
 
 A workunit of several calls has the status ``calls``, and for a value a list of bytes, a piece for each call from the
-first on: the canonical pickle of a list, ``True`` and the output, or ``False`` and the error. It may have fewer than the
-workunit has calls, as a runtime ends at the workunit's limit. Standard library only, Python 3.8 syntax: hosts get this
-file too.
+first on: the canonical pickle of a list, ``True`` and the output, or ``False`` and the error. There may be fewer of
+these than of calls, as a runtime ends at the workunit's limit. Standard library only, Python 3.8 syntax: hosts get
+this file too.
 """
 
 from __future__ import annotations
