@@ -63,7 +63,7 @@ class Calls:
         identity = self._input_sha256 + self._prepared.program.sha256 + self._calls.name.encode("ascii")
         outputs = finished.Finished(os.path.join(self._slot_dir, slot.CALLS), identity)
         there, *self._pieces = outputs.begin(
-            "\0".join(os.listdir(self._slot_dir)).encode("utf-8", "surrogatepass")
+            "\0".join(surroundings.names_in(self._slot_dir)).encode("utf-8", "surrogatepass")
         )
         del self._pieces[self._calls.count :]
         self._size = sum(map(len, self._pieces))

@@ -23,10 +23,9 @@ class Folder:
         self._kept = set(kept)
         self._is_kept = is_kept
         self._unchanged = -1
-        """The directory's time of change as long as nothing comes or goes; -1 where that can't be told by it."""
+        """The directory's time of change as long as nothing comes or goes; -1 if that can't be told by it."""
         self._has_times = os.name != "nt" and self._mark() and self._sees_changes()
-        if self._has_times:
-            self._mark()
+        self._unchanged = -1  # nothing is known of what is there
 
     def names(self) -> List[str]:
         """Return the names of what is in the directory; none if there is no such directory."""

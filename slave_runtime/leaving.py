@@ -48,7 +48,7 @@ class ExitFunctions:
 
     def hand_over(self) -> None:
         """Leave them to Python, as all that are registered from now on."""
-        atexit.register, atexit.unregister = self._originals  # type: ignore[assignment]
+        atexit.register, atexit.unregister = self._originals
         for function, args, kwargs in self._functions:
             atexit.register(function, *args, **kwargs)
         self._functions.clear()

@@ -17,20 +17,34 @@ from typing import Any, Callable, Dict, Iterable, List
 
 from . import folder, preparation, slot
 
-__all__ = ["Surroundings"]
+if sys.platform == "win32":
+    resource = None
+else:
+    import resource
+
+__all__ = ["Surroundings", "names_in"]
 
 _SHARE = 0.05
 """Share of the time that the garbage collector may take to free what calls have left in memory."""
 _COLLECTION = 0.005
 """Seconds that its first run is expected to take."""
+_GROWTH = 64 << 20
+"""Bytes more than ever before at which it runs in any case."""
+_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes, in which the system says how much memory was used at most."""
 
 
 def _is_ours_or_the_clients(name: str) -> bool:
     return name.startswith(("boinc_", "pyboinc_"))
 
 
+def names_in(slot_dir: str) -> List[str]:
+    """Return the names of what is in the slot but for files that are there at any time. Raises OSError."""
+    return [name for name in os.listdir(slot_dir) if not _is_ours_or_the_clients(name)]
+
+
 class Surroundings:
-    """The process as it is when the first call begins; *names* are those of the files in the slot then."""
+    """The process as it is when the first call begins; *names* are those that were in the slot then."""
 
     def __init__(
         self,
@@ -55,6 +69,7 @@ class Surroundings:
         self._clock = clock
         self._collected = clock()
         self._collection = _COLLECTION
+        self._peak = _peak()
         self._finder.watch(self._watched)
 
     def restore(self) -> bool:
@@ -75,7 +90,7 @@ class Surroundings:
         self._modules = len(sys.modules)
         self._restore_environ(has_imported)
         self._collect()
-        return self._restore_files(has_imported)
+        return self._restore_files()
 
     def _restore_environ(self, has_imported: bool) -> None:
         """Undo changes of the environment, but where packages were imported: they set variables for themselves."""
@@ -91,14 +106,12 @@ class Surroundings:
         for name, value in self._variables.items():
             os.environ[os.fsdecode(name)] = os.fsdecode(value)
 
-    def _restore_files(self, has_imported: bool) -> bool:
+    def _restore_files(self) -> bool:
         """Remove files that were left; return whether that could be done."""
         try:
             os.chdir(self._slot_dir)
         except OSError:
             return False
-        if has_imported:
-            self._temporary.keep(self._temporary.names())  # a package's directory for its cache, say
         is_clean = self._slot.is_unchanged() or self._slot.empty()
         if self._has_temporary and not self._temporary.is_unchanged():
             with contextlib.suppress(OSError):
@@ -109,10 +122,12 @@ class Surroundings:
     def _collect(self) -> None:
         """Collect garbage now and then: what a call has left goes in circles with its ``__main__``."""
         now = self._clock()
-        if (now - self._collected) * _SHARE > self._collection:
+        peak = _peak()
+        if (now - self._collected) * _SHARE > self._collection or peak > self._peak + _GROWTH:
             gc.collect()
             self._collected = self._clock()
             self._collection = self._collected - now
+            self._peak = peak
 
     def _watched(self, import_module: Callable[..., Any]) -> Callable[..., Any]:
         """Return *import_module*, which runs a module of the program, so that what it does to the process stays."""
@@ -138,6 +153,11 @@ class Surroundings:
             self._recursion_limit = sys.getrecursionlimit()
         self._slot.keep(set(self._slot.names()) - set(files))
         self._temporary.keep(set(self._temporary.names()) - set(temporary))
+
+
+def _peak() -> int:
+    """Return how many bytes of memory this process has had at most; 0 where that can't be known."""
+    return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
 
 
 def _variables() -> Dict[Any, Any]:

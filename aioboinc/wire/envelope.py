@@ -44,6 +44,7 @@ __all__ = [
     "encode_output",
     "format_traceback",
     "header",
+    "is_calls",
     "is_ok",
     "is_ok_call",
 ]
@@ -234,6 +235,12 @@ def is_ok(data: bytes) -> bool:
     """Tell whether *data*, the first `HEADER_SIZE` bytes of an output at least, begins one that is no error."""
     match = _ENVELOPE.match(data)
     return match is not None and match[5] is not None
+
+
+def is_calls(data: bytes) -> bool:
+    """Tell whether *data* begins as the output of several calls does."""
+    match = _ENVELOPE.match(data)
+    return match is not None and match[6] is not None
 
 
 def is_ok_call(piece: bytes) -> bool:
