@@ -10,14 +10,14 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aioboinc.aio import pipeline, threads
 from aioboinc.passes import failures, output_process, publishing, uploaded, validation
 from aioboinc.project import config
 from aioboinc.store.assimilations import Execution, Published, ValidResult, Workunit
-from aioboinc.wire import documents
+from aioboinc.wire import documents, names
 
 if TYPE_CHECKING:
     from aioboinc.store import Store
@@ -178,7 +178,7 @@ async def _recover(store: Store, project: config.Project, lost: Mapping[Workunit
     if not lost:
         return 0
     valid = await store.assimilations.valid_results([workunit.id for workunit in lost])
-    intact = await threads.in_thread(_intact, project, valid)
+    intact = await threads.in_thread(_intact, project, valid, lost)
     replaced = {workunit: intact[workunit.id] for workunit in lost if workunit.id in intact}
     count = await store.assimilations.replace(replaced)
     reopened = set(
@@ -189,16 +189,33 @@ async def _recover(store: Store, project: config.Project, lost: Mapping[Workunit
     return count + len(reopened)
 
 
-def _intact(project: config.Project, valid: Sequence[ValidResult]) -> dict[int, int]:
-    """Return the first result with an intact output of each workunit that has one; blocks."""
+def _intact(
+    project: config.Project, valid: Sequence[ValidResult], workunits: Iterable[Workunit]
+) -> dict[int, int]:
+    """Return the first result with an intact output of each of *workunits* that has one; blocks.
+
+    Of a workunit of several calls it must be what was lost: there may be more calls in another one than a quorum has
+    agreed upon.
+    """
+    lost = {workunit.id: workunit for workunit in workunits}
     found: dict[int, int] = {}
     for result in valid:
-        if result.workunitid not in found:
-            name = documents.output_name(result.xml_doc_in or b"")
-            expected = uploaded.reported(result.xml_doc_out, name)
-            if name and not uploaded.flaw(project.upload_path(name), expected):
-                found[result.workunitid] = result.id
+        if result.workunitid in found:
+            continue
+        workunit = lost[result.workunitid]
+        name, expected = _reported(result.xml_doc_in, result.xml_doc_out)
+        is_eligible = names.count_of(workunit.name) == 1 or (
+            expected is not None and expected == _reported(workunit.xml_doc_in, workunit.xml_doc_out)[1]
+        )
+        if is_eligible and name and not uploaded.flaw(project.upload_path(name), expected):
+            found[workunit.id] = result.id
     return found
+
+
+def _reported(xml_doc_in: bytes | None, xml_doc_out: bytes | None) -> tuple[str, uploaded.Reported | None]:
+    """Return the name of a result's output file, and what its host has said of it."""
+    name = documents.output_name(xml_doc_in or b"")
+    return name, uploaded.reported(xml_doc_out, name)
 
 
 def _tell(consequence: str, lost: Mapping[Workunit, str]) -> None:
@@ -229,8 +246,8 @@ def _hold(held: HeldBatches, directories: Mapping[int, str], errors: Mapping[str
 
 
 def _output(project: config.Project, workunit: Workunit, directory: str) -> publishing.Item:
-    name = documents.output_name(workunit.xml_doc_in or b"")
-    flaw = functools.partial(uploaded.flaw, expected=uploaded.reported(workunit.xml_doc_out, name))
+    name, expected = _reported(workunit.xml_doc_in, workunit.xml_doc_out)
+    flaw = functools.partial(uploaded.flaw, expected=expected)
     return publishing.Item(workunit.id, directory, workunit.name, source=project.upload_path(name), flaw=flaw)
 
 

@@ -71,6 +71,8 @@ class Output:
     """What the comparator keeps of a good one; None if there is nothing to compare it with."""
     reason: str = ""
     """What is wrong with another one."""
+    ncalls: int = 1
+    """Of how many calls of its workunit a good one has outcomes."""
 
 
 async def one_pass(
@@ -221,7 +223,7 @@ def _decide(workunit: Workunit, results: Sequence[Result], reading: outputs.Read
             _log.warning("[RESULT#%d %s] %s", result.id, result.name, one.reason)
         if one.state is State.BAD:
             policy.on_bad(result, one.reason)
-        found[result.id] = Output(one.state, number, one.reason)
+        found[result.id] = Output(one.state, number, one.reason, one.ncalls)
     for complaint in reading.complaints:
         _log.critical("[WU#%d %s] comparator failed: %s", workunit.id, workunit.name, complaint)
     return decide(workunit, found, dataclasses.replace(policy, comparator=_Compared(reading.agreeing)))
@@ -273,12 +275,13 @@ def decide(workunit: Workunit, outputs: Mapping[int, Output], policy: Policy) ->
     agreeing = _agreeing(good, outputs, workunit.min_quorum // 2 + 1, policy.comparator)
     if not agreeing:
         return _inconclusive(workunit, bad, good)
+    canonical = _canonical(agreeing, outputs, workunit.min_quorum // 2 + 1)
     amount = _credit(workunit, agreeing, policy)
     verdicts = tuple(
         _valid(result, amount) if result in agreeing else _verdict(result, models.ValidateState.INVALID)
         for result in good
     )
-    return Decision(workunit, bad + verdicts, canonical=agreeing[0].id)
+    return Decision(workunit, bad + verdicts, canonical=canonical.id)
 
 
 def _agreeing(
@@ -287,17 +290,30 @@ def _agreeing(
     """Return the largest group that agrees with its first member, that member first.
 
     Empty if there is none of *enough* members, or if there are several of that size; of one member groups, where
-    that is enough, the first counts.
+    that is enough, the first counts. Of groups with the same members that counts whose first one has the most calls.
     """
     groups = [
         [one] + [other for other in results if other is not one and _agree(one, other, outputs, comparator)]
         for one in results
     ]
-    largest = max(groups, key=len)
+    largest = max(groups, key=lambda group: (len(group), outputs[group[0].id].ncalls))
     rivals = [group for group in groups if len(group) == len(largest) and group[0] not in largest]
     if len(largest) < enough or (rivals and enough > 1):
         return []
     return largest
+
+
+def _canonical(agreeing: Sequence[Result], outputs: Mapping[int, Output], enough: int) -> Result:
+    """Return the result of those *agreeing* with the first one that stands for them.
+
+    Of a workunit of several calls that is one with the most calls for which there are *enough* that agree: a host alone
+    is not to be believed in those calls that the others have not got to.
+    """
+    first = outputs[agreeing[0].id].ncalls
+    confirmed = sorted((outputs[result.id].ncalls for result in agreeing), reverse=True)[enough - 1]
+    if confirmed >= first:
+        return agreeing[0]
+    return next(result for result in agreeing if outputs[result.id].ncalls == confirmed)
 
 
 def _agree(one: Result, other: Result, outputs: Mapping[int, Output], comparator: comparators.Comparator) -> bool:

@@ -23,7 +23,7 @@ from aioboinc.store import applications
 __all__ = ["undo"]
 
 _APP = config.APP_NAME
-_JOB_FILE = re.compile(r"pyboinc_(program|\d+_\d+)_[0-9a-f]{64}(\.zip)?(\.md5)?")
+_JOB_FILE = re.compile(r"pyboinc_(program|\d+_\d+(_\d+)?)_[0-9a-f]{64}(\.zip)?(\.md5)?")
 _SHOWN = 5
 
 
