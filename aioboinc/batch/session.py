@@ -492,6 +492,7 @@ class Session:
             if self._outputs.unfinished:
                 self._unfinished.set()
             if found:
+                self._sizes.tell()
                 backoff.reset()
                 in_vain = 0
                 await asyncio.sleep(pace.rest(loop.time() - begun))
