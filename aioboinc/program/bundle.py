@@ -36,9 +36,9 @@ FORMAT = 1
 MANIFEST = "MANIFEST.json"
 SIGNATURE = "SIGNATURE"
 MAX_BYTES = 64 << 20
-"""The files of a program together are not larger."""
+"""Maximum size of a program's files together."""
 _PROVIDED = {"__main__", "aioboinc", "pyboinc"}
-"""What is there on a host without being bundled."""
+"""Modules that hosts have without bundling."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +48,25 @@ class Sources:
     slave: str
     """Path of the slave file."""
     files: Mapping[str, bytes] = field(hash=False, repr=False)
-    """Content of every file, by path, the slave's too."""
+    """Content of every file, including the slave, by path."""
     modules: Mapping[str, str] = field(hash=False)
     """Path of every bundled module, by its dotted name. A namespace package has none."""
     fingerprint: str
     """SHA-256, in hexadecimal, over all of the above."""
     identity: str = ""
-    """SHA-256, in hexadecimal, over the same, but of Python files only what is code."""
+    """SHA-256, in hexadecimal, over the same, but only over the code in Python files."""
     classes: frozenset[str] = frozenset()
-    """Names of the classes of the running program, ``__main__``, that are in it: for functions only."""
+    """Names of the classes of the running ``__main__`` that it contains; for functions only."""
     origins: Sequence[tuple[str, int]] = field(default=(), compare=False, repr=False)
-    """For each line of the module ``__main__``, which has been put together, where the user has it: file and line."""
+    """For each line of a generated ``__main__``, the user's file and line that it comes from."""
 
 
 def collect(slave: Path, include: Sequence[str | Path] = ()) -> Sources:
     """Read the *slave* file, the modules in its folder that it imports, directly or not, and *include*.
 
-    *include* are files or folders, relative to the slave's folder and inside it. Of a folder, all is taken
-    but ``__pycache__`` and names that begin with a dot. Python files among them can be imported;
-    what they import is bundled too, but need not be there.
+    *include* are files or folders, relative to the slave's folder and inside it. A folder is taken whole, except
+    ``__pycache__`` and names that begin with a dot. Python files among them can be imported; what they import is
+    bundled too, if it is there.
 
     Blocks. Raises `errors.ProgramError` for a file that is missing, can't be read or parsed, for an
     import of a module that is neither local, nor of the standard library, nor installed here (unless the
@@ -89,8 +89,8 @@ def build(sources: Sources, project: str, key: keys.PrivateKey) -> bytes:
 def registry(*programs: Sources) -> codec.Registry:
     """Return the registry of the classes that inputs and outputs of *programs* may contain.
 
-    They are those of their modules. A slave file is none of them: on the host it is ``__main__``, and to
-    import it here would run it. Of the running program they are those that went with a function.
+    These are the classes of their modules. They don't include a slave file's: on the host it is ``__main__``, and
+    importing it here would run it. Of the running program's classes, they include those sent with a function.
     """
     slaves = {sources.slave for sources in programs}
     modules = {name for sources in programs for name, path in sources.modules.items() if path not in slaves}
@@ -101,13 +101,13 @@ def registry(*programs: Sources) -> codec.Registry:
 
 
 def _newest(name: str) -> type:
-    """Return what the running program has under *name* now: in a notebook a class may be defined again."""
+    """Return the class that the running program has as *name* now: a notebook may define it again."""
     found: type = vars(sys.modules["__main__"])[name]
     return found
 
 
 def located(sources: Sources, error: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *error*, the value of an envelope, with the lines of its traceback as the user's files have them."""
+    """Return *error*, the value of an envelope, with the line numbers of its traceback as in the user's files."""
 
     def place(frame: list[Any]) -> list[Any]:
         file, line, *rest = frame
@@ -132,7 +132,7 @@ def _canonical(value: object) -> bytes:
 
 
 class Missing(Exception):
-    """A module that is not to be found; the text is for people."""
+    """A module that can't be found; the text is for people."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class _Module:
     path: str | None
     """Its file; None for a namespace package."""
     folder: str | None
-    """Where its submodules lie, with a slash at the end; None if it is not a package."""
+    """The folder of its submodules, with a slash at the end; None if it is not a package."""
 
 
 class Collector:
@@ -166,7 +166,7 @@ class Collector:
     def sources(
         self, slave: str, classes: frozenset[str] = frozenset(), origins: Sequence[tuple[str, int]] = ()
     ) -> Sources:
-        """Return what was bundled, with the *slave* of that path."""
+        """Return what was bundled, with the path *slave* as its slave."""
         files = self.files
         code = {path: source_text.code(text) if path.endswith(".py") else text for path, text in files.items()}
         fingerprint, identity = (
@@ -176,7 +176,7 @@ class Collector:
         return Sources(slave, files, self.modules, fingerprint, identity, classes, origins)
 
     def add(self, files: Mapping[str, bytes], modules: Mapping[str, str]) -> None:
-        """Bundle *files* that are in no folder, with the *modules* among them, and what they import."""
+        """Bundle *files* that don't come from the folder, with the *modules* among them, and what they import."""
         self._made.update(files)
         for path, content in files.items():
             self._check_name(path)
@@ -231,9 +231,9 @@ class Collector:
         return found
 
     def _follow(self, path: str, package: str, *, needed: bool) -> None:
-        """See to it that what the Python file *path*, in *package*, imports is bundled.
+        """Bundle what the Python file *path*, in *package*, imports.
 
-        Where the file is not *needed*, neither are its imports, and it need not even parse.
+        If the file is not *needed*, its imports aren't either, and it need not even parse.
         """
         if path not in self._followed or (needed and not self._followed[path]):
             self._followed[path] = needed
@@ -276,11 +276,11 @@ class Collector:
                 self._take(f"{name}.{attribute}", needed=needed)
 
     def _exported(self, path: str | None) -> tuple[str, ...]:
-        """Return what ``import *`` takes from a package with the file *path*, as far as its text says."""
+        """Return what ``import *`` takes from a package with the file *path*, as far as its text shows."""
         try:
             return imports.exported(self._parse(path)) if path else ()
         except errors.ProgramError:
-            return ()  # raised again when its own turn comes, if it is needed
+            return ()  # raised again when the file itself is read, if it is needed
 
     def _take(self, name: str, *, needed: bool) -> _Module | None:
         """Bundle the module *name* and the packages it is in; return None if it is not local."""
@@ -356,7 +356,7 @@ class Collector:
     def _list(self, folder: str) -> frozenset[str]:
         """Return the names in *folder*, none if there is no such folder.
 
-        Names are compared with these, and not looked up: some file systems ignore case, imports do not.
+        Names are compared with these instead of looked up, because some file systems ignore case and imports don't.
         """
         if folder not in self._listings:
             try:
@@ -374,7 +374,7 @@ class Collector:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     tree = ast.parse(self.files[path], where)
-                    # Some errors, as a return outside of a function, are only found by the compiler.
+                    # Only the compiler finds some errors, such as a return outside of a function.
                     compile(self.files[path], where, "exec", dont_inherit=True)
             except SyntaxError as error:
                 line = f":{error.lineno}" if error.lineno else ""
@@ -394,7 +394,7 @@ class Collector:
         if not where.is_file():
             raise errors.ProgramError(f"{where}: neither a file nor a folder: it can't go to hosts, leave it out")
         try:
-            # Not all of a huge file: one byte more than is allowed tells enough.
+            # One byte more than is allowed is enough to know.
             with where.open("rb") as file:
                 content = file.read(MAX_BYTES - self._size + 1)
         except OSError as error:
@@ -411,7 +411,7 @@ class Collector:
         self.files[path] = content
 
     def _check_name(self, path: str) -> None:
-        """Refuse a path that hosts of some platform can't have, or not beside the others."""
+        """Refuse a path that some platform does not allow, or not beside the others."""
         where = str(self._folder / path)
         if path in {MANIFEST, SIGNATURE}:
             raise errors.ProgramError(f"{where}: a program has a file of that name already: rename it")
@@ -451,7 +451,7 @@ def _module_name(path: str) -> str | None:
 
 
 def _installed_path(folder: Path) -> list[str]:
-    """Return where hosts have installed modules too: ``sys.path`` without what is only this program's or user's.
+    """Return where hosts have modules, too: ``sys.path`` without what belongs to this program or user only.
 
     That is *folder*, the folder of the running program, ``PYTHONPATH``, and packages installed with ``--user``.
     """
