@@ -84,7 +84,8 @@ async def run(
 
     A pass returns how much it did. After a pass that did nothing the loop waits, longer each time, until the
     delay is over or *wake* is set (it is cleared before the next pass). With a *pace*, passes are spaced, however much
-    there is to do. Errors of a pass propagate."""
+    there is to do. Errors of a pass propagate.
+    """
     backoff = backoff or Backoff()
     wake = wake or asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -110,7 +110,8 @@ class Transaction(abc.ABC):
 
     Statements raise `errors.DatabaseError` for what a person can correct, and `DuplicateKey`. Other errors of the
     driver pass as they are, because they are bugs. Parameters may be ``None``, ``bool``, ``int``, ``float`` (finite),
-    ``str`` for text, ``bytes`` for blobs, and lists of ``int`` or ``str``."""
+    ``str`` for text, ``bytes`` for blobs, and lists of ``int`` or ``str``.
+    """
 
     def __init__(self, connector: Connector) -> None:
         self.dialect = connector.dialect

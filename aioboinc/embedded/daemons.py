@@ -51,7 +51,8 @@ class Daemons:
     ) -> None:
         """Start all daemons in *tasks*. The events *on_transition* are set when there may be new results to send.
 
-        With a *pace*, each daemon rests between its passes. *clock* returns the project's time."""
+        With a *pace*, each daemon rests between its passes. *clock* returns the project's time.
+        """
         passes = _Passes(self, project, store, appid, policy, on_transition, clock, self._stop.is_set)
 
         async def run(

@@ -80,7 +80,8 @@ class LocalHost:
         """Keep the process running until *stop* is set.
 
         If it ends by itself, the result that it executes has failed, and those after it are returned. Raises
-        `errors.ProjectError` if the process can't be started."""
+        `errors.ProjectError` if the process can't be started.
+        """
         backoff = loops.Backoff(0.05, 5.0)
         while not stop.is_set():
             try:

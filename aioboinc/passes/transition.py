@@ -43,7 +43,8 @@ async def one_pass(
     """Advance up to *limit* workunits of the application that are due; return their number.
 
     *share* (n, r) restricts the pass to workunits with id % n == r. Files become deletable *delete_delay* seconds after
-    the last result came back. Raises `errors.ProjectError` if an output template can't be read."""
+    the last result came back. Raises `errors.ProjectError` if an output template can't be read.
+    """
     due = await store.transitions.due(appid, now=now, limit=limit, share=share)
     if not due:
         return 0

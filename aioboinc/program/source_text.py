@@ -13,8 +13,9 @@ _CLOSING = {getattr(tokenize, name, -1) for name in ("FSTRING_END", "TSTRING_END
 
 
 def code(source: bytes) -> bytes:
-    """Return the code in *source*, in UTF-8; the same on every version of Python. What is not Python is returned
-    whole.
+    """Return the code in *source*, in UTF-8; the same on every version of Python.
+
+    What is not Python is returned whole.
     """
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)

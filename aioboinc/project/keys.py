@@ -72,7 +72,8 @@ def create(private_path: Path, public_path: Path) -> PrivateKey:
 
     The private key becomes a PEM file that only its owner can read, the public key a JSON file. An existing private key
     is kept; its public file is written again if it is missing or does not fit. Blocks for a good part of a second.
-    Raises `errors.ProjectError`, and MemoryError."""
+    Raises `errors.ProjectError`, and MemoryError.
+    """
     if os.path.exists(private_path):
         key = load(private_path)
     else:
