@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aioboinc import errors
-from aioboinc.program import bundle
+from aioboinc.program import bundle, local_modules
 from aioboinc.slave_runtime import program_file
 from aioboinc.wire import codec
 
@@ -72,13 +72,13 @@ def bundled(
 
 def locality(folder: Path) -> Callable[[str], bool]:
     """Return a function that tells whether a module, by its dotted name, is bundled with programs in *folder*."""
-    collector = bundle.Collector(folder / program_file.GENERATED)
+    local = local_modules.LocalModules(folder)
 
     @functools.cache
     def is_local(top: str) -> bool:
         try:
-            return collector.top(top) is not None
-        except bundle.Missing:
+            return local.top(top) is not None
+        except local_modules.Missing:
             return False
 
     return lambda name: is_local(name.partition(".")[0])
@@ -96,7 +96,7 @@ def root(name: str, folder: Path) -> Path | None:
     found = os.path.dirname(packages[0] if packages else file or "")
     if not found:
         return None
-    spec = bundle.Collector(folder / program_file.GENERATED).installed(top)
+    spec = local_modules.LocalModules(folder).installed(top)
     if spec is not None:
         is_of_python = top in sys.stdlib_module_names and spec.origin in {"frozen", "built-in"}
         if is_of_python or spec.origin == file:
