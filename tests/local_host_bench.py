@@ -15,7 +15,7 @@ from patience import PATIENCE, until
 from aioboinc.embedded import creation
 from aioboinc.embedded import host as local_host
 from aioboinc.embedded.process.messages import Job, Report
-from aioboinc.program import bundle
+from aioboinc.program import bundle, signed_archive
 from aioboinc.project import keys
 from aioboinc.wire import codec, envelope
 
@@ -67,7 +67,7 @@ class Bench:
         slave = "import app_types\n" + textwrap.dedent(slave)
         files = {"app_slave.py": slave.encode(), "app_types.py": TYPES.encode()}
         sources = bundle.Sources("app_slave.py", files, {"app_types": "app_types.py"}, "")
-        data = bundle.build(sources, self.project.master_url, key or self._key)
+        data = signed_archive.build(sources, self.project.master_url, key or self._key)
         program_path = self.project.download_dir / f"{hash(data):x}.zip"
         program_path.write_bytes(data)
         input_path = self.project.download_dir / f"{name}.input"

@@ -17,7 +17,7 @@ from pathlib import Path
 from patience import PATIENCE
 
 from aioboinc.app_versions import runtime_archive
-from aioboinc.program import archive, bundle
+from aioboinc.program import archive, bundle, signed_archive
 from aioboinc.project import keys
 
 PROJECT = "http://example.org/test/"
@@ -109,7 +109,7 @@ class FakeClient:
 
     def job(self, sources: bundle.Sources, data: bytes, project: str = PROJECT) -> bytes:
         """Lay out a job and return the bytes of the program file."""
-        content = bundle.build(sources, project, self.key)
+        content = signed_archive.build(sources, project, self.key)
         self.put("program_1.zip", content)
         self.put("input_1", data)
         self.link("pyboinc_program", "program_1.zip")

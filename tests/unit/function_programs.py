@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from test_runtime_slave import Ran, fork
 
 from aioboinc.app_versions import runtime_archive
-from aioboinc.program import bundle, functions
+from aioboinc.program import bundle, functions, signed_archive
 from aioboinc.project import keys
 from aioboinc.slave_runtime import init_data, signature, slave, unpacking
 from aioboinc.wire import envelope, several
@@ -120,7 +120,7 @@ class Host:
     def run(self, sources: bundle.Sources, data: bytes, python: str = "", job: str = JOB) -> Ran:
         """Run the workunit *job* with the encoded input *data*."""
         folder = self._folder
-        (folder / "program.zip").write_bytes(bundle.build(sources, "http://example.org/", PRIVATE))
+        (folder / "program.zip").write_bytes(signed_archive.build(sources, "http://example.org/", PRIVATE))
         slot = folder / "slot"
         slot.mkdir(exist_ok=True)
         (slot / "pyboinc_input").write_bytes(data)
