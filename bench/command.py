@@ -21,6 +21,7 @@ from bench import (
     keys,
     measuring,
     passes,
+    programs,
     report,
     resume,
     scale,
@@ -42,6 +43,7 @@ _STAGES: dict[str, Callable[[environment.Environment], Awaitable[measuring.Stage
     "scale": scale.run,
     "decoding": decoding.run,
     "keys": keys.run,
+    "programs": programs.run,
 }
 
 
