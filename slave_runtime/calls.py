@@ -19,8 +19,6 @@ __all__ = ["Calls"]
 
 _ENOUGH = 32 << 20
 """Bytes of outputs with which a workunit ends: the host keeps them in memory, and its limits are those of one call."""
-_TELL_SECONDS = 0.1
-"""How often the client is told that calls are finished, as often as it looks."""
 
 
 class Calls:
@@ -90,7 +88,6 @@ class Calls:
         count = len(inputs)
         begin = self._clock()
         self._tells.fraction_done(len(self._pieces) / count)
-        told = begin
         while len(self._pieces) < count:
             number = len(self._pieces)
             job = self._job(number, inputs[number])
@@ -104,13 +101,8 @@ class Calls:
                 break  # there is no room for it
             self._pieces.append(piece)
             is_saved = outputs.add(piece)
-            now = self._clock()
-            if now - told >= _TELL_SECONDS:
-                told = now
-                self._tells.fraction_done((number + 1) / count)
-                if is_saved:
-                    self._tells.checkpointed()
-            if self._size >= _ENOUGH or 0 < limit <= now - begin:
+            self._tells.finished((number + 1) / count, is_saved=is_saved)
+            if self._size >= _ENOUGH or 0 < limit <= self._clock() - begin:
                 break
             if number + 1 < count and not found.restore():
                 break

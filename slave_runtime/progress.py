@@ -50,6 +50,11 @@ class Writer:
         self._checkpoints += 1
         self._write(struct.pack("<Q", self._checkpoints), _FRACTION.size)
 
+    def finished(self, fraction: float, *, is_saved: bool) -> None:
+        """Tell the fraction done at the end of a call of several, and whether what it has come to is in a file."""
+        self._checkpoints += is_saved
+        self._write(_LAYOUT.pack(fraction, self._checkpoints), 0)
+
     def _write(self, data: bytes, offset: int) -> None:
         if self._file is None:
             binary = getattr(os, "O_BINARY", 0)
