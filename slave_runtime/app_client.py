@@ -15,9 +15,7 @@ import sys
 import time
 from typing import Callable, List, Optional, Sequence
 
-from aioboinc.wire import names
-
-from . import channels, confinement, environment, failures, init_data, progress, slot, supervisor
+from . import channels, confinement, environment, failures, finished, init_data, progress, slot, supervisor
 
 if sys.platform == "win32":
     from . import processes_windows as processes
@@ -110,7 +108,7 @@ def _supervise(
     if ending.kind is not supervisor.Kind.EXITED:
         failures.say(ending.kind.value)
         return failures.ABORTED_BY_CLIENT if ending.kind is supervisor.Kind.ABORTED else 0
-    label = names.label_of(init.wu_name, progress.read(progress_path).finished)
+    label = finished.label(slot_dir, init.wu_name)
     status = _own_status(ending.status, label)
     if status == 0:
         status = _finish(slot_dir, label)

@@ -87,7 +87,7 @@ class Calls:
     ) -> int:
         count = len(inputs)
         begin = self._clock()
-        self._tells.finished(len(self._pieces), count, is_saved=False)
+        self._tells.fraction_done(len(self._pieces) / count)
         while len(self._pieces) < count:
             number = len(self._pieces)
             job = self._job(number, inputs[number])
@@ -101,7 +101,7 @@ class Calls:
                 break  # there is no room for it
             self._pieces.append(piece)
             is_saved = outputs.add(piece)
-            self._tells.finished(number + 1, count, is_saved=is_saved)
+            self._tells.finished((number + 1) / count, is_saved=is_saved)
             if self._size >= _ENOUGH or 0 < limit <= self._clock() - begin:
                 break
             if number + 1 < count and not found.restore():

@@ -30,12 +30,14 @@ def become(prepared: preparation.Prepared) -> None:
 
 def begin(prepared: preparation.Prepared, names: Dict[str, Any], of_module: Dict[str, Any]) -> types.ModuleType:
     """Return a new ``__main__`` with *names*; there is a new module ``pyboinc``, too, with the names *of_module*."""
-    main = types.ModuleType("__main__")
-    main.__dict__.update(names, __file__=prepared.code.co_filename, __builtins__=builtins)
-    module = types.ModuleType("pyboinc", "The BOINC job that this program runs in.")
+    modules = sys.modules
+    main = modules["__main__"] = types.ModuleType("__main__")
+    own = main.__dict__
+    own.update(names)
+    own["__file__"] = prepared.code.co_filename
+    own["__builtins__"] = builtins
+    module = modules["pyboinc"] = types.ModuleType("pyboinc", "The BOINC job that this program runs in.")
     module.__dict__.update(of_module)
-    sys.modules["__main__"] = main
-    sys.modules["pyboinc"] = module
     return main
 
 

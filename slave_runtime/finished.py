@@ -12,15 +12,40 @@ import shutil
 import struct
 from typing import List, Optional, Tuple
 
+from aioboinc.wire import names
+
 from . import slot
 
-__all__ = ["Finished"]
+__all__ = ["Finished", "label"]
 
 _FORMAT = b"pyboinc calls 1\0"
 _SIZE = struct.Struct("<I")
 _HEAD = _SIZE.size + hashlib.sha256().digest_size
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _MAX_BYTES = 2 << 30
+
+
+def label(slot_dir: str, name: str) -> str:
+    """Return what is to be said first of a mishap in the slot of the workunit *name*: which call it was in.
+
+    Nothing if the workunit has one call only, or if all are finished.
+    """
+    if names.count_of(name) == 1:
+        return ""
+    sizes = []
+    try:
+        with open(os.path.join(slot_dir, slot.CALLS), "rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            position = 0
+            while position + _HEAD <= end:
+                file.seek(position)
+                sizes.append(_SIZE.unpack(file.read(_SIZE.size))[0])
+                position += _HEAD + sizes[-1]
+    except (OSError, struct.error):
+        return ""
+    number = len(sizes) - 1  # the first one is of no call
+    calls = names.calls_of(name)
+    return f"{calls.job(number)}: " if 0 <= number < calls.count else ""
 
 
 class Finished:

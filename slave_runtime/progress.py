@@ -1,4 +1,4 @@
-"""What the slave tells its supervisor while it runs: some bytes in a file of the slot directory."""
+"""What the slave tells its supervisor while it runs: sixteen bytes in a file of the slot directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 
 __all__ = ["Part", "Progress", "Writer", "read"]
 
-_LAYOUT = struct.Struct("<dQQ")
+_LAYOUT = struct.Struct("<dQ")
 _FRACTION = struct.Struct("<d")
 _UNKNOWN = -1.0
 
@@ -21,18 +21,16 @@ class Progress(NamedTuple):
     """From 0 to 1; None until the slave says it."""
     checkpoints: int
     """Number of checkpoints written since the slave was started."""
-    finished: int = 0
-    """How many calls of a workunit of several are finished; the one after these runs."""
 
 
 def read(path: str) -> Progress:
     """Return what the slave said last."""
     try:
         with open(path, "rb") as file:
-            fraction, checkpoints, finished = _LAYOUT.unpack(file.read(_LAYOUT.size))
+            fraction, checkpoints = _LAYOUT.unpack(file.read(_LAYOUT.size))
     except (OSError, struct.error):
         return Progress(None, 0)
-    return Progress(fraction if 0 <= fraction <= 1 else None, checkpoints, finished)
+    return Progress(fraction if 0 <= fraction <= 1 else None, checkpoints)
 
 
 class Writer:
@@ -52,16 +50,16 @@ class Writer:
         self._checkpoints += 1
         self._write(struct.pack("<Q", self._checkpoints), _FRACTION.size)
 
-    def finished(self, number: int, count: int, *, is_saved: bool) -> None:
-        """Tell that *number* of *count* calls are finished, and whether the last one's output is in a file."""
+    def finished(self, fraction: float, *, is_saved: bool) -> None:
+        """Tell the fraction done at the end of a call of several, and whether what it has come to is in a file."""
         self._checkpoints += is_saved
-        self._write(_LAYOUT.pack(number / count, self._checkpoints, number), 0)
+        self._write(_LAYOUT.pack(fraction, self._checkpoints), 0)
 
     def _write(self, data: bytes, offset: int) -> None:
         if self._file is None:
             binary = getattr(os, "O_BINARY", 0)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | binary, 0o664)
-            os.write(self._file, _LAYOUT.pack(_UNKNOWN, 0, 0))
+            os.write(self._file, _LAYOUT.pack(_UNKNOWN, 0))
         if sys.platform == "win32":
             os.lseek(self._file, offset, os.SEEK_SET)
             os.write(self._file, data)

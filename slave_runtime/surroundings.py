@@ -55,9 +55,11 @@ class Surroundings:
     ) -> None:
         self._slot_dir = slot_dir
         self._finder = prepared.finder
-        self._temporary = folder.Folder(os.path.join(slot_dir, slot.TEMPORARY), ())
-        self._slot = folder.Folder(slot_dir, {*names, slot.INIT_DATA, slot.STDERR}, _is_ours_or_the_clients)
-        self._has_temporary = os.path.isdir(os.path.join(slot_dir, slot.TEMPORARY))
+        temporary = os.path.join(slot_dir, slot.TEMPORARY)
+        self._has_temporary = os.path.isdir(temporary)
+        self._temporary = folder.Folder(temporary, ())
+        kept = {*names, slot.INIT_DATA, slot.STDERR, *([slot.TEMPORARY] if self._has_temporary else [])}
+        self._slot = folder.Folder(slot_dir, kept, _is_ours_or_the_clients)
         self._argv = sys.argv[:]
         self._path = sys.path[:]
         self._recursion_limit = sys.getrecursionlimit()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["Calls", "calls_of", "count_of", "label_of"]
+__all__ = ["Calls", "calls_of", "count_of"]
 
 _NUMBER = r"(0|[1-9][0-9]{0,17})"
 _NAME = re.compile(rf"pyboinc_{_NUMBER}_{_NUMBER}(?:_([1-9][0-9]{{0,8}}))?")
@@ -45,11 +45,3 @@ def count_of(name: str) -> int:
     """Return how many calls the workunit *name* runs; 1 if that is no name of a workunit of ours."""
     match = _NAME.fullmatch(name)
     return int(match[3] or 1) if match else 1
-
-
-def label_of(name: str, finished: int) -> str:
-    """Return what is to be said first of a mishap in the workunit *name*: its call after *finished* ones.
-
-    Nothing if it runs one call only, or if all are finished.
-    """
-    return f"{calls_of(name).job(finished)}: " if 0 <= finished < count_of(name) != 1 else ""

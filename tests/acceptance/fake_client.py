@@ -68,6 +68,7 @@ class FakeClient:
     python: str
     """The ``python3`` that the launcher finds first."""
     key: keys.PrivateKey
+    workunit: str = JOB
     shm_key: int = -1
     client_pid: int = field(default_factory=os.getpid)
     cpu_time: float = 0.0
@@ -139,7 +140,7 @@ class FakeClient:
         text = _INIT_DATA.format(
             project_dir=self.project,
             boinc_dir=self.root,
-            job=JOB,
+            job=self.workunit,
             shm_key=self.shm_key,
             client_pid=self.client_pid,
             cpu_time=self.cpu_time,

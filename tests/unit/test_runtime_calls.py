@@ -18,7 +18,7 @@ from interpreters import INTERPRETERS
 from test_runtime_slave import KEY, PRIVATE, TYPES, fork
 
 from aioboinc.program import bundle
-from aioboinc.slave_runtime import failures, init_data, progress, slave, unpacking
+from aioboinc.slave_runtime import failures, finished, init_data, progress, slave, unpacking
 from aioboinc.wire import codec, envelope, several
 
 __all__ = ["host", "master"]
@@ -432,10 +432,10 @@ def test_the_fraction_done_is_that_of_the_whole(run: Run, tmp_path: Path) -> Non
     text = """
     import os, struct
     pyboinc_fraction_done(0.5)
-    pyboinc_return_output(list(struct.unpack("<dQQ", open("pyboinc_progress", "rb").read())))
+    pyboinc_return_output(struct.unpack("<d", open("pyboinc_progress", "rb").read()[:8])[0])
     """
-    assert run(text, range(4)).values == [[(n + 0.5) / 4, n, n] for n in range(4)]
-    assert progress.read(str(tmp_path / "slot" / "pyboinc_progress")) == progress.Progress(1.0, 4, 4)
+    assert run(text, range(4)).values == [(n + 0.5) / 4 for n in range(4)]
+    assert progress.read(str(tmp_path / "slot" / "pyboinc_progress")) == progress.Progress(1.0, 4)
 
 
 def test_the_workunit_ends_at_its_limit(run: Run) -> None:
@@ -470,8 +470,9 @@ def test_it_goes_on_after_the_last_finished_call(run: Run, tmp_path: Path, check
     text = KILLED.format(log=log, once=once, checkpoint=checkpoint)
     ran = run(text, range(6))
     assert (ran.status, ran.data) == (-signal.SIGKILL, None)
-    assert progress.read(str(tmp_path / "slot" / "pyboinc_progress")).finished == 3
+    assert finished.label(str(tmp_path / "slot"), "pyboinc_1_5_6") == "pyboinc_1_8: "
     ran = run(text, range(6))
+    assert finished.label(str(tmp_path / "slot"), "pyboinc_1_5_6") == ""
     assert ran.values == [[n, ["state", 3] if checkpoint and n == 3 else None] for n in range(6)]
     assert Path(log).read_text().split() == ["0", "1", "2", "3", "3", "4", "5"]
     # All of them are finished: nothing is left to run.

@@ -10,8 +10,7 @@ import os
 import shutil
 
 from aioboinc.embedded.process.messages import CHECKPOINTS, Job
-from aioboinc.slave_runtime import progress, slot
-from aioboinc.wire import names
+from aioboinc.slave_runtime import finished, slot
 
 __all__ = ["Slot"]
 
@@ -77,8 +76,7 @@ class Slot:
     def label(self) -> str:
         """Return what is to be said first of a mishap of the job: which call of a workunit of several it was in."""
         assert self._job is not None
-        finished = progress.read(os.path.join(self.path, slot.PROGRESS)).finished
-        label: str = names.label_of(self._job["workunit"], finished)
+        label: str = finished.label(self.path, self._job["workunit"])
         return label
 
     def leave(self) -> None:
