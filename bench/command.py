@@ -49,6 +49,39 @@ _STAGES: dict[str, Callable[[environment.Environment], Awaitable[measuring.Stage
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what *arguments* ask for, and print it; return the exit status."""
+    options = _options(arguments)
+    beside = None if options.beside is None else options.beside.resolve()
+    settings = environment.Settings(options.jobs, options.database, options.rounds, beside, options.directory)
+    soak = hostile.Settings(options.hosts, options.seconds)
+    work = {**_STAGES, "hostile": lambda place: hostile.run(place, soak), "resume": resume.run}
+    try:
+        with (
+            environment.Environment(settings) as place,
+            asyncio.Runner(loop_factory=signals.loop_factory()) as runner,
+        ):
+            if options.stages == ["walk"]:
+                print(json.dumps(runner.run(scale.walk(place))))
+                return 0
+            names = list(_STAGES) if "all" in options.stages else options.stages
+            machine = environment.machine(place)
+            stages: list[measuring.Stage] = []
+            for name in names:
+                print(f"{name}:", file=sys.stderr, flush=True)
+                stages.append(runner.run(work[name](place)))  # type: ignore[arg-type]
+        print(report.text(stages, machine), end="")
+        if options.json is not None:
+            options.json.write_text(report.to_json(stages, machine))
+        if options.markdown is not None:
+            options.markdown.write_text(report.markdown(stages, machine))
+        if options.plot is not None:
+            report.plot(stages, machine, options.plot)
+    except errors.UsageError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="How fast aioboinc is here and now, compared with its alternatives."
     )
@@ -82,32 +115,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--hosts must be at least 10, and --seconds positive")
     if options.beside is not None and options.database == "sqlite":
         parser.error("--beside needs --database mariadb: BOINC's tools work with nothing else")
-    beside = None if options.beside is None else options.beside.resolve()
-    settings = environment.Settings(options.jobs, options.database, options.rounds, beside, options.directory)
-    soak = hostile.Settings(options.hosts, options.seconds)
-    work = {**_STAGES, "hostile": lambda place: hostile.run(place, soak), "resume": resume.run}
-    try:
-        with (
-            environment.Environment(settings) as place,
-            asyncio.Runner(loop_factory=signals.loop_factory()) as runner,
-        ):
-            if options.stages == ["walk"]:
-                print(json.dumps(runner.run(scale.walk(place))))
-                return 0
-            names = list(_STAGES) if "all" in options.stages else options.stages
-            machine = environment.machine(place)
-            stages: list[measuring.Stage] = []
-            for name in names:
-                print(f"{name}:", file=sys.stderr, flush=True)
-                stages.append(runner.run(work[name](place)))  # type: ignore[arg-type]
-        print(report.text(stages, machine), end="")
-        if options.json is not None:
-            options.json.write_text(report.to_json(stages, machine))
-        if options.markdown is not None:
-            options.markdown.write_text(report.markdown(stages, machine))
-        if options.plot is not None:
-            report.plot(stages, machine, options.plot)
-    except errors.UsageError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return options

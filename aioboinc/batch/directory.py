@@ -117,7 +117,7 @@ class BatchDirectory:
             return _parse(data.decode())
         except (ValueError, TypeError, KeyError) as error:
             remedy = (
-                "delete it to go on with the batch in .pyboinc" if self.embedded_project.exists() else "restore it"
+                "delete it to continue the batch in .pyboinc" if self.embedded_project.exists() else "restore it"
             )
             raise errors.CheckpointError(
                 f"{self._checkpoint}: damaged ({error}); {remedy}, or start anew with --fresh"

@@ -86,7 +86,7 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 class DuplicateKey(errors.DatabaseError):
-    """There is a row with the same unique key. The transaction can go on without the statement."""
+    """There is a row with the same unique key. The transaction can continue without the statement."""
 
 
 class Transient(Exception):

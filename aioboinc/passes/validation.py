@@ -1,4 +1,4 @@
-"""One pass of the validator: do the outputs of a workunit agree, and which one stands for it?
+"""One pass of the validator: do the outputs of a workunit agree, and which becomes canonical?
 
 It works like BOINC's ``sched/validator.cpp`` with ``validate_util2.cpp``, with three differences. If more results have
 come back than the quorum, the largest agreeing group decides, not the first that is large enough. A result that comes

@@ -53,7 +53,7 @@ class Downloads:
         try:
             data, status = await self._thread.run(_read, path)
         except (FileNotFoundError, NotADirectoryError):
-            raise web.HTTPNotFound from None  # not in the response's way: a 404 must not be cached for ever
+            raise web.HTTPNotFound from None  # not from FileResponse, whose headers would have the 404 cached for ever
         if data is None or any(header in request.headers for header in _CONDITIONS):
             return web.FileResponse(path, headers=_HEADERS)
         response = web.Response(body=data, headers=_HEADERS)

@@ -64,6 +64,8 @@ class Server:
         page: status_page.StatusPage,
     ) -> None:
         """*known_key* tells whether a text is the key of an account."""
+        self.is_ending = False
+        """The project is about to close: what fails now is no news."""
         self._project = project
         self._site = site
         self._scheduler = scheduler
@@ -217,6 +219,8 @@ class Server:
                     logging.ERROR, "requests are refused: %s: raise the limit (ulimit -n)", error.strerror
                 )
                 raise _unavailable() from None
+            if self.is_ending:
+                raise _unavailable() from None
             _log.exception("%s %r", request.method, request.path)
             raise web.HTTPInternalServerError(text="") from None
         if not response.prepared:
@@ -255,6 +259,7 @@ async def running(server: Server, host: str, port: int) -> AsyncIterator[int]:
             raise errors.UsageError(f"--listen {host}:{port}: {error.strerror or error}") from None
         yield runner.addresses[0][1]
     finally:
+        server.is_ending = True
         await runner.cleanup()
 
 
