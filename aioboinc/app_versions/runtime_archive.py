@@ -20,7 +20,7 @@ __all__ = ["ARCHIVE", "VERSION", "build", "digest", "files", "version_num"]
 
 ARCHIVE = "pyboinc_runtime.zip"
 """Name of the archive among `files`."""
-VERSION = 2
+VERSION = 1
 """Counts releases of the runtime, below 100; BOINC shows 1 as 1.01."""
 
 _MASTERS = ("documents.py",)
