@@ -92,6 +92,9 @@ class Outputs:
     def order(self, number: int) -> int:
         return number
 
+    async def look(self, number: int) -> None:
+        raise AssertionError("the handler does not take the job")
+
     def input(self, order: int) -> Any:
         raise AssertionError("the handler does not take the job")
 

@@ -158,7 +158,7 @@ class Batch(Caller):
     def _submit(
         self, program: Program, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> Job:
-        job = Job(self._reader(program))
+        job = Job(self._reader(program), self._entered().look)
         self._call(self._awaited, program, args, kwargs, options)
         self._awaited.add(job)
         return job
@@ -201,7 +201,7 @@ class Batch(Caller):
 
     def _entered(self) -> held.Held:
         if self._left:
-            raise errors.CallOutsideBatch(mapping.LEFT)
+            raise errors.CallOutsideBatch(held.LEFT)
         if self._held is None:
             raise errors.CallOutsideBatch(
                 "Batch: it takes calls in its block: write `async with Batch(...) as batch:`"

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 from aioboinc import errors
-from aioboinc.batch import outputs
+from aioboinc.batch import info, outputs
+from aioboinc.store import executions
 
 __all__ = ["Job"]
+
+Look = Callable[[int], Awaitable[executions.Workunit | None]]
+"""Returns what the database has of a job, given its number."""
 
 
 class Job:
     """One call. ``await job`` gives its output, or raises its error."""
 
-    __slots__ = ("_closed", "_done", "_input", "_number", "_order", "_output")
+    __slots__ = ("_closed", "_done", "_input", "_look", "_number", "_order", "_output")
 
-    def __init__(self, read_input: Callable[[int], Any]) -> None:
+    def __init__(self, read_input: Callable[[int], Any], look: Look) -> None:
         self._input = read_input
+        self._look = look
         self._number: int | None = None
         self._order = -1
         self._output: outputs.Output | None = None
@@ -60,6 +65,16 @@ class Job:
         if self._output.error is not None:
             raise self._output.error
         return self._output.value
+
+    async def info(self) -> info.JobInfo:
+        """Ask the project's database how far the job is, on how many hosts, how long it took, what it has printed.
+
+        One query. In a program without an event loop: ``asyncio.run(job.info())``, inside the loop over the jobs.
+        Raises `errors.CallOutsideBatch` (a RuntimeError) when the batch was left, and `errors.DatabaseError`.
+        """
+        workunit = None if self._number is None and not self._closed else await self._look(self._number or 0)
+        failed = self._output is not None and self._output.error is not None
+        return info.described(workunit, done=self._output is not None, failed=failed)
 
     def __await__(self) -> Generator[Any, None, Any]:
         if self._output is None and not self._closed:

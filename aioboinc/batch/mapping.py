@@ -12,9 +12,7 @@ from aioboinc import errors
 from aioboinc.batch import held, outputs, takers
 from aioboinc.batch.job import Job
 
-__all__ = ["LEFT", "MAX_AHEAD", "Map"]
-
-LEFT = "Batch: its block was left: it takes calls and gives jobs only in there; run the program again to go on"
+__all__ = ["MAX_AHEAD", "Map"]
 
 MAX_AHEAD = 16384
 """Calls that may be made before their jobs are taken."""
@@ -85,7 +83,7 @@ class Map:
         if not (self._group or self._closed):
             self._group.extend(await self._take())
         if self._closed:
-            raise errors.CallOutsideBatch(LEFT)
+            raise errors.CallOutsideBatch(held.LEFT)
         if not self._group:
             if self._failure is not None:
                 failure, self._failure = self._failure, None
@@ -96,7 +94,7 @@ class Map:
         self._room.set()
         if self._all_made and self._yielded == self._made:
             self._queue.end()
-        job = Job(self._read_input)
+        job = Job(self._read_input, self._batch.look)
         job.identify(output.number, self._batch.order(output.number))
         job.settle(output)
         self._batch.taken(output)

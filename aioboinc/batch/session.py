@@ -34,7 +34,7 @@ from aioboinc.batch.progress import Progress
 from aioboinc.batch.settings import Settings
 from aioboinc.passes import cancellation
 from aioboinc.project import config
-from aioboinc.store import batches, jobs
+from aioboinc.store import batches, executions, jobs
 
 __all__ = ["Session"]
 
@@ -151,6 +151,10 @@ class Session:
             if self._place.project.kind is not config.Kind.EMBEDDED:
                 tasks.create_task(self._watch_jobs())
             await self._watch_directory()
+
+    async def look(self, number: int) -> executions.Workunit | None:
+        """Return what the project's database has of the job *number*."""
+        return await self._place.store.executions.of_workunit(f"pyboinc_{self._batch.id}_{number}")
 
     async def committed_all(self) -> None:
         """Wait until all calls made so far are in the project."""
