@@ -133,6 +133,12 @@ class Held:
         assert current is not None
         current.tell()
 
+    def how_far(self) -> str:
+        """Return in words how many of the calls are done."""
+        current = self._opened.result() if self._opened.done() and not self._opened.cancelled() else None
+        done = 0 if current is None else current.done
+        return f"{done} of the {self.calls.sender.sent} jobs called so far are done"
+
     async def opened(self) -> session.Session | None:
         """Return the batch's session, once there is a call; None if no call was made to the end."""
         return await asyncio.shield(self._opened)

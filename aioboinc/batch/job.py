@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 from aioboinc import errors
-from aioboinc.batch import info, outputs
+from aioboinc.batch import info, outputs, tracebacks
 from aioboinc.store import executions
 
 __all__ = ["Job"]
@@ -39,11 +39,11 @@ class Job:
     def input(self) -> Any:
         """What the call was given, as it was then: of a slave file its input, of a function its one argument.
 
-        Of a call with several arguments, or with keywords, an `Arguments`. Read from the disk. Raises RuntimeError
+        Of a call with several arguments, or with keywords, an `Arguments`. Read from the disk. Raises `errors.NotDone`
         while there is no ``number``.
         """
         if self._order < 0:
-            raise RuntimeError("the job's call has not been looked up in its batch yet: await the job first")
+            raise errors.NotDone("the job's call has not been looked up in its batch yet: await the job first")
         return self._input(self._order)
 
     @property
@@ -58,12 +58,20 @@ class Job:
 
     @property
     def output(self) -> Any:
-        """What the slave or the function has returned. Raises the job's error, and RuntimeError if it is not done."""
+        """What the slave or the function has returned. Raises the job's error, or `errors.NotDone`."""
+        with tracebacks.InCall("job.output"):
+            return self._outcome()
+
+    def _outcome(self) -> Any:
         if self._output is None:
-            remedy = "its batch was left before; run the program again" if self._closed else "await it"
-            raise RuntimeError(f"job {self._number} is not done: {remedy}")
+            job = "the job" if self._number is None else f"job {self._number}"
+            raise errors.NotDone(
+                f"{job} is not done, and its batch was left before: run the program again to go on"
+                if self._closed
+                else f"{job} is not done: write `await job`, which waits for it"
+            )
         if self._output.error is not None:
-            raise self._output.error
+            raise self._output.error.with_traceback(None)  # it may have been raised before
         return self._output.value
 
     async def info(self) -> info.JobInfo:
@@ -77,11 +85,12 @@ class Job:
         return info.described(workunit, done=self._output is not None, failed=failed)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        if self._output is None and not self._closed:
-            if self._done is None:
-                self._done = asyncio.get_running_loop().create_future()
-            yield from asyncio.shield(self._done).__await__()
-        return self.output
+        with tracebacks.InCall("await job"):
+            if self._output is None and not self._closed:
+                if self._done is None:
+                    self._done = asyncio.get_running_loop().create_future()
+                yield from asyncio.shield(self._done).__await__()
+            return self._outcome()
 
     def __repr__(self) -> str:
         state = "not done" if self._output is None else "done" if self._output.error is None else "failed"

@@ -6,10 +6,10 @@ import asyncio
 import collections
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from aioboinc import errors
-from aioboinc.batch import held, outputs, takers
+from aioboinc.batch import held, outputs, takers, tracebacks
 from aioboinc.batch.job import Job
 
 __all__ = ["MAX_AHEAD", "Map"]
@@ -79,7 +79,22 @@ class Map:
     def __aiter__(self) -> Self:
         return self
 
+    def __iter__(self) -> NoReturn:
+        with tracebacks.InCall("Batch.map"):
+            raise errors.ArgumentError("Batch.map: write `async for job in batch.map(...)`, not `for`")
+
+    def __await__(self) -> NoReturn:
+        with tracebacks.InCall("Batch.map"):
+            raise errors.ArgumentError(
+                "Batch.map: it gives jobs one after the other: write `async for job in batch.map(...)`, or "
+                "`[job async for job in batch.map(...)]`, not `await`"
+            )
+
     async def __anext__(self) -> Job:
+        with tracebacks.Shortened():
+            return await self._next()
+
+    async def _next(self) -> Job:
         if not (self._group or self._closed):
             self._group.extend(await self._take())
         if self._closed:
@@ -120,6 +135,7 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
+@tracebacks.calls_program
 async def _items(iterables: Sequence[Iterable[Any] | AsyncIterable[Any]]) -> AsyncIterator[tuple[Any, ...]]:
     """Go through *iterables* together, to the end of the shortest."""
     iterators = [
@@ -136,6 +152,7 @@ async def _items(iterables: Sequence[Iterable[Any] | AsyncIterable[Any]]) -> Asy
         yield tuple(items)
 
 
+@tracebacks.calls_program
 async def _asynchronous(iterable: Iterable[Any]) -> AsyncIterator[Any]:
     for item in iterable:
         yield item

@@ -114,6 +114,11 @@ class Session:
         return self._calls.sender.sent - self.handled
 
     @property
+    def done(self) -> int:
+        """Number of calls whose outputs are there."""
+        return self._announced
+
+    @property
     def batch(self) -> int:
         """ID of the batch."""
         return self._batch.id
