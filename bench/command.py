@@ -20,8 +20,10 @@ from bench import (
     idle,
     keys,
     measuring,
+    memory,
     passes,
     report,
+    restart,
     resume,
     scale,
     serve,
@@ -42,6 +44,8 @@ _STAGES: dict[str, Callable[[environment.Environment], Awaitable[measuring.Stage
     "scale": scale.run,
     "decoding": decoding.run,
     "keys": keys.run,
+    "memory": memory.run,
+    "restart": restart.run,
 }
 
 
@@ -64,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=10_000, help="jobs in each round (default: 10000)")
     parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite")
     parser.add_argument("--beside", type=Path, metavar="PROJECT_DIR", help="a BOINC project whose tools run too")
+    parser.add_argument("--older", type=Path, metavar="CHECKOUT", help="an older version, which restarts too")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of which the median is taken (default: 3)")
     parser.add_argument("--directory", type=Path, metavar="DIR", help="work in here, and clear nothing up")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
@@ -77,7 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.beside is not None and options.database == "sqlite":
         parser.error("--beside needs --database mariadb: BOINC's tools know nothing else")
     beside = None if options.beside is None else options.beside.resolve()
-    settings = environment.Settings(options.jobs, options.database, options.rounds, beside, options.directory)
+    older = None if options.older is None else options.older.resolve()
+    settings = environment.Settings(
+        options.jobs, options.database, options.rounds, beside, options.directory, older
+    )
     soak = hostile.Settings(options.hosts, options.seconds)
     work = {**_STAGES, "hostile": lambda place: hostile.run(place, soak), "resume": resume.run}
     try:
