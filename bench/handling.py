@@ -111,7 +111,7 @@ async def _handling(environment: Environment) -> float:
 
 
 async def restart(environment: Environment, *, reordered: bool = False) -> float:
-    """Return the seconds that a master takes which starts again on a finished batch, its calls as before or *reordered*."""
+    """Return the seconds that a master takes to start again on a finished batch, calls as before or *reordered*."""
     count = environment.settings.jobs
     place = await environment.new_place()
     async with place.opened() as opened:
