@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from aioboinc.batch.batch import Arguments, Batch
     from aioboinc.batch.blocking import run
     from aioboinc.batch.calls import pyboinc_call
+    from aioboinc.batch.info import JobInfo
     from aioboinc.batch.job import Job
     from aioboinc.batch.master import Summary, pyboinc_master
     from aioboinc.batch.progress import Progress
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         MalformedResult,
         NoCalls,
         NotData,
+        NotDone,
         ProgramError,
         ProjectError,
         RemoteError,
@@ -47,9 +49,11 @@ __all__ = [
     "FailedResult",
     "Job",
     "JobFailed",
+    "JobInfo",
     "MalformedResult",
     "NoCalls",
     "NotData",
+    "NotDone",
     "ProgramError",
     "Progress",
     "ProjectError",
@@ -67,6 +71,7 @@ _MODULES = {
     "Arguments": "batch.batch",
     "Batch": "batch.batch",
     "Job": "batch.job",
+    "JobInfo": "batch.info",
     "Progress": "batch.progress",
     "Summary": "batch.master",
     "pyboinc_call": "batch.calls",
