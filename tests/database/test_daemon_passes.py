@@ -580,7 +580,7 @@ async def test_workunits_of_others_are_left_alone(world, batch, directory, caplo
     await world.settle()
     assert published(directory).keys() == {second}
     assert (await world.workunit(first))["assimilate_state"] == 1
-    assert caplog.text.count("were not submitted by aioboinc") == 1
+    assert caplog.text.count("aioboinc did not submit its workunits") == 1
 
 
 @pytest.mark.parametrize("made", [True, False])

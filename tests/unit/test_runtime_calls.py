@@ -17,7 +17,7 @@ from function_programs import Host, Master, host, master
 from interpreters import INTERPRETERS
 from test_runtime_slave import KEY, PRIVATE, TYPES, fork
 
-from aioboinc.program import bundle
+from aioboinc.program import bundle, signed_archive
 from aioboinc.slave_runtime import failures, finished, init_data, progress, slave, unpacking
 from aioboinc.wire import codec, envelope, several
 
@@ -73,7 +73,7 @@ def run(tmp_path: Path) -> Run:
         contents = {f"{name}.py": content.encode() for name, content in modules.items()}
         contents["app_slave.py"] = ("import app_types\nn = pyboinc_get_input()\n" + textwrap.dedent(text)).encode()
         sources = bundle.Sources("app_slave.py", contents, {name: f"{name}.py" for name in modules}, "")
-        (tmp_path / "program.zip").write_bytes(bundle.build(sources, "http://example.org/", PRIVATE))
+        (tmp_path / "program.zip").write_bytes(signed_archive.build(sources, "http://example.org/", PRIVATE))
         slot_dir = tmp_path / "slot"
         (slot_dir / "tmp").mkdir(parents=True, exist_ok=True)
         if data is None:
