@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from aioboinc.batch.batch import Arguments, Batch
     from aioboinc.batch.blocking import run
     from aioboinc.batch.calls import pyboinc_call
+    from aioboinc.batch.executor import Executor
     from aioboinc.batch.job import Job
     from aioboinc.batch.master import Summary, pyboinc_master
     from aioboinc.batch.progress import Progress
@@ -44,6 +45,7 @@ __all__ = [
     "CallOutsideBatch",
     "CheckpointError",
     "DatabaseError",
+    "Executor",
     "FailedResult",
     "Job",
     "JobFailed",
@@ -66,6 +68,7 @@ __all__ = [
 _MODULES = {
     "Arguments": "batch.batch",
     "Batch": "batch.batch",
+    "Executor": "batch.executor",
     "Job": "batch.job",
     "Progress": "batch.progress",
     "Summary": "batch.master",

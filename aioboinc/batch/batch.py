@@ -16,7 +16,7 @@ from aioboinc.batch import held, mapping, settings, takers
 from aioboinc.batch.job import Job
 from aioboinc.batch.progress import Progress
 
-__all__ = ["Arguments", "Batch", "Caller"]
+__all__ = ["Arguments", "Batch", "Caller", "Program", "folder_of_caller"]
 
 Program = str | Path | Callable[..., Any]
 
@@ -104,7 +104,7 @@ class Batch(Caller):
         **options: Any,
     ) -> None:
         super().__init__(self, options)
-        self._folder = _folder_of_caller()
+        self._folder = folder_of_caller()
         self._settings = settings.chosen(
             "Batch",
             batch_dir=batch_dir,
@@ -161,7 +161,7 @@ class Batch(Caller):
         self, program: Program, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> Job:
         job = Job(self._reader(program))
-        self._call(self._awaited, program, args, kwargs, options)
+        self._entered().calls.caller(program, options)(self._awaited, args, kwargs)
         self._awaited.add(job)
         return job
 
@@ -182,37 +182,12 @@ class Batch(Caller):
 
         def call(args: tuple[Any, ...]) -> None:
             if not callers:  # its errors come with the first job
-                callers.append(self._caller(program, options))
+                callers.append(self._entered().calls.caller(program, options))
             callers[0](queue, args, {})
 
         jobs = mapping.Map(one, queue, call, iterables, self._reader(program))
         self._maps.append(jobs)
         return jobs
-
-    def _call(
-        self,
-        taker: takers.Taker,
-        program: Program,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: dict[str, Any],
-    ) -> None:
-        self._caller(program, options)(taker, args, kwargs)
-
-    def _caller(self, program: Program, options: dict[str, Any]) -> Callable[..., None]:
-        """Return a function that calls *program*, given the taker of the output and the arguments."""
-        made = self._entered().calls
-        if callable(program):
-            return made.function(program, **options)
-
-        def call(taker: takers.Taker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if len(args) != 1 or kwargs:
-                raise errors.ArgumentError(
-                    f"{program}: a slave file gets one input, not {len(args)}, and no keywords"
-                )
-            made.add(taker, program, args[0], **options)
-
-        return call
 
     def _entered(self) -> held.Held:
         if self._left:
@@ -267,7 +242,7 @@ class _Awaited(takers.Queue):
             job.close()
 
 
-def _folder_of_caller() -> Path:
+def folder_of_caller() -> Path:
     """Return the folder that slave file names are relative to: that of the file that makes the batch."""
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     frame: FrameType | None = sys._getframe(1)

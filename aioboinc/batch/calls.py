@@ -61,6 +61,22 @@ class Calls:
         self._kinds: dict[tuple[Any, ...], tuple[jobs.Kind, codec.Registry]] = {}
         self._callers: dict[tuple[Any, ...], _FunctionCaller] = {}
 
+    def caller(
+        self, program: str | Path | Callable[..., Any], options: Mapping[str, Any]
+    ) -> Callable[[takers.Taker, Sequence[Any], Mapping[str, Any]], None]:
+        """Return what calls *program*, a function or a slave file, given who gets the output, and the arguments."""
+        if callable(program):
+            return self.function(program, **options)
+
+        def call(taker: takers.Taker, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+            if len(args) != 1 or kwargs:
+                raise errors.ArgumentError(
+                    f"{program}: a slave file gets one input, not {len(args)}, and no keywords"
+                )
+            self.add(taker, program, args[0], **options)
+
+        return call
+
     def add(
         self,
         taker: takers.Taker,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -119,6 +119,20 @@ class Held:
         """Return the batch's session once there is a call; None if the run ends without a call."""
         return await asyncio.shield(self._opened)
 
+    def uncall(self, numbers: Sequence[int]) -> None:
+        """Take back the calls of the jobs *numbers*, as far as their outputs are not there."""
+        if numbers:
+            current = self._opened.result()
+            assert current is not None
+            current.uncall(numbers)
+
+    async def withdraw(self, numbers: Sequence[int]) -> None:
+        """Take back the calls of the jobs *numbers*; cancel the jobs as far as they are not done."""
+        current = await self.opened()
+        if current is not None:
+            current.uncall(numbers)
+            await current.withdraw(numbers)
+
     async def all_called(self) -> None:
         """Declare that this run makes no more calls: unfinished jobs of other calls are cancelled."""
         current = await self.opened()
@@ -173,6 +187,7 @@ class Held:
             self._serving = tasks
             self._opened.set_result(current)
             await self._leave.wait()
+            current.hurry()
             await current.committed_all()
             await current.mark_submitted()
             if not current.outstanding:

@@ -100,6 +100,12 @@ class Session:
         self._marked = 0
         """Number of jobs in the batch when `mark_submitted` was called last."""
         self._submitted = 0
+        self._uncalled = 0
+        """Calls that were taken back before their outputs were there."""
+        self._cancelled: set[int] = set()
+        """The jobs of these."""
+        self._forgotten: dict[int, bytes] = {}
+        """Keys of those of them that are not in the project yet, so that nobody makes these calls again meanwhile."""
         self._announced = 0
         """Number of jobs called in this run that have outputs."""
         self._takers: list[takers.Taker] = []
@@ -111,7 +117,7 @@ class Session:
         self._known = 0
         """Calls of former runs."""
         self._sizes = sizing.Sizes(
-            *_place(opened.place.project, settings), lambda: self._submitted - self._announced
+            *_place(opened.place.project, settings), lambda: self._submitted - self._announced - self._uncalled
         )
         self._samples: collections.deque[Workunit] = collections.deque(maxlen=_SAMPLES)
         """Workunits that are done, of which the times are of interest."""
@@ -130,7 +136,7 @@ class Session:
     @property
     def outstanding(self) -> int:
         """Number of calls whose outputs are not yet taken."""
-        return self._calls.sender.sent - self.handled
+        return self._calls.sender.sent - self.handled - self._uncalled
 
     @property
     def batch(self) -> int:
@@ -186,6 +192,10 @@ class Session:
                 tasks.create_task(self._watch_jobs())
             await self._watch_directory()
 
+    def hurry(self) -> None:
+        """Put calls into the project without waiting for the times of others."""
+        self._sizes.hurry()
+
     async def committed_all(self) -> None:
         """Wait until all calls made so far are in the project."""
         while self._submitted < self._calls.sender.sent:
@@ -204,7 +214,31 @@ class Session:
 
     async def withdraw_uncalled(self) -> None:
         """Cancel the jobs of calls that this run could have made and has not, as far as they are not done; say so."""
-        workunits = await threads.in_thread(self._uncalled)
+        count = await self._cancel(await threads.in_thread(self._not_called))
+        if count:
+            _log.warning("cancelled %d jobs of calls that are not made any more", count)
+
+    def uncall(self, numbers: Sequence[int]) -> None:
+        """Take back the calls of the jobs *numbers*, as far as their outputs are not there: nobody waits for them."""
+        waiting = [number for number in numbers if number < len(self._taker_of) and self._taker_of[number]]
+        for number in waiting:
+            self._taker_of[number] = 0
+            self.ledger.uncall(number)
+        self._uncalled += len(waiting)
+        self._cancelled.update(waiting)
+        self._forgotten |= self.ledger.forget([number for number in waiting if number >= self._ncalls])
+        self._changed.set()
+
+    async def withdraw(self, numbers: Sequence[int]) -> None:
+        """Cancel the jobs *numbers*, whose calls were taken back: not those that share a workunit with others."""
+        while numbers and self._ncalls <= max(numbers):
+            self._changed.clear()
+            await self._changed.wait()
+        workunits = [(one, self.ledger.partition.calls(one)) for one in self.ledger.partition.workunits(numbers)]
+        await self._cancel([pair for pair in workunits if self._cancelled.issuperset(pair[1])])
+
+    async def _cancel(self, workunits: Sequence[tuple[Workunit, list[int]]]) -> int:
+        """Cancel *workunits*, with their calls, which nobody makes, as far as they are not done; return how many."""
         count = 0
         decide = cancellation.decider(self._place.project.delete_delay)
         for begin in range(0, len(workunits), _PIECE):
@@ -220,10 +254,9 @@ class Session:
             )
             self.ledger.restore({number: keys[number] for number in keys.keys() - set(withdrawn)})
             count += len(withdrawn)
-        if count:
-            _log.warning("cancelled %d jobs of calls that are not made any more", count)
+        return count
 
-    def _uncalled(self) -> list[tuple[Workunit, list[int]]]:
+    def _not_called(self) -> list[tuple[Workunit, list[int]]]:
         """Return workunits of whose calls this run has made none, with these, as far as they are not done."""
         found = []
         for workunit, group in itertools.groupby(self.ledger.not_called(), key=self.ledger.partition.of):
@@ -241,7 +274,9 @@ class Session:
 
     def tell(self) -> None:
         """Report how far the batch is."""
-        self._settings.progress(Progress(self._submitted, self.complete, self.handled, self.failed))
+        self._settings.progress(
+            Progress(max(self._submitted - self._uncalled, self.handled), self.complete, self.handled, self.failed)
+        )
 
     def taken(self, output: outputs.Output) -> None:
         """Count *output* as taken; it moves to ``old/``."""
@@ -261,9 +296,10 @@ class Session:
 
     def identified(self, number: int, call: jobs.Call) -> None:
         self.inputs.add(call)
-        if number < self._known:
+        if number < self._ncalls:
             self._submitted += 1
             self._changed.set()
+            self._cancelled.discard(number)
         taker = cast(takers.Taker, call.taker)
         taker.identified(number, self.ledger.order(number))
         state = self._outputs.state(number)
@@ -288,6 +324,10 @@ class Session:
     def committed(self, ncalls: int) -> None:
         self._submitted += ncalls - self._ncalls
         self._ncalls = ncalls
+        if self._forgotten:
+            committed = {number: key for number, key in self._forgotten.items() if number < ncalls}
+            self._forgotten = {n: key for n, key in self._forgotten.items() if n not in committed}
+            self.ledger.restore(committed)
         self._empty = False
         self._place.submitted.set()
         self._changed.set()
@@ -498,7 +538,7 @@ class Session:
             if ended and self._is_over():
                 raise self._ending.error(self._batch.id, handled=self.handled, submitted=self._ncalls)
             await threads.in_thread(self._directory.heal, self._checkpoint)
-            missing = self.ledger.ncalls - self._announced
+            missing = self.ledger.ncalls - self._announced - self._uncalled
             in_vain += published == self.ledger.partition.nworkunits and missing > 0
             if in_vain > _MAX_LOOKS:
                 raise errors.CheckpointError(

@@ -62,6 +62,7 @@ class Sizes:
         self._times: dict[bytes, collections.deque[tuple[int, float]]] = {}
         self._news = asyncio.Event()
         self._waited: set[bytes] = set()
+        self._is_hurried = False
 
     @property
     def limit(self) -> float:
@@ -79,6 +80,11 @@ class Sizes:
         times.append((ncalls, seconds))
         self._news.set()
 
+    def hurry(self) -> None:
+        """Wait for no times any more."""
+        self._is_hurried = True
+        self._news.set()
+
     async def ready(self, calls: Sequence[jobs.Call]) -> None:
         """Wait, but not long, until it is known how many of *calls* should share a workunit."""
         for program in dict.fromkeys(call.kind.program for call in calls if call.kind.chunk == jobs.AUTO):
@@ -86,7 +92,7 @@ class Sizes:
                 self._waited.add(program)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.aim.patience):
-                        while program not in self._times:
+                        while not (program in self._times or self._is_hurried):
                             await self._next()
             while program in self._times and self._is_enough(program):
                 await self._next()
@@ -97,7 +103,7 @@ class Sizes:
 
     def _is_enough(self, program: bytes) -> bool:
         """Tell whether there is work for a while."""
-        return self._unfinished() * self._seconds(program) > self._cores * self.aim.ahead
+        return not self._is_hurried and self._unfinished() * self._seconds(program) > self._cores * self.aim.ahead
 
     def _seconds(self, program: bytes) -> float:
         """Return how long a call of *program* takes, as far as is known, without the start of its process."""
