@@ -1,7 +1,7 @@
 """What callers pass to the public functions, checked where they pass it, and refused in their words.
 
 Each function is told *what* it checks, such as ``pyboinc_call: quorum``, and returns the value in the one form that
-is used inside. It raises `errors.ArgumentError` for a value of a kind that is never right, and `errors.UsageError` for
+is used inside. It raises `errors.ArgumentError` for a value of a kind that is never right, and `errors.BoundsError` for
 one that is out of bounds.
 """
 
@@ -50,7 +50,7 @@ def whole(what: str, value: object, least: int, most: int | None = None, *, unit
     except TypeError:
         raise errors.ArgumentError(f"{what}={_shown(value)}: {wanted}") from None
     if number < least or (most is not None and number > most):
-        raise errors.UsageError(f"{what}={_shown(value)}: {wanted}")
+        raise errors.BoundsError(f"{what}={_shown(value)}: {wanted}")
     return number
 
 
@@ -64,7 +64,7 @@ def number(what: str, value: object, *, unit: str) -> float:
     except OverflowError:
         number = math.inf
     if not 0 < number < math.inf:
-        raise errors.UsageError(f"{what}={_shown(value)}: {wanted}")
+        raise errors.BoundsError(f"{what}={_shown(value)}: {wanted}")
     return number
 
 

@@ -183,13 +183,14 @@ class _Worker:
         self, fn: batch.Program, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
     ) -> futures.Future:
         """Make a call; return its future."""
-        while isinstance(fn, functools.partial):
-            fn, args, kwargs = fn.func, (*fn.args, *args), {**fn.keywords, **kwargs}
+        called: Any = fn
+        while isinstance(called, functools.partial):
+            called, args, kwargs = called.func, (*called.args, *args), {**called.keywords, **kwargs}
         future = futures.Future(self._cancel)
         with self._calling:
             if self._closed:
                 raise errors.CallOutsideBatch("cannot schedule new futures after shutdown: make a new Executor")
-            call = self._calls.caller(fn, options)
+            call = self._calls.caller(called, options)
             self._futures.add(future)
             try:
                 call(self._futures, args, kwargs)

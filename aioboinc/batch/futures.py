@@ -64,7 +64,7 @@ class Future(concurrent.futures.Future[Any]):
         return True
 
     def fail(self, error: BaseException) -> bool:
-        """Take note that nobody waits for the job any more, for *error*; return whether that is news. For the executor."""
+        """Take note that *error* has ended the batch; return whether somebody has waited. For the executor."""
         try:
             self.set_exception(error)
         except concurrent.futures.InvalidStateError:

@@ -31,6 +31,7 @@ from aioboinc.batch import (
     staging,
     submission,
     takers,
+    uncalled,
 )
 from aioboinc.batch.directory import BatchDirectory
 from aioboinc.batch.partition import Workunit
@@ -100,12 +101,7 @@ class Session:
         self._marked = 0
         """Number of jobs in the batch when `mark_submitted` was called last."""
         self._submitted = 0
-        self._uncalled = 0
-        """Calls that were taken back before their outputs were there."""
-        self._cancelled: set[int] = set()
-        """The jobs of these."""
-        self._forgotten: dict[int, bytes] = {}
-        """Keys of those of them that are not in the project yet, so that nobody makes these calls again meanwhile."""
+        self._uncalled = uncalled.Uncalled(self.ledger)
         self._announced = 0
         """Number of jobs called in this run that have outputs."""
         self._takers: list[takers.Taker] = []
@@ -117,7 +113,8 @@ class Session:
         self._known = 0
         """Calls of former runs."""
         self._sizes = sizing.Sizes(
-            *_place(opened.place.project, settings), lambda: self._submitted - self._announced - self._uncalled
+            *_place(opened.place.project, settings),
+            lambda: self._submitted - self._announced - self._uncalled.count,
         )
         self._samples: collections.deque[Workunit] = collections.deque(maxlen=_SAMPLES)
         """Workunits that are done, of which the times are of interest."""
@@ -136,7 +133,7 @@ class Session:
     @property
     def outstanding(self) -> int:
         """Number of calls whose outputs are not yet taken."""
-        return self._calls.sender.sent - self.handled - self._uncalled
+        return self._calls.sender.sent - self.handled - self._uncalled.count
 
     @property
     def batch(self) -> int:
@@ -223,10 +220,7 @@ class Session:
         waiting = [number for number in numbers if number < len(self._taker_of) and self._taker_of[number]]
         for number in waiting:
             self._taker_of[number] = 0
-            self.ledger.uncall(number)
-        self._uncalled += len(waiting)
-        self._cancelled.update(waiting)
-        self._forgotten |= self.ledger.forget([number for number in waiting if number >= self._ncalls])
+        self._uncalled.add(waiting, self._ncalls)
         self._changed.set()
 
     async def withdraw(self, numbers: Sequence[int]) -> None:
@@ -235,7 +229,7 @@ class Session:
             self._changed.clear()
             await self._changed.wait()
         workunits = [(one, self.ledger.partition.calls(one)) for one in self.ledger.partition.workunits(numbers)]
-        await self._cancel([pair for pair in workunits if self._cancelled.issuperset(pair[1])])
+        await self._cancel([pair for pair in workunits if self._uncalled.has_all(pair[1])])
 
     async def _cancel(self, workunits: Sequence[tuple[Workunit, list[int]]]) -> int:
         """Cancel *workunits*, with their calls, which nobody makes, as far as they are not done; return how many."""
@@ -275,7 +269,9 @@ class Session:
     def tell(self) -> None:
         """Report how far the batch is."""
         self._settings.progress(
-            Progress(max(self._submitted - self._uncalled, self.handled), self.complete, self.handled, self.failed)
+            Progress(
+                max(self._submitted - self._uncalled.count, self.handled), self.complete, self.handled, self.failed
+            )
         )
 
     def taken(self, output: outputs.Output) -> None:
@@ -299,7 +295,7 @@ class Session:
         if number < self._ncalls:
             self._submitted += 1
             self._changed.set()
-            self._cancelled.discard(number)
+            self._uncalled.called(number)
         taker = cast(takers.Taker, call.taker)
         taker.identified(number, self.ledger.order(number))
         state = self._outputs.state(number)
@@ -324,10 +320,7 @@ class Session:
     def committed(self, ncalls: int) -> None:
         self._submitted += ncalls - self._ncalls
         self._ncalls = ncalls
-        if self._forgotten:
-            committed = {number: key for number, key in self._forgotten.items() if number < ncalls}
-            self._forgotten = {n: key for n, key in self._forgotten.items() if n not in committed}
-            self.ledger.restore(committed)
+        self._uncalled.committed(ncalls)
         self._empty = False
         self._place.submitted.set()
         self._changed.set()
@@ -538,7 +531,7 @@ class Session:
             if ended and self._is_over():
                 raise self._ending.error(self._batch.id, handled=self.handled, submitted=self._ncalls)
             await threads.in_thread(self._directory.heal, self._checkpoint)
-            missing = self.ledger.ncalls - self._announced - self._uncalled
+            missing = self.ledger.ncalls - self._announced - self._uncalled.count
             in_vain += published == self.ledger.partition.nworkunits and missing > 0
             if in_vain > _MAX_LOOKS:
                 raise errors.CheckpointError(
