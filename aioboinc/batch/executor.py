@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import concurrent.futures
-import functools
 import itertools
 import logging
 import os
@@ -17,7 +16,18 @@ from types import TracebackType
 from typing import Any
 
 from aioboinc import arguments, errors
-from aioboinc.batch import batch, futures, held, leaving, loop_thread, mapping, settings, tracebacks
+from aioboinc.batch import (
+    batch,
+    futures,
+    graphs,
+    held,
+    leaving,
+    loop_thread,
+    mapping,
+    settings,
+    tracebacks,
+    wrapped,
+)
 from aioboinc.batch.progress import Progress
 
 __all__ = ["Executor"]
@@ -122,6 +132,10 @@ class Executor(concurrent.futures.Executor):
                 self._worker.leave()
                 raise
 
+    def __call__(self, dsk: Any, keys: Any, **options: Any) -> Any:
+        """Compute *keys* of the graph *dsk*: so an executor is a ``scheduler=`` for dask."""
+        return graphs.get(self.submit, dsk, keys, **options)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -183,9 +197,7 @@ class _Worker:
         self, fn: batch.Program, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
     ) -> futures.Future:
         """Make a call; return its future."""
-        called: Any = fn
-        while isinstance(called, functools.partial):
-            called, args, kwargs = called.func, (*called.args, *args), {**called.keywords, **kwargs}
+        called, args, kwargs = wrapped.unwrapped(fn, args, kwargs)
         future = futures.Future(self._cancel)
         with self._calling:
             if self._closed:
