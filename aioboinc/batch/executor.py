@@ -254,17 +254,16 @@ class _Worker:
 
     def _ended(self, error: BaseException | None) -> None:
         if isinstance(error, asyncio.CancelledError):
+            if self._begun.done() and (count := self._futures.left):
+                _log.warning("%d calls are not done: run the program again, and it goes on where it was", count)
             error = None
         self._failure = error
         if not self._begun.done():
             assert error is not None
             self._begun.set_exception(error)
             return
-        count = self._futures.close(error)
-        if error is not None and not count:
+        if not self._futures.close(error):
             self._untold = error
-        if error is None and count:
-            _log.warning("%d calls are not done: run the program again, and it goes on where it was", count)
 
     async def _main(self) -> None:
         self._futures = futures.Futures()

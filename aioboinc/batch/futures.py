@@ -139,9 +139,15 @@ class Futures(takers.Queue):
         """Return the futures that are waited for. From any thread."""
         return [*self._made, *self._numbered.values()]
 
-    def close(self, error: BaseException | None) -> int:
-        """Let nobody wait any more, as the batch is left, by *error*; return how many futures have waited."""
-        return sum(future.fail(error or errors.CallOutsideBatch(_LEFT)) for future in self.unsettled())
+    @property
+    def left(self) -> int:
+        """Number of calls that are not done, nor cancelled in the project."""
+        return len(self.unsettled()) + len(self._unwanted)
+
+    def close(self, error: BaseException | None) -> bool:
+        """Let nobody wait any more, as the batch is left, by *error*; return whether somebody has waited."""
+        error = error or errors.CallOutsideBatch(_LEFT)
+        return any([future.fail(error) for future in self.unsettled()])
 
     def _settle(self, group: list[outputs.Output], one: held.Held) -> bool:
         for output in group:
