@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import os
 import sys
 import threading
@@ -35,7 +36,7 @@ class Backend(ParallelBackendBase):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
-        self._open = lambda: executor.Executor(batch_dir, **options)
+        self._open = functools.partial(executor.Executor, batch_dir, **options)
         self._executor: executor.Executor | None = None
         self._calls: set[concurrent.futures.Future[Any]] = set()
 

@@ -147,7 +147,7 @@ class Futures(takers.Queue):
     def close(self, error: BaseException | None) -> bool:
         """Let nobody wait any more, as the batch is left, by *error*; return whether somebody has waited."""
         error = error or errors.CallOutsideBatch(_LEFT)
-        return any([future.fail(error) for future in self.unsettled()])
+        return sum(future.fail(error) for future in self.unsettled()) > 0
 
     def _settle(self, group: list[outputs.Output], one: held.Held) -> bool:
         for output in group:
