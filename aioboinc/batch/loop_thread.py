@@ -26,6 +26,7 @@ class LoopThread:
     ) -> None:
         self._work = work
         self._ended = ended
+        self._over = threading.Event()
         self._running: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -41,19 +42,23 @@ class LoopThread:
         self.call(self._task.cancel)
 
     def join(self) -> None:
-        """Wait for the end of the thread."""
+        """Wait for the end of the thread. ^C may end the waiting, and one may wait again."""
+        self._over.wait()  # a join of a thread that is interrupted lets no later one wait: bpo-45274
         self._thread.join()
 
     def _run(self) -> None:
+        failure: BaseException | None = None
         try:
             asyncio.run(self._main())
         except BaseException as error:
-            if not self._running.done():  # no loop could be made
-                self._running.set_exception(error)
-                return
-            self._ended(error)
-        else:
-            self._ended(None)
+            failure = error
+        try:
+            if failure is None or self._running.done():
+                self._ended(failure)
+            else:  # no loop could be made
+                self._running.set_exception(failure)
+        finally:
+            self._over.set()
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
