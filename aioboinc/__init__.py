@@ -78,11 +78,11 @@ _MODULES = {
     "pyboinc_master": "batch.master",
     "run": "batch.blocking",
 }
-"""Where the public names are that are not in `errors`."""
+"""Modules of the public names that are not in `errors`."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is: commands are to have their ^C in hand before much is imported."""
+    """Import names when they are used: commands must handle ^C before much is imported."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)

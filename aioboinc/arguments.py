@@ -1,8 +1,8 @@
-"""What callers pass to the public functions, checked where they pass it, and refused in their words.
+"""Checks arguments of the public functions where they are passed, and refuses wrong ones in the caller's terms.
 
-Each function is told *what* it checks, such as ``pyboinc_call: quorum``, and returns the value in the one form that
-is used inside. It raises `errors.ArgumentError` for a value of a kind that is never right, and `errors.BoundsError` for
-one that is out of bounds.
+Each function gets *what* it checks, such as ``pyboinc_call: quorum``, and returns the value in the form used
+internally. It raises `errors.ArgumentError` for a value of the wrong kind, and `errors.BoundsError` for one out of
+bounds.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ __all__ = [
 ]
 
 _MAX_SHOWN = 60
-"""Characters of a value that is refused."""
+"""Characters to show of a refused value."""
 
 
 def whole(what: str, value: object, least: int, most: int | None = None, *, unit: str = "") -> int:
-    """Return *value*, a whole number from *least* to *most*; those of numpy are such, truth values are not."""
+    """Return *value*, a whole number from *least* to *most*; numpy's are accepted, truth values are not."""
     bounds = f"of {least} or more" if most is None else f"from {least} to {most}"
     wanted = f"must be a whole number {bounds}{f', in {unit}' if unit else ''}"
     try:
         if isinstance(value, bool):
             raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]  # the error says so
+        number = operator.index(value)  # type: ignore[arg-type]  # the except clause handles it
     except TypeError:
         raise errors.ArgumentError(f"{what}={_shown(value)}: {wanted}") from None
     if number < least or (most is not None and number > most):
@@ -90,10 +90,10 @@ def path(what: str, value: object) -> Path | None:
 
 
 def function(what: str, value: Any, use: str, *arguments: str) -> None:
-    """Refuse a *value* that is no function of so many *arguments*; *use* says what it is for."""
+    """Refuse a *value* that is no function of these *arguments*; *use* says what it is for."""
     if inspect.iscoroutine(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
         if inspect.iscoroutine(value):
-            value.close()  # nobody will: Python would complain of that too
+            value.close()  # otherwise Python would warn about it, too
         raise errors.ArgumentError(
             f"{what}: must be a function, not what a call of it returns: write {value.__name__}, not "
             f"{value.__name__}()"
@@ -103,7 +103,7 @@ def function(what: str, value: Any, use: str, *arguments: str) -> None:
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):
-        return  # of some built-in functions it is not known
+        return  # unknown for some built-in functions
     try:
         signature.bind(*arguments)
     except TypeError as error:
@@ -119,10 +119,10 @@ def function(what: str, value: Any, use: str, *arguments: str) -> None:
 def handler(what: str, value: Any, argument: str) -> bool:
     """Return whether *value* is to be called with each *argument* and its job: it asks for two, or has a ``job``.
 
-    Refuses one that can't be called with the *argument*, or that would do nothing then.
+    Refuses a handler that can't be called with the *argument*, or would do nothing.
     """
     takes_job = False
-    with contextlib.suppress(TypeError, ValueError):  # no function, or a built-in one of which it is not known
+    with contextlib.suppress(TypeError, ValueError):  # no function, or a built-in one without a known signature
         positional = [
             parameter
             for parameter in inspect.signature(value).parameters.values()
@@ -148,7 +148,7 @@ def chunk(what: str, value: object) -> int:
 
 
 def slave(value: object) -> None:
-    """Refuse what is no name of a slave's file."""
+    """Refuse what is not the name of a slave file."""
     if callable(value) and not isinstance(value, str | Path):
         name = getattr(value, "__name__", type(value).__name__)
         raise errors.ArgumentError(
@@ -165,7 +165,7 @@ def slave(value: object) -> None:
 
 
 def iterables(what: str, values: Sequence[object]) -> None:
-    """Refuse *values* that can't be gone through, or none at all."""
+    """Refuse *values* that are not iterable, and no values at all."""
     if not values:
         raise errors.ArgumentError(f"{what}: it takes something to go through, a list of inputs for example")
     for value in values:

@@ -38,7 +38,7 @@ __all__ = [
 
 
 class AioboincError(Exception):
-    """Root of all errors of aioboinc. As text each is one line that is safe to print, whatever a host has put in."""
+    """Root of all errors of aioboinc. Its text is one line that is safe to print, whatever a host sent."""
 
     def __str__(self) -> str:
         return printable.line(super().__str__())
@@ -48,7 +48,7 @@ class UsageError(AioboincError):
     """Bad input, bad configuration or a missing server: one clear line, exit status 2."""
 
     at_call = False
-    """What is wrong is a call of ``pyboinc_call``: the last line of the traceback."""
+    """Whether a call of ``pyboinc_call`` is wrong: the last line of the traceback."""
 
 
 class ArgumentError(UsageError, TypeError):
@@ -60,7 +60,7 @@ class BoundsError(UsageError, ValueError):
 
 
 class CallOutsideBatch(UsageError, RuntimeError):
-    """``pyboinc_call`` where no batch is being made: outside of ``make_calls``, or after its end."""
+    """``pyboinc_call`` outside of a running batch: not in ``make_calls`` or a handler, or too late."""
 
 
 class ProgramError(UsageError):
@@ -88,13 +88,13 @@ class BatchLocked(UsageError):
 
 
 class BatchAborted(UsageError):
-    """Somebody has aborted, retired or deleted the batch; raised when the outputs of what was done are handled."""
+    """Somebody has aborted, retired or deleted the batch; raised once the outputs so far are handled."""
 
 
 class SubmissionMismatch(UsageError):
     """The calls made now are not those that were committed before.
 
-    ``call`` is the number (from 0) of the first call that differs, or None if it can't be told any more.
+    ``call`` is the number (from 0) of the first call that differs, or None if unknown.
     """
 
     def __init__(self, message: str, call: int | None = None) -> None:
@@ -127,8 +127,8 @@ class FailedResult:
 class JobFailed(AioboincError):
     """A job has no output: its results failed, or no quorum agreed.
 
-    ``job`` is the workunit's name, ``call`` the number of its call (from 0), ``reason`` says why, as the host has
-    told it: only the error's own text is made safe to print.
+    ``job`` is the workunit's name, ``call`` the number of its call (from 0). ``reason`` says why, as the host sent it:
+    only the error's own text is made safe to print.
     """
 
     def __init__(self, job: str, call: int, reason: str, results: Sequence[FailedResult] = ()) -> None:
@@ -142,7 +142,7 @@ class JobFailed(AioboincError):
 class RemoteError(JobFailed):
     """The slave raised: ``type`` and ``message`` are the exception's, ``traceback`` the remote one as text.
 
-    All three are as the host has sent them, and may hold what a terminal obeys.
+    All three are as the host sent them, and may contain terminal control sequences.
     """
 
     def __init__(self, job: str, call: int, type: str, message: str, traceback: str) -> None:
@@ -153,7 +153,7 @@ class RemoteError(JobFailed):
 
 
 class BatchFailed(AioboincError, ExceptionGroup[JobFailed]):
-    """The jobs of a batch that failed while no ``handle_error`` was given; raised after all else was handled."""
+    """Jobs of a batch failed and there is no ``handle_error``; raised after all other outputs were handled."""
 
     def derive(self, excs: Sequence[JobFailed]) -> BatchFailed:  # type: ignore[override]
         return BatchFailed(self.message, excs)
@@ -172,15 +172,15 @@ _MIN_FREE_BYTES = 1 << 18
 
 
 def describe(path: Path | str, error: OSError) -> str:
-    """Return one line for an operating system error on *path*, which says what to do where that is known."""
+    """Return one line for an operating system error on *path*, with what to do if that is known."""
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{path}: {error.strerror or error}{f'; {remedy}' if remedy else ''}"
 
 
 def of_full_disk(path: Path | str) -> str:
-    """Return what to do if the disk that *path* is on has no room for another file; empty if it has, or none is known.
+    """Return what to do if the disk of *path* has no room for another file; empty if it has, or if unknown.
 
-    For where something has failed that does not say why.
+    This is for errors that don't say why something failed.
     """
     try:
         status = os.statvfs(path)
@@ -192,7 +192,7 @@ def of_full_disk(path: Path | str) -> str:
 
 @contextlib.contextmanager
 def of_files(path: Path | str, kind: type[UsageError] = UsageError) -> Iterator[None]:
-    """Raise what the operating system says of the files below *path* as *kind*, in one line."""
+    """Raise operating system errors about files below *path* as *kind*, in one line."""
     try:
         yield
     except OSError as error:

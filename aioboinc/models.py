@@ -82,7 +82,7 @@ class FileDeleteState(enum.IntEnum):
 
 
 class ExitStatus(enum.IntEnum):
-    """What results end with that have failed: BOINC's ``lib/error_numbers.h``, as far as a client reports it."""
+    """Exit statuses of failed results: those of BOINC's ``lib/error_numbers.h`` that a client reports."""
 
     NO_OUTPUT = 100
     """Ours: the slave ended without having returned an output."""
@@ -145,7 +145,7 @@ class BatchState(enum.IntEnum):
 
 
 ENDED = (BatchState.ABORTED, BatchState.RETIRED)
-"""States of a batch of which nobody expects anything more."""
+"""States of a batch that nobody expects anything more of."""
 
 
 class SubmissionState(enum.IntEnum):
@@ -161,9 +161,9 @@ class TransitionerFlags(enum.IntEnum):
     NONE = 1
     """No transitions: the transitioner leaves the workunit alone."""
     NO_NEW_RESULTS = 2
-    """The transitioner makes no results of it."""
+    """The transitioner makes no new results."""
 
 
 def safety_net(now: int, delay_bound: int) -> int:
-    """Return when the transitioner looks at a workunit again though nothing has happened, in case it missed that."""
+    """Return when the transitioner looks at a workunit again even if nothing happens, in case it missed something."""
     return min(now + max(_TEN_DAYS, delay_bound * 3 // 2), NEVER)

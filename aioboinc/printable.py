@@ -1,8 +1,8 @@
-"""Text of others, made safe to print, log and show.
+"""Makes others' text safe to print, log and show.
 
-What a host sends may hold escape sequences that a terminal obeys, characters that turn the direction of reading
-around, and ends of lines that look like another line of a log. They are shown as Python writes them in a literal.
-Programs get the text as it came: it is escaped where it goes out to people.
+What a host sends may contain escape sequences that a terminal obeys, characters that reverse the direction of reading,
+and line ends that fake another line of a log. They are shown as Python writes them in a literal. Programs get the text
+as it came; it is escaped only where it is shown to people.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import unicodedata
 __all__ = ["Formatter", "line", "lines"]
 
 MAX_LINE = 10_000
-"""Characters of a line that are shown."""
+"""Characters of a line to show."""
 MAX_LINES = 100_000
-"""Characters of a text of several lines that are shown."""
+"""Characters of a text of several lines to show."""
 
 _UNSAFE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
-"""Categories of Unicode: controls, formats (bidirectional and of no width), what has no meaning, ends of lines."""
+"""Categories of Unicode: controls, formats (bidirectional, zero-width), unassigned, line separators."""
 
 
 def line(text: str, limit: int = MAX_LINE) -> str:
@@ -27,18 +27,18 @@ def line(text: str, limit: int = MAX_LINE) -> str:
 
 
 def lines(text: str, limit: int = MAX_LINES) -> str:
-    """Return *text* with its ends of lines and tabs."""
+    """Return *text*, keeping its line ends and tabs."""
     return _escaped(text, limit, "\n\t")
 
 
 class Formatter(logging.Formatter):
-    """Writes each record as one line, and its traceback indented: no text can pass for another record."""
+    """Writes each record as one line, and its traceback indented, so that no text can pass for a record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return line(super().formatMessage(record))
 
     def formatException(self, ei: object) -> str:
-        return _indented(super().formatException(ei))  # type: ignore[arg-type]  # as logging hands it over
+        return _indented(super().formatException(ei))  # type: ignore[arg-type]  # as passed by logging
 
     def formatStack(self, stack_info: str) -> str:
         return _indented(stack_info)

@@ -1,6 +1,6 @@
-"""The first and the last moments of a process: streams that are there, one line for what is missing, a quiet ^C.
+"""Starts and ends a process: opens its standard streams, reports what is missing in one line, obeys ^C silently.
 
-It imports nothing that takes time, and nothing of ours: what it runs is imported by its name.
+It imports nothing slow, and nothing of ours: what it runs is imported by name.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ __all__ = ["INTERRUPTED", "PIPE_CLOSED", "USAGE", "hush", "is_closed", "lacks_me
 USAGE = 2
 """Exit status for bad input, bad configuration, a missing server, or too little memory."""
 MIN_ADDRESS_SPACE = 320 << 20
-"""Bytes that a process must be allowed: with less, libraries abort it, and no line of ours would be seen."""
+"""Bytes that a process needs: with less, libraries abort it before it can print a line of ours."""
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + 13
-"""As of a program that SIGPIPE has ended."""
+"""Exit status as of a program that SIGPIPE ended."""
 
 
 def run(module: str, program: str, extra: str = "") -> int:
     """Import *module* and run its ``main()``; return the exit status. *program* is its name for people.
 
-    *extra* names the optional requirements that it takes. A signal that comes before all is imported ends the
-    process at once, there being nothing to put in order.
+    *extra* names the optional requirements that it needs. A signal that comes before everything is imported ends the
+    process at once, because there is nothing to clean up yet.
     """
     _open_standard_streams()
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -43,7 +43,7 @@ def run(module: str, program: str, extra: str = "") -> int:
         return _ended(USAGE)
     handler = signal.getsignal(signal.SIGINT)
     hush()
-    gc.disable()  # what is imported stays
+    gc.disable()  # imported modules stay alive anyway
     try:
         main = importlib.import_module(module).main
     except (ImportError, MemoryError) as error:
@@ -51,7 +51,7 @@ def run(module: str, program: str, extra: str = "") -> int:
         return _ended(USAGE)
     gc.freeze()
     gc.enable()
-    if handler is not None:  # not one of Python's
+    if handler is not None:  # None: not installed by Python
         signal.signal(signal.SIGINT, handler)
     return _ended(_run(main, program, extra))
 
@@ -72,20 +72,22 @@ def _run(main: Callable[[], int], program: str, extra: str) -> int:
         _complain(program, "standard output was closed; nothing is lost: the same command goes on where it was")
         return PIPE_CLOSED
     except Exception as error:
-        if not isinstance(error, ImportError) and not lacks_memory(error):  # commands import what they alone need
+        if not isinstance(error, ImportError) and not lacks_memory(
+            error
+        ):  # commands import some modules themselves
             raise
         _complain(program, _missing(error, extra))
         return USAGE
 
 
 def hush() -> None:
-    """Let SIGINT end this process at once, without a word, unless it is ignored."""
+    """Let SIGINT end this process at once and silently, unless it is ignored."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
 
 
 def is_closed(descriptor: int) -> bool:
-    """Tell whether nobody reads any more what is written to a pipe or socket."""
+    """Tell whether the reading end of a pipe or socket is closed."""
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
@@ -108,7 +110,7 @@ _MORE = "give it more (see ulimit -v), then run the same command again"
 
 
 def _open_standard_streams() -> None:
-    """Open the null device where one of the three is closed: the next file would be taken for it."""
+    """Open the null device in place of closed streams: otherwise the next file opened would take their place."""
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(descriptor)
@@ -140,7 +142,7 @@ def _complain(program: str, line: str) -> None:
 
 
 def _ended(status: int) -> int:
-    """Write out what was printed, and see to it that the end of the interpreter is as quiet."""
+    """Flush what was printed, and make sure that the interpreter exits silently."""
     hush()
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -154,7 +156,7 @@ def _ended(status: int) -> int:
 
 
 def _discard(stream: Any) -> None:
-    """Let what a stream still has go nowhere: the interpreter would complain of it at its end."""
+    """Discard what a stream still holds: the interpreter would complain about it at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)

@@ -1,4 +1,4 @@
-"""BOINC's own tools, those of a BOINC project, at work on a project of ours made for the round."""
+"""Runs a BOINC project's own tools on a project of ours that is made for the round."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.environment import Opened, Place
 __all__ = ["Tools", "job_directories", "stage_and_create"]
 
 _POLL = 0.05
-"""Seconds between two looks whether a daemon is through."""
+"""Seconds between two checks whether a daemon has finished."""
 _INPUT_TEMPLATE = """\
 <input_template>
     <file_info>
@@ -105,7 +105,7 @@ class Tools:
 async def stage_and_create(tools: Tools, place: Place, opened: Opened, count: int) -> float:
     """Stage *count* input files and create workunits by ``create_work --stdin``; return the seconds.
 
-    The fastest way known: files written straight into the download hierarchy, without ``.md5`` files beside them.
+    This is the fastest way known: files written straight into the download hierarchy, without ``.md5`` files.
     """
     (place.project.root / "templates" / "bench_in").write_text(_INPUT_TEMPLATE)
     lines = place.project.root / "lines"
@@ -136,7 +136,7 @@ async def stage_and_create(tools: Tools, place: Place, opened: Opened, count: in
 
 
 def job_directories(place: Place, workunits: Iterable[int]) -> None:
-    """Write what ``single_job_assimilator`` needs to know of each workunit."""
+    """Write the files that ``single_job_assimilator`` needs for each workunit."""
     for workunit in workunits:
         name = f"sj_{workunit}"
         directory = place.batch_dir / "boinc" / str(workunit)

@@ -1,4 +1,4 @@
-"""What the machine does at most, now: rows inserted, files created. Nothing that submits jobs is faster."""
+"""What this machine can do at most, now: insert rows, create files. Nothing that submits jobs is faster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["contenders"]
 _STATEMENT = 1_000_000
 """Bytes of a multi-row INSERT."""
 _CHUNK = 1000
-"""Rows of a transaction, where it matters."""
+"""Rows of a transaction, if that matters."""
 
 
 def contenders(environment: Environment, count: int) -> list[measuring.Contender]:

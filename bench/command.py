@@ -1,4 +1,4 @@
-"""The command line of ``python -m bench``: how fast it is, here and now, beside what a user would take instead."""
+"""The command line of ``python -m bench``: how fast aioboinc is here and now, compared with its alternatives."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from bench import (
     keys,
     measuring,
     passes,
+    programs,
     report,
     resume,
     scale,
@@ -42,40 +43,13 @@ _STAGES: dict[str, Callable[[environment.Environment], Awaitable[measuring.Stage
     "scale": scale.run,
     "decoding": decoding.run,
     "keys": keys.run,
+    "programs": programs.run,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what *arguments* ask for, and print it; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench", description="How fast it is, here and now, beside what a user would take instead."
-    )
-    parser.add_argument(
-        "stages",
-        nargs="+",
-        choices=(*_STAGES, "all", "walk", "hostile", "resume"),
-        help="walk is a part of scale; hostile, a soak of a served project, and resume, one of a program that is "
-        "killed, are not in all",
-    )
-    parser.add_argument(
-        "--hosts", type=int, default=500, help="hosts of hostile, a tenth of them so (default: 500)"
-    )
-    parser.add_argument("--seconds", type=float, default=300, help="of each of hostile's two runs (default: 300)")
-    parser.add_argument("--jobs", type=int, default=10_000, help="jobs in each round (default: 10000)")
-    parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite")
-    parser.add_argument("--beside", type=Path, metavar="PROJECT_DIR", help="a BOINC project whose tools run too")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of which the median is taken (default: 3)")
-    parser.add_argument("--directory", type=Path, metavar="DIR", help="work in here, and clear nothing up")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as a table for a page")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it; needs matplotlib")
-    options = parser.parse_args(arguments)
-    if options.jobs < 1 or options.rounds < 1:
-        parser.error("--jobs and --rounds must be positive")
-    if options.hosts < 10 or not options.seconds > 0:
-        parser.error("--hosts must be 10 at least, and --seconds positive")
-    if options.beside is not None and options.database == "sqlite":
-        parser.error("--beside needs --database mariadb: BOINC's tools know nothing else")
+    options = _options(arguments)
     beside = None if options.beside is None else options.beside.resolve()
     settings = environment.Settings(options.jobs, options.database, options.rounds, beside, options.directory)
     soak = hostile.Settings(options.hosts, options.seconds)
@@ -105,3 +79,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="How fast aioboinc is here and now, compared with its alternatives."
+    )
+    parser.add_argument(
+        "stages",
+        nargs="+",
+        choices=(*_STAGES, "all", "walk", "hostile", "resume"),
+        help="walk is a part of scale; hostile, a soak of a served project, and resume, one of a program that is "
+        "killed, are not in all",
+    )
+    parser.add_argument(
+        "--hosts", type=int, default=500, help="hosts in hostile, a tenth of them hostile (default: 500)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=300, help="seconds of each of hostile's two runs (default: 300)"
+    )
+    parser.add_argument("--jobs", type=int, default=10_000, help="jobs in each round (default: 10000)")
+    parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite")
+    parser.add_argument("--beside", type=Path, metavar="PROJECT_DIR", help="a BOINC project whose tools run too")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds to take the median of (default: 3)")
+    parser.add_argument(
+        "--directory", type=Path, metavar="DIR", help="work in this directory, and keep everything"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write them as a table in Markdown")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them; needs matplotlib")
+    options = parser.parse_args(arguments)
+    if options.jobs < 1 or options.rounds < 1:
+        parser.error("--jobs and --rounds must be positive")
+    if options.hosts < 10 or not options.seconds > 0:
+        parser.error("--hosts must be at least 10, and --seconds positive")
+    if options.beside is not None and options.database == "sqlite":
+        parser.error("--beside needs --database mariadb: BOINC's tools work with nothing else")
+    return options

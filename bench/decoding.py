@@ -1,4 +1,4 @@
-"""Decoding of outputs of 1 to 16 MiB: time and memory, for every container, and for what a hostile host would send."""
+"""Decodes outputs of 1 to 16 MiB: time and memory, for every container, and for what a hostile host would send."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _DEEP = 100
 
 
 def _items(item: bytes) -> Callable[[int], bytes]:
-    """Return what makes a file of so many bytes: a list of *item*."""
+    """Return a function that makes a file of a given size: a list of *item*."""
     return lambda size: b"\x80\x04](" + item * (size // len(item)) + b"e."
 
 
 def _numbered(opening: bytes, item: Callable[[int], bytes], closing: bytes) -> Callable[[int], bytes]:
-    """Return what makes a file with one container of as many different *item* as it has room for."""
+    """Return a function that makes a file of a given size: one container full of different *item*."""
 
     def make(size: int) -> bytes:
         length = len(item((1 << 40) + 100_000))

@@ -22,7 +22,7 @@ __all__ = ["run"]
 
 
 async def run(environment: Environment) -> measuring.Stage:
-    """Measure jobs of no duration: each in a process of its own, durable, with a master that can go on."""
+    """Measure empty jobs: each in a process of its own, durable, with a master that can resume."""
     settings = environment.settings
     cores = len(os.sched_getaffinity(0))
     first: list[float] = []

@@ -1,4 +1,4 @@
-"""Where it is measured: fresh directories, a private MariaDB as it is shipped, projects in both databases."""
+"""The environment of measurements: fresh directories, a private MariaDB, projects in both databases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from aioboinc.batch import ledger
 from aioboinc.project import config, keys, templates
 from aioboinc.store import batches
 
-# The server is the one of the tests, with other options.
+# The server is that of the tests, with other options.
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from database import insertion, mariadb
@@ -34,7 +34,7 @@ __all__ = ["Environment", "Opened", "Place", "Settings", "connect", "machine"]
 
 _USER, _PASSWORD = "bench", "bench"
 _FANOUT = 1024
-"""Directories of a hierarchy, as ``make_project`` has it; no more than there are jobs."""
+"""Directories of a hierarchy, as in ``make_project``; never more than jobs."""
 
 _CONFIG = """\
 <?xml version="1.0" ?>
@@ -75,7 +75,7 @@ class Settings:
     beside: Path | None
     """A BOINC project whose tools are measured too."""
     directory: Path | None = None
-    """Where to make the directories, which are kept then; else they are temporary."""
+    """Where to make the directories, which are then kept; None: temporary ones."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Opened:
 
 
 class Environment:
-    """A directory with all that is measured, removed at the end only: ext4 is slow after a mass deletion."""
+    """The directory for everything; it is removed only at the end, because ext4 is slow after a mass deletion."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -134,7 +134,7 @@ class Environment:
         return path
 
     async def new_place(self) -> Place:
-        """Make a project in the database that is asked for, with the application and one host."""
+        """Make a project in the chosen database, with the application and one host."""
         directory = self.new_directory()
         root = directory / "project"
         for name in ("download", "upload", "keys", "apps", "log", "templates", "cgi-bin"):
@@ -188,14 +188,14 @@ class Environment:
 
     @functools.cached_property
     def _schema(self) -> str:
-        """The tables of the project beside, or those that matter of a current one."""
+        """Return the tables of the BOINC project beside, or the relevant ones of a current project."""
         if self.settings.beside is None:
             return mariadb.BOINC_SCHEMA.read_text()
         return _read_schema(self.settings.beside)
 
 
 class Server:
-    """A private MariaDB that keeps what it has acknowledged, as it is shipped, on a port of 127.0.0.1."""
+    """A private MariaDB with its (durable) defaults, on a port of 127.0.0.1."""
 
     def __init__(self) -> None:
         program = mariadb.find()
@@ -222,7 +222,7 @@ class Server:
 
 
 async def _populate(tx: connectors.Transaction) -> None:
-    """Insert what a project has before the first job: the application, a version of it, an account, a host."""
+    """Insert what a project has before the first job: the application, its version, an account, a host."""
     now = 1_800_000_000
     await insertion.insert(tx, "app", id=1, create_time=now, name=config.APP_NAME, user_friendly_name="PyBOINC")
     await insertion.insert(

@@ -1,4 +1,4 @@
-"""Handling: outputs in ``new/`` go to the handler and to ``old/``; and all of them when a master starts again."""
+"""Handling: outputs go from ``new/`` to the handler and to ``old/``; and all of them again when a master restarts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALL_PUBLISHED = "UPDATE pyboinc_batch SET nassimilated = njobs"
 
 
 async def run(environment: Environment) -> measuring.Stage:
-    """Measure handling, and a master that finds a finished batch with all its results handled before."""
+    """Measure handling, and a master that restarts on a finished batch whose results were all handled."""
     settings = environment.settings
 
     def contender(name: str, measure: Callable[[Environment], Awaitable[float]]) -> Contender:
@@ -74,7 +74,7 @@ class Outputs:
     def _handle_result(self, output: dict[str, int]) -> None:
         self._seen[output["number"]] = 1
 
-    # What a session does (takers.Source), and what a batch does that is held.
+    # The parts of a session (takers.Source) and of a held batch (handlers.Batch).
 
     async def load(self, numbers: Sequence[int]) -> tuple[list[published.Output], list[int]]:
         return await threads.in_thread(self._outputs.load, numbers)

@@ -1,6 +1,6 @@
-"""A soak: some hundred hosts at once, one in ten of them hostile, beside the same without the hostile ones.
+"""A soak test: some hundred hosts at once, one in ten of them hostile, and the same without the hostile ones.
 
-What counts is whether the honest ones notice: their jobs a second, their delays, their errors.
+The question is whether the honest ones notice: their jobs a second, their delays, their errors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PAUSE = 7.0
 _AT_A_TIME = 2
 _HOSTS_OF_ACCOUNT = 25
 _GRACE = 60.0
-"""Seconds that what is under way at the end gets."""
+"""Seconds to finish what is under way at the end."""
 _ODD = ("nan", "inf", "-1", "1e308", str(2**63), "text", "")
 _NUMBERS = (
     *("p_fpops", "p_ncpus", "m_nbytes", "d_free", "d_total", "on_frac", "active_frac", "timezone", "rpc_seqno"),
@@ -40,12 +40,12 @@ _FILLERS = [
     filler * (6_000_000 // len(filler))
     for filler in (b"]", b"<a/>", b"<stderr_out><![CDATA[</stderr_out>", b"&", b"<", b"\n", b"<a b")
 ]
-"""What takes long to read."""
+"""Requests that take long to read."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked for."""
+    """The options of the test."""
 
     hosts: int = 500
     seconds: float = 300.0
@@ -54,7 +54,7 @@ class Settings:
 
 @dataclass
 class _Tally:
-    """What the honest hosts have seen."""
+    """What the honest hosts saw."""
 
     jobs: int = 0
     errors: int = 0
@@ -128,7 +128,7 @@ async def _session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def _account(session: aiohttp.ClientSession, url: str, name: str, address: str) -> str:
-    """Make an account, from an *address* as a proxy on this machine would give it; return its key."""
+    """Make an account, from an *address* as if through a proxy on this machine; return its key."""
     query = {"email_addr": f"{name}@example.org", "passwd_hash": "0" * 32, "user_name": name}
     headers = {"X-Forwarded-For": address}
     async with session.get(f"{url}create_account.php", params=query, headers=headers) as response:
@@ -159,7 +159,7 @@ async def _honest(client: Client, number: int, end: float, tally: _Tally) -> Non
 
 
 class _Hostile:
-    """A host that does all that it should not, a thing a second."""
+    """A host that does everything it should not, one thing a second."""
 
     def __init__(self, client: Client, number: int, end: float) -> None:
         self._client = client
@@ -179,7 +179,7 @@ class _Hostile:
             self._pretend,
             self._stall,
             self._spoil,
-            self._hurry,
+            self._rush,
             self._guess,
         )
         while time.monotonic() < self._end:
@@ -193,7 +193,7 @@ class _Hostile:
         self._tasks += reply.tasks
 
     async def _grab(self) -> None:
-        """Take all there is."""
+        """Take all jobs."""
         self._client.claims = {"p_ncpus": 2**31, "p_fpops": "1e15"}
         await self._call()
 
@@ -212,7 +212,7 @@ class _Hostile:
         self._tasks.clear()
 
     async def _shout(self) -> None:
-        """Send what takes long to read."""
+        """Send a request that takes long to read."""
         before, result, after = self._client.request(1, 1).partition("</disk_usage>")
         body = (before + result).encode() + self._random.choice(_FILLERS) + after.encode()
         await self._post("scheduler", body)
@@ -238,7 +238,7 @@ class _Hostile:
             await self._post("scheduler", self._client.request(1e9, 1).encode(), **headers)
 
     async def _stall(self) -> None:
-        """Say half of something, and nothing more for a while."""
+        """Send half a request, and nothing more for a while."""
         host, port = self._client.url.removeprefix("http://").strip("/").split(":")
         _, writer = await asyncio.open_connection(host, int(port))
         path = self._random.choice(("scheduler", "file_upload_handler"))
@@ -254,7 +254,8 @@ class _Hostile:
             await self._client.upload(task, b"nothing")
         await self._client.upload_file("../../config.xml", b"x")
 
-    async def _hurry(self) -> None:
+    async def _rush(self) -> None:
+        """Send requests without pauses."""
         for _ in range(30):
             await self._call(seconds=0)
 

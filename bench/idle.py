@@ -1,4 +1,4 @@
-"""Idle: what a master costs that waits for results."""
+"""Idle: the cost of a master that waits for results."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bench.measuring import Figure
 __all__ = ["run"]
 
 _SETTLE = 12.0
-"""Seconds until the master has nothing to do, and polls as seldom as it ever does."""
+"""Seconds until the master is idle, and polls at its lowest rate."""
 _WATCH = 30.0
-"""Seconds that it is watched."""
+"""Seconds to watch it."""
 
 
 async def run(environment: Environment, settle: float = _SETTLE, watch: float = _WATCH) -> measuring.Stage:
-    """Measure a master all of whose jobs are submitted, on a project that has no hosts."""
+    """Measure a master whose jobs are all submitted, on a project without hosts."""
     settings = environment.settings
     place = await environment.new_place()
     polls = 0

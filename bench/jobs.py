@@ -17,7 +17,7 @@ TOKEN = "0" * 32
 
 
 def value(number: int) -> dict[str, object]:
-    """Return the input of call *number*, as a scientist's might look, which is its output too."""
+    """Return the input of call *number*, which resembles a scientist's, and is also its output."""
     return {
         "number": number,
         "name": f"sample {number:08}",
@@ -29,7 +29,7 @@ async def submit(
     place: Place, opened: Opened, count: int, *, results: bool = True, inline: int = 0, quorum: int = 1
 ) -> None:
     """Make *count* calls and submit them, as a master does; without *results*, the transitioner makes them."""
-    # Where results need certificates, only the transitioner can make them.
+    # If results need certificates, only the transitioner can make them.
     project = dataclasses.replace(place.project, upload_certificates=not results)
     stager = staging.Stager(project, inline)
     sender, receiver = queue.open()
@@ -60,7 +60,7 @@ async def submit(
 
 
 class _Observer:
-    """Does nothing with what a session notes of calls."""
+    """Ignores what submission tells a session."""
 
     def identified(self, number: int, call: jobs.Call) -> None:
         pass

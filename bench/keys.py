@@ -1,4 +1,4 @@
-"""Keys: what it takes to know a call again, in the old order, in another one, and the first time; and the memory."""
+"""Keys: the cost of looking up calls, in the old order, in another order, and new ones; and the memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KIND = jobs.Kind(bundle.Sources("slave.py", {}, {}, ""), "slave.py", b"p" * 32,
 
 
 async def run(environment: Environment) -> measuring.Stage:
-    """Measure the ledger, and beside it what version 0.1 did: a running SHA-256 over the calls, for one order only."""
+    """Measure the ledger and, for comparison, version 0.1's running SHA-256 over the calls, for one order only."""
     count = environment.settings.jobs
     inputs = [hashlib.sha256(b"%d" % number).digest() for number in range(count)]
     shuffled = random.Random(1).sample(inputs, count)
@@ -60,7 +60,7 @@ def _call(input_sha256: bytes) -> jobs.Call:
 
 
 def _filled(inputs: list[bytes]) -> tuple[ledger.Ledger, list[stored.Chunk]]:
-    """Make calls of which none is known."""
+    """Make calls that are all new."""
     book = ledger.Ledger()
     for input_sha256 in inputs:
         call = _call(input_sha256)
@@ -96,7 +96,7 @@ def _digest(inputs: list[bytes]) -> bytes:
 
 
 def _memory(count: int) -> float:
-    """Return the MiB that the keys of so many calls take, in a process of its own."""
+    """Return the MiB that the keys of *count* calls take, measured in a process of its own."""
     command = [sys.executable, "-m", "bench.keys", str(count)]
     finished = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
     return float(json.loads(finished.stdout))
@@ -112,7 +112,7 @@ def _measure(count: int) -> float:
 
 
 def _resident() -> float:
-    """Return the MiB of memory that this process has now: its largest would be that of the process it comes from."""
+    """Return this process's present memory in MiB; its maximum would include that of its parent before the fork."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() / (1 << 20)
 

@@ -1,4 +1,4 @@
-"""Rounds: who competes in a stage takes turns, each time in a fresh place, and all that was measured is kept."""
+"""Rounds: the contenders of a stage take turns, each time in a fresh place, and all measurements are kept."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Contender", "Curve", "Figure", "Kind", "Point", "Series", "Stage", "
 
 
 class Kind(enum.StrEnum):
-    """What a contender stands for."""
+    """The role of a contender."""
 
     OURS = "ours"
     BESIDE = "beside"
-    """What a user would take instead."""
+    """An alternative for users."""
     BOUND = "bound"
-    """What the machine does if only a part of the work is asked for."""
+    """A part of the work, done as fast as the machine can."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Contender:
     name: str
     kind: Kind
     measure: Callable[[], Awaitable[float]]
-    """Do it once in a fresh place; return the seconds that it took, without the preparation."""
+    """Does the work once in a fresh place; returns the seconds that it took, without the preparation."""
     task: str = ""
-    """What is done: those with the same task are compared, and with all of them those that have none."""
+    """What is done. Contenders with the same task are compared; those without a task, with all."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """What a contender has taken."""
+    """The measurements of a contender."""
 
     name: str
     kind: Kind
@@ -62,13 +62,13 @@ class Series:
         return other.kind is not Kind.OURS and other.task in {"", self.task}
 
     def ratio(self, other: Series) -> float:
-        """Return how many times as fast as *other* this is: the median over the rounds, each with its own pair."""
+        """Return how many times as fast as *other* this is: the median of the ratios in each round."""
         return statistics.median(theirs / ours for ours, theirs in zip(self.seconds, other.seconds, strict=True))
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measurement that is no rate."""
+    """A measurement that is not a rate."""
 
     name: str
     value: float
@@ -84,14 +84,14 @@ class Point:
     seconds: float
     """Processor time."""
     memory: float
-    """MiB, beside the file."""
+    """MiB, besides the file."""
     refused: str = ""
     """Why there is no value, if there is none."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What files of one kind took."""
+    """The measurements of files of one kind."""
 
     name: str
     points: tuple[Point, ...]
@@ -99,7 +99,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Stage:
-    """All that was measured of a stage."""
+    """All measurements of a stage."""
 
     name: str
     jobs: int
@@ -110,7 +110,7 @@ class Stage:
 
 
 async def compete(contenders: Sequence[Contender], count: int, rounds: int) -> list[Series]:
-    """Let *contenders* take turns, *rounds* times; the one that begins changes."""
+    """Let *contenders* take turns, *rounds* times; each time another one begins."""
     seconds: list[list[float]] = [[] for _ in contenders]
     for number in range(rounds):
         for place in range(len(contenders)):
@@ -126,5 +126,5 @@ async def compete(contenders: Sequence[Contender], count: int, rounds: int) -> l
 
 
 def settle() -> None:
-    """Let the disk write what the preparation has left, so that it does not count for what is measured."""
+    """Let the disk write what the preparation has left, so that it does not distort the measurement."""
     os.sync()

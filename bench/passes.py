@@ -1,4 +1,4 @@
-"""The daemons: transition, validation, assimilation, each on jobs that have come as far as that."""
+"""The daemons: transition, validation, assimilation, each on jobs in the state for it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class _Case:
     prepare: Work
     ours: Work
     tool: str
-    """Of BOINC, with its options."""
+    """BOINC's tool, with its options."""
     unfinished: str
-    """A condition that workunits meet while it is not done."""
+    """A condition on workunits for which the work is not done."""
 
 
 async def run_transition(environment: Environment) -> measuring.Stage:
@@ -50,7 +50,7 @@ async def run_transition(environment: Environment) -> measuring.Stage:
 
 
 async def run_validation(environment: Environment) -> measuring.Stage:
-    """Measure the validator: quorum 1, no credit, with the records of hosts that go with a BOINC project."""
+    """Measure the validator: quorum 1, no credit, with a BOINC project's records of hosts."""
     count = environment.settings.jobs
 
     async def prepare(place: Place, opened: Opened) -> None:

@@ -1,4 +1,4 @@
-"""What was measured, for people: text, JSON, a plot."""
+"""Reports measurements: as text, JSON, or a plot."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _points(curve: Curve) -> str:
 def markdown(stages: Sequence[Stage], machine: Mapping[str, str]) -> str:
     """Return one table of all stages, ready for a page, and the machine below it.
 
-    Ratios are to what a user would take instead only; the bounds are there to be read beside the rates.
+    Ratios compare only with alternatives for users; the bounds are for comparison with the rates.
     """
     lines = ["| stage | | a second | times as fast as |", "|---|---|---|---|"]
     for stage in stages:

@@ -1,8 +1,8 @@
-"""A soak: a program whose calls change is killed at random moments, and must not notice.
+"""A soak test: a program whose calls change is killed at random moments, and must still be right.
 
-Each round changes the calls of one and the same batch directory: some are added, some removed, all are shuffled. Half
-of them have second and third calls that depend on their results. The program is killed up to three times, then it
-runs to its end. Then its answer must be right, each call handled once, and nothing computed that was done before.
+Each round changes the calls of a batch directory: some are added, some removed, and all are shuffled. Half of them
+cause second and third calls that depend on their results. The program is killed up to three times, then it runs to its
+end. Then its answer must be right, each call handled once, and nothing done before computed again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["run"]
 _WORKERS = 2
 _IN_PROGRESS = 4 * _WORKERS
 """Jobs that may be computed again after a kill: in progress, or done and not in the database yet."""
-_PATIENCE = 900.0
+_MAX_SECONDS = 900.0
 """Seconds for a run that is not killed."""
 _MAX_KILLS = 3
 _BATCHES = 10
@@ -112,7 +112,7 @@ class _Batch:
         self._done: collections.Counter[int] = collections.Counter()
         """How often each value was called in a run that has finished."""
         self._seconds = 3.0
-        """How long the last run took that was not killed."""
+        """Seconds that the last run took that was not killed."""
 
     async def round(self) -> tuple[int, list[str]]:
         """Change the calls, kill some runs, let one finish; return the number of kills, and what was wrong."""
@@ -124,7 +124,7 @@ class _Batch:
         begun = time.monotonic()
         process = await self._start()
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_MAX_SECONDS):
                 output, complaints = await process.communicate()
         except TimeoutError:
             process.kill()
@@ -147,7 +147,7 @@ class _Batch:
         return faults
 
     def _left_over(self) -> int:
-        """Return how many outputs earlier rounds may have left of calls that no run has finished with."""
+        """Return how many outputs earlier rounds may have left for calls that no finished run has made."""
         return sum(len(os.listdir(self.folder / name)) for name in ("new", "old")) - self._done.total()
 
     def _change(self) -> None:
@@ -164,7 +164,7 @@ class _Batch:
         return self._computed.read_text().count("\n")
 
     async def _killed(self, seconds: float) -> int:
-        """Kill a run after some seconds; return whether it was still running then."""
+        """Kill a run after *seconds*; return whether it was still running."""
         process = await self._start()
         try:
             async with asyncio.timeout(seconds):

@@ -1,7 +1,7 @@
-"""Scale: the cost of a job in a batch of --jobs beside one a hundredth as large, and the memory it takes.
+"""Scale: the cost of a job in a batch of --jobs and in one a hundredth as large, and the memory.
 
-All jobs are submitted first. Then results come back in portions, as from hosts, and the daemons and the master keep
-up with them.
+All jobs are submitted first. Then results come back in portions, as from hosts, and the daemons and the master handle
+each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PART = 100
 _PORTION = 5000
 """Results that come back at a time."""
 _TRANSITIONED_LATER = 2.0
-"""Seconds after which the transitioner sees what was assimilated just now."""
+"""Seconds after which the transitioner sees jobs that were just assimilated."""
 
 
 async def run(environment: Environment) -> measuring.Stage:

@@ -1,4 +1,4 @@
-"""Serving: what BOINC clients cost the server, simulated ones and stock ones, over HTTP on this machine."""
+"""Serving: what simulated and stock BOINC clients cost the server, over HTTP on this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REQUESTS = 300
 _CLIENTS = 200
 """Clients at once."""
 _AT_A_TIME = 2
-"""Results that a client asks for, and reports: as stock clients do on two cores, whose jobs end one by one."""
+"""Results that a client asks for and reports at a time, like stock clients on two cores."""
 _STOCK_CLIENTS = 2
 _STOCK_JOBS = 200
 """Jobs that stock clients do: a second and a half each on two cores, and some minutes in all."""
@@ -184,7 +184,7 @@ async def _time_requests(client: Client) -> list[float]:
 
 
 async def _do_half(opened: Opened, hostid: int) -> None:
-    """Let the host have done one of two results of nearly all jobs: the search for others passes by these."""
+    """Let the host have done one of two results of nearly all jobs, so that the search skips the others."""
 
     async def work(tx: connectors.Transaction) -> None:
         await tx.execute(
@@ -202,7 +202,7 @@ async def _do_half(opened: Opened, hostid: int) -> None:
 
 
 class _Worker:
-    """A client that asks, computes and reports until there is no more."""
+    """A client that asks, computes and reports until no job is left."""
 
     def __init__(self, client: Client) -> None:
         self.delays: list[float] = []

@@ -1,4 +1,4 @@
-"""A stand-in for the hosts: writes what a scheduler, an upload handler and daemons would have left."""
+"""A stand-in for the hosts: writes what a scheduler, an upload handler and daemons would leave."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _STDERR = b"<core_client_version>7.20.5</core_client_version>\n<![CDATA[\n<stder
 
 
 async def execute(place: Place, opened: Opened, *, limit: int = sys.maxsize) -> None:
-    """Execute unsent results, *limit* at most: their output files are uploaded, and they are reported."""
+    """Execute up to *limit* unsent results: write their output files, and report them."""
     after = 0
     while rows := await opened.connector.read(
         lambda tx: tx.fetch_all(_UNSENT, _page(after, min(limit, _PAGE)))  # noqa: B023
@@ -95,7 +95,7 @@ def _page(after: int, limit: int) -> dict[str, int]:
 
 
 async def validate(opened: Opened, *, done: bool) -> None:
-    """Do what the transitioner does on executed jobs; if *done*, what the validator does after it, too."""
+    """Do what the transitioner does with executed jobs and, if *done*, what the validator does then."""
 
     async def work(tx: connectors.Transaction) -> None:
         batch = {"batch": opened.batch.id}
@@ -120,7 +120,7 @@ def publish(place: Place, batch: int, numbers: Iterable[int], folder: str = "new
 
 
 def _upload(place: Place, rows: Iterable[connectors.Row]) -> list[dict[str, int | bytes]]:
-    """Write the output files; return what is reported of them, by the results' IDs."""
+    """Write the output files; return what is reported about them, with the results' IDs."""
     reported: list[dict[str, int | bytes]] = []
     with contextlib.ExitStack() as stack:
         upload = stack.enter_context(_directory(str(place.project.upload_dir)))

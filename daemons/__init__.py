@@ -1,8 +1,8 @@
-"""BOINC's daemons of ours, each a program: ``python -m aioboinc.daemons.validator``."""
+"""Our BOINC daemons, each a program: ``python -m aioboinc.daemons.validator``."""
 
 import sys
 
 from aioboinc import starting
 
-if sys.argv[:1] == ["-m"]:  # one of them is being started: until it sees to signals itself, it ends without a word
+if sys.argv[:1] == ["-m"]:  # one of them is starting: until it handles signals itself, they end it silently
     starting.hush()

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the assimilator; return the exit status."""
     parser = common.Parser(
         "pyboinc_assimilator",
-        "Publishes the canonical outputs of finished jobs, and what is known of failed ones, in the directories "
+        "Publishes the canonical outputs of finished jobs, and reports on failed ones, in the directories "
         "of their batches.",
         sleep_interval=5,
     )

@@ -1,7 +1,7 @@
-"""What the daemons have in common: BOINC's options, its log, and how it stops them.
+"""What the daemons share: BOINC's options, its log format, and its ways to stop them.
 
-A daemon stops when it gets SIGHUP, SIGTERM or SIGINT, and when there is a file ``stop_daemons`` in the project's
-root; within a second, after what it has begun was written down, or else undone. Its exit status is 0 then.
+SIGHUP, SIGTERM or SIGINT, and a file ``stop_daemons`` in the project's root, stop a daemon within a second, with exit
+status 0. What it has begun is stored, or else undone.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ USAGE = 2
 
 _STOP_FILE = "stop_daemons"
 _STOP_POLL = 0.5
-"""Seconds between looks for the stop file."""
+"""Seconds between checks for the stop file."""
 _GRACE = 0.5
-"""Seconds for a pass to end by itself when the daemon is told to stop."""
+"""Seconds that a pass gets to end by itself when the daemon is told to stop."""
 _LEVELS = {1: logging.CRITICAL, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEBUG}
 _LABELS = {
     logging.CRITICAL: "[CRITICAL]",
@@ -58,15 +58,15 @@ class Context:
     share: tuple[int, int]
     """(n, r): only workunits with id % n == r."""
     stop: asyncio.Event
-    """Set when the daemon is to stop."""
+    """Set when the daemon should stop."""
 
 
 Pass = Callable[[Context], Awaitable[int]]
-"""Does what there is to do; returns how much that was."""
+"""Does what there is to do; returns how much it did."""
 
 
 class Parser(argparse.ArgumentParser):
-    """The options that all daemons have. Errors take one line."""
+    """The options of all daemons. Errors take one line."""
 
     def __init__(self, prog: str, description: str, *, sleep_interval: float) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
@@ -114,7 +114,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(options: argparse.Namespace, begin: Callable[[config.Project], Pass]) -> int:
-    """Run a daemon that does one pass after the other; return the exit status. *begin* makes its passes."""
+    """Run a daemon, one pass after the other; return the exit status. *begin* returns the pass."""
     _start_log(_LEVELS[options.debug_level])
     try:
         root = find_root(Path.cwd(), os.environ.get("BOINC_PROJECT_DIR"))

@@ -1,4 +1,4 @@
-"""The transitioner, for projects that don't run BOINC's: says what is next for workunits."""
+"""The transitioner, for projects that don't run BOINC's: decides what is next for workunits."""
 
 from __future__ import annotations
 

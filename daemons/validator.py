@@ -68,7 +68,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         dest="credit",
         action="store_const",
         const=validation.Credit.WORKUNIT,
-        help="grant the credit that is fixed in the workunit",
+        help="grant the credit that the workunit fixes",
     )
     source.add_argument(
         "--no_credit",
@@ -82,13 +82,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=credit.MAX_GRANTED,
         metavar="X",
-        help="the most that a result is granted (default: %(default).0f)",
+        help="maximum credit of a result (default: %(default).0f)",
     )
     return parser.parse(arguments)
 
 
 def _policy(options: argparse.Namespace, project: config.Project) -> validation.Policy:
-    """Return what *options* say. Raises `errors.UsageError`."""
+    """Return the policy that *options* ask for. Raises `errors.UsageError`."""
     sys.path.append(str(project.root / "bin"))
     return validation.Policy(
         comparator=comparators.parse(options.comparator),

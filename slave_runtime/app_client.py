@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Callable, List, Optional, Sequence
 
-from . import channels, confinement, environment, failures, init_data, progress, slot, supervisor
+from . import channels, confinement, environment, failures, finished, init_data, progress, slot, supervisor
 
 if sys.platform == "win32":
     from . import processes_windows as processes
@@ -108,19 +108,23 @@ def _supervise(
     if ending.kind is not supervisor.Kind.EXITED:
         failures.say(ending.kind.value)
         return failures.ABORTED_BY_CLIENT if ending.kind is supervisor.Kind.ABORTED else 0
-    status = _own_status(ending.status)
+    label = finished.label(slot_dir, init.wu_name)
+    status = _own_status(ending.status, label)
     if status == 0:
-        status = _finish(slot_dir)
+        status = _finish(slot_dir, label)
     return status
 
 
-def _finish(slot_dir: str) -> int:
-    """Put the output in its place, durably, and tell the client that the job is done; return the exit status."""
+def _finish(slot_dir: str, label: str) -> int:
+    """Put the output in its place, durably, and tell the client that the job is done; return the exit status.
+
+    *label* is before what is said.
+    """
     try:
         slot.move(os.path.join(slot_dir, slot.RETURNED), slot.resolve(slot_dir, slot.OUTPUT))
         slot.finish(slot_dir)
     except FileNotFoundError:
-        failures.say("slave returned no output: its process was ended from within")
+        failures.say(f"{label}slave returned no output: its process was ended from within")
         return failures.NO_OUTPUT
     except OSError as error:
         failures.say(f"the output can't be written: {error}")
@@ -128,8 +132,8 @@ def _finish(slot_dir: str) -> int:
     return 0
 
 
-def _own_status(status: int) -> int:
-    """Return the exit status that passes on the slave's, and say what killed it if something did."""
+def _own_status(status: int, label: str) -> int:
+    """Return the exit status that passes on the slave's, and say what killed it if something did, after *label*."""
     if 0 <= status < 256:
         return status
     if status < 0:
@@ -137,9 +141,9 @@ def _own_status(status: int) -> int:
             name = signal.Signals(-status).name
         except ValueError:
             name = "unknown"
-        failures.say(f"slave was killed by signal {-status} ({name})")
+        failures.say(f"{label}slave was killed by signal {-status} ({name})")
         return 128 - status
-    failures.say(f"slave crashed with status {status:#x}")
+    failures.say(f"{label}slave crashed with status {status:#x}")
     return failures.CHILD_FAILED
 
 

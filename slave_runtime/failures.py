@@ -24,6 +24,7 @@ __all__ = [
     "INIT_FAILURE",
     "LEAVE_SECONDS",
     "MEM_LIMIT_EXCEEDED",
+    "NOTHING_RETURNED",
     "NO_OUTPUT",
     "OUT_OF_MEMORY",
     "SIGNAL",
@@ -52,6 +53,7 @@ FILE_TOO_BIG = -131
 """The output is larger than it may be."""
 NO_OUTPUT = 100
 """The slave ended without having returned an output."""
+NOTHING_RETURNED = "slave returned no output: it ended without calling pyboinc_return_output"
 
 LEAVE_SECONDS = 0.5
 """What the slave has left running is killed after that: multiprocessing has a process that still tidies up then."""

@@ -8,7 +8,7 @@ import importlib.machinery
 import importlib.util
 import os
 import types
-from typing import Dict, Mapping, Optional, Sequence, Set
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Set
 
 __all__ = ["Finder", "compile_file", "importer", "named"]
 
@@ -84,6 +84,13 @@ class Finder:
     ) -> Optional[importlib.machinery.ModuleSpec]:
         """Return the spec of module *name*, None if it is not the program's (the finder protocol)."""
         return self._specs.get(name)
+
+    def watch(self, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Run the modules from now on with what *around* makes of the functions that do it."""
+        for spec in self._specs.values():
+            loader: Any = spec.loader if spec is not None else None
+            if loader is not None:
+                loader.exec_module = around(loader.exec_module)
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

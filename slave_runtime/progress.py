@@ -7,7 +7,7 @@ import struct
 import sys
 from typing import NamedTuple, Optional
 
-__all__ = ["Progress", "Writer", "read"]
+__all__ = ["Part", "Progress", "Writer", "read"]
 
 _LAYOUT = struct.Struct("<dQ")
 _FRACTION = struct.Struct("<d")
@@ -50,6 +50,11 @@ class Writer:
         self._checkpoints += 1
         self._write(struct.pack("<Q", self._checkpoints), _FRACTION.size)
 
+    def finished(self, fraction: float, *, is_saved: bool) -> None:
+        """Tell the fraction done at the end of a call of several, and whether what it has come to is in a file."""
+        self._checkpoints += is_saved
+        self._write(_LAYOUT.pack(fraction, self._checkpoints), 0)
+
     def _write(self, data: bytes, offset: int) -> None:
         if self._file is None:
             binary = getattr(os, "O_BINARY", 0)
@@ -60,3 +65,18 @@ class Writer:
             os.write(self._file, data)
         else:
             os.pwrite(self._file, data, offset)
+
+
+class Part:
+    """The slave's end for one call of several."""
+
+    def __init__(self, whole: Writer, number: int, count: int) -> None:
+        """Be that of the call *number*, from 0 on, of *count*."""
+        self._whole = whole
+        self._number = number
+        self._count = count
+        self.checkpointed = whole.checkpointed
+
+    def fraction_done(self, fraction: float) -> None:
+        """Tell the fraction done of the call, from 0 to 1."""
+        self._whole.fraction_done((self._number + fraction) / self._count)

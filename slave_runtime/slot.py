@@ -11,6 +11,7 @@ import time
 from typing import Optional
 
 __all__ = [
+    "CALLS",
     "CHANNELS",
     "CHECKPOINT",
     "FINISH",
@@ -52,6 +53,8 @@ PROGRAM_FILES = "pyboinc_program_files"
 """Directory of the unpacked program."""
 CHECKPOINT = "pyboinc_slave_checkpoint"
 """What ``pyboinc_checkpoint`` wrote last."""
+CALLS = "pyboinc_calls"
+"""What the finished calls of a workunit of several have come to (see finished.py)."""
 PROGRESS = "pyboinc_progress"
 """What the slave tells the supervisor (see progress.py)."""
 

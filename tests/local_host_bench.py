@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from patience import PATIENCE, until
 from aioboinc.embedded import creation
 from aioboinc.embedded import host as local_host
 from aioboinc.embedded.process.messages import Job, Report
-from aioboinc.program import bundle
+from aioboinc.program import bundle, signed_archive
 from aioboinc.project import keys
-from aioboinc.wire import codec, envelope
+from aioboinc.wire import codec, envelope, several
 
-__all__ = ["ECHO", "Bench", "Owner", "running", "value_of"]
+__all__ = ["ECHO", "Bench", "Owner", "outcomes_of", "running", "value_of"]
 
 TYPES = "class Point:\n    def __init__(self, x):\n        self.x = x\n"
 ECHO = "pyboinc_return_output(pyboinc_get_input())"
@@ -63,11 +63,11 @@ class Bench:
     def job(self, slave: str, value: object = None, *, key: keys.PrivateKey | None = None, **changes: Any) -> Job:
         """Return a job that runs the text of a slave."""
         self._count += 1
-        name = f"pyboinc_1_{self._count}"
+        name = str(changes.get("workunit", f"pyboinc_1_{self._count}"))
         slave = "import app_types\n" + textwrap.dedent(slave)
         files = {"app_slave.py": slave.encode(), "app_types.py": TYPES.encode()}
         sources = bundle.Sources("app_slave.py", files, {"app_types": "app_types.py"}, "")
-        data = bundle.build(sources, self.project.master_url, key or self._key)
+        data = signed_archive.build(sources, self.project.master_url, key or self._key)
         program_path = self.project.download_dir / f"{hash(data):x}.zip"
         program_path.write_bytes(data)
         input_path = self.project.download_dir / f"{name}.input"
@@ -95,6 +95,13 @@ class Bench:
             "checkpoint": None,
         }
         return job | changes  # type: ignore[return-value, operator]
+
+    def several(self, slave: str, values: Sequence[object], limit: float = 0.0, **changes: Any) -> Job:
+        """Return a job that runs the text of a slave for each of *values*."""
+        job = self.job(slave, workunit=f"pyboinc_2_5_{len(values)}", **changes)
+        data = several.encode_inputs(limit, [codec.encode(value) for value in values])
+        Path(job["links"]["pyboinc_input"]).write_bytes(data)
+        return job
 
     async def reported(self) -> Report:
         return await asyncio.wait_for(self.owner.reports.get(), PATIENCE)
@@ -124,3 +131,9 @@ async def running(root: Path, key: keys.PrivateKey) -> AsyncIterator[Bench]:
 
 def value_of(job: Job) -> Any:
     return envelope.decode(Path(job["output"]).read_bytes(), codec.OPAQUE).value
+
+
+def outcomes_of(job: Job) -> list[tuple[bool, Any]]:
+    """Return what the calls of a workunit of several have come to."""
+    pieces = envelope.decode_calls(Path(job["output"]).read_bytes())[3]
+    return [envelope.decode_call(piece, codec.OPAQUE) for piece in pieces]

@@ -1,4 +1,4 @@
-"""Making files survive a power cut. The functions block."""
+"""Makes files survive a power cut. The functions block."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["is_placed", "place", "sync", "sync_directory", "write"]
 
 
 def place(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file whole or not at all, unless it is there with this content. Raises OSError.
+    """Write a file whole or not at all, unless it has this content already. Raises OSError.
 
-    Nobody whom *mode* excludes can read it at any time. Two at once must not write the same file.
+    Nobody whom *mode* excludes can read it at any time. Only one caller at a time may write a file.
     """
     if not is_placed(path, data, mode):
         write(path, data, mode)
@@ -24,9 +24,9 @@ def place(path: Path, data: bytes, mode: int = 0o644) -> None:
 def write(path: Path, data: bytes, mode: int | None = None, *, temporary: Path | None = None) -> None:
     """Replace a file whole or not at all; it is durable on return. Raises OSError.
 
-    Nobody whom *mode* excludes can read it at any time; None: the umask decides. *temporary* is its name on the way,
-    in the same directory; one that a process has left that was killed is removed. Two at once must not write the
-    same file.
+    Nobody whom *mode* excludes can read it at any time; None: the umask decides. *temporary* is a path in the same
+    directory to write to first; a file left there by a killed process is removed. Only one caller at a time may write a
+    file.
     """
     temporary = temporary or path.with_name(f".{path.name}.new")
     files.remove(temporary)
@@ -56,7 +56,7 @@ def is_placed(path: Path, data: bytes, mode: int = 0o644) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Write everything that is pending on the file system of *path* to the disk.
+    """Flush everything pending on the file system of *path* to the disk.
 
     One call for many small files costs a fraction of an ``fsync`` for each. Raises OSError.
     """

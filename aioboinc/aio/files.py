@@ -1,6 +1,6 @@
-"""Files that we have made, among those of other people. The functions block, and raise OSError.
+"""Handles files of ours among other people's. The functions block, and raise OSError.
 
-Whatever has one of our names may be something else: a directory, a pipe that never ends, a link to somewhere.
+Anything may have one of our names: a directory, a pipe that never ends, a link to somewhere.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _KINDS = {
 
 
 class Obstacle(OSError):
-    """Something has one of our names that is no file of ours."""
+    """Something that is not ours has one of our names."""
 
     def __init__(self, path: str | Path, what: str) -> None:
         super().__init__(errno.EEXIST, f"in the way is {what} that aioboinc did not make; move it away", str(path))
 
 
 def kind(status: os.stat_result) -> str:
-    """Return in words what has this *status*; empty for a regular file."""
+    """Return in words what kind of file has this *status*; empty for a regular file."""
     return _KINDS.get(stat.S_IFMT(status.st_mode), "")
 
 
@@ -63,14 +63,14 @@ def read(path: str | Path, limit: int) -> bytes:
 
 
 def remove(path: str | Path, directory: int | None = None) -> None:
-    """Remove a regular file; what else has that name stays, and it need not be there."""
+    """Remove a regular file if it is there; anything else with that name stays."""
     with contextlib.suppress(FileNotFoundError):
         if not kind(os.stat(path, dir_fd=directory, follow_symlinks=False)):
             os.unlink(path, dir_fd=directory)
 
 
 def remove_matching(folder: Path, pattern: re.Pattern[str]) -> None:
-    """Remove the regular files of *folder* whose whole names match *pattern*; it need not be there."""
+    """Remove the regular files in *folder*, if it is there, whose whole names match *pattern*."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -85,13 +85,13 @@ def remove_matching(folder: Path, pattern: re.Pattern[str]) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory that is wholly ours; where the name stands for something else, that stays."""
+    """Remove a directory that is wholly ours; anything else with that name stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove those of *folders*, one after the other, that have nothing in them."""
+    """Remove those of *folders* that are empty, one after the other."""
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()

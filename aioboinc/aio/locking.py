@@ -1,4 +1,4 @@
-"""Locks that go with the process that has them, however that ends."""
+"""Locks that end with the process that holds them, however it ends."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["held", "is_locked"]
 def held(lock: Path | int, refusal: Exception, *, mode: int = 0o600) -> Iterator[int]:
     """Hold the lock of a directory or a file, and yield its descriptor, which is closed at the end.
 
-    *lock* is its path, or a descriptor; a file is made with *mode* if it isn't there. Raises *refusal* where somebody
-    else holds it, and OSError.
+    *lock* is its path, or a descriptor; a file is made with *mode* if it isn't there. Raises *refusal* if somebody else
+    holds it, and OSError.
     """
     descriptor = lock if isinstance(lock, int) else _open(lock, mode)
     try:

@@ -43,17 +43,17 @@ class Backoff:
 
 @dataclass(frozen=True)
 class Pace:
-    """Keeps passes apart, so that work comes together: a pass costs much the same for one job and for a hundred."""
+    """Spaces passes so that work is batched: a pass costs much the same for one job and for a hundred."""
 
     shortest: float = 0.010
-    """Seconds of rest after a pass, at the least."""
+    """Minimum seconds of rest after a pass."""
     longest: float = 0.100
-    """Seconds of rest, at the most."""
+    """Maximum seconds of rest."""
     share: float = 3.0
-    """Rest in proportion to the time that the pass has taken: 3 leaves three quarters to others."""
+    """Rest in proportion to the time that the pass took: 3 leaves three quarters to others."""
 
     def rest(self, taken: float) -> float:
-        """Return the rest after a pass that has taken so many seconds."""
+        """Return the rest after a pass that took *taken* seconds."""
         return min(max(self.shortest, self.share * taken), self.longest)
 
 
@@ -83,8 +83,8 @@ async def run(
     """Call *one_pass* until *stop* is set.
 
     A pass returns how much it did. After a pass that did nothing the loop waits, longer each time, until the
-    delay is over or *wake* is set (it is cleared before the next pass). With a *pace*, passes are kept apart
-    however much there is to do. Errors of a pass propagate.
+    delay is over or *wake* is set (it is cleared before the next pass). With a *pace*, passes are spaced, however much
+    there is to do. Errors of a pass propagate.
     """
     backoff = backoff or Backoff()
     wake = wake or asyncio.Event()

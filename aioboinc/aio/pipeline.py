@@ -1,4 +1,4 @@
-"""Doing one thing while the one before is being written down."""
+"""Does one thing while the result of the one before is being stored."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Behind"]
 
 
 class Behind:
-    """Lets writes run behind the caller, one at a time and in their order.
+    """Lets writes run behind the caller, one at a time and in order.
 
-    On leaving the context the last one is waited for; after an error or a cancellation it is cancelled.
+    Leaving the context waits for the last one; after an error or a cancellation it is cancelled.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        """Sum of what the writes that are over have returned."""
+        """Sum of what finished writes have returned."""
         self._task: asyncio.Task[int] | None = None
 
     async def start(self, write: Coroutine[Any, Any, int]) -> None:

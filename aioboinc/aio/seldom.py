@@ -1,4 +1,4 @@
-"""Log lines about what may happen again and again: one a minute of each kind."""
+"""Log lines about what may happen again and again: one of each kind a minute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Seldom"]
 
 
 class Seldom:
-    """Writes into *log*, of each kind of line one in *interval* seconds; the next one says how many were left out."""
+    """Writes one line of each kind in *interval* seconds to *log*; the next one says how many were left out."""
 
     def __init__(
         self, log: logging.Logger, interval: float = 60.0, *, clock: Callable[[], float] = time.monotonic
@@ -22,7 +22,7 @@ class Seldom:
         self._left_out: dict[str, int] = {}
 
     def __call__(self, level: int, line: str, *args: object) -> None:
-        """Write *line*, filled with *args*, unless one with the same text before it is filled was written just now."""
+        """Write *line*, formatted with *args*, unless a line with the same format was written just now."""
         now = self._clock()
         if now < self._next.get(line, now):
             self._left_out[line] = self._left_out.get(line, 0) + 1

@@ -1,4 +1,4 @@
-"""Running a coroutine in a process of its own, until it ends or a signal stops it."""
+"""Runs a process's main coroutine, until it ends or a signal stops it."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def on_stop(
     loop: asyncio.AbstractEventLoop, stop: Callable[[signal.Signals], None], *, if_ignored: bool = False
 ) -> None:
-    """Have *loop* call *stop* with each SIGINT, SIGTERM and SIGHUP that comes.
+    """Have *loop* call *stop* with each SIGINT, SIGTERM and SIGHUP.
 
-    Those that are ignored stay so, as nohup leaves SIGHUP, unless *if_ignored*.
+    Ignored ones stay ignored (nohup ignores SIGHUP), unless *if_ignored*.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if if_ignored or signal.getsignal(number) is not signal.SIG_IGN:
@@ -60,7 +60,7 @@ async def _await(task: asyncio.Task[None]) -> None:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes an event loop of uvloop, where there is one; for programs, never for the library."""
+    """Return uvloop's factory of event loops, if it is installed; for programs, never for the library."""
     with contextlib.suppress(ImportError):
         factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
         return factory

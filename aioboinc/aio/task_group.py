@@ -1,4 +1,4 @@
-"""A task group from which errors come as themselves."""
+"""A task group that raises a task's error itself, not in a group."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["TaskGroup"]
 
 
 class TaskGroup(asyncio.TaskGroup):
-    """A task group that raises what has failed in it, not a group of that; of several errors, the first.
+    """A task group that raises the error of the task that failed, of several the first, not a group.
 
-    The others are notes of it. Neither the group nor the cancellation of the other tasks gets into its
-    ``__context__``: IPython for one can't show an error with a group in there, and never ends the cell.
-    A group that a task itself has raised is an error like any other.
+    The others become notes of it. Neither the group nor the cancellation of other tasks gets into its ``__context__``:
+    IPython, for example, can't show an error with a group there, and never ends the cell. A group that a task itself
+    raised is an error like any other.
     """
 
     async def __aexit__(

@@ -1,4 +1,4 @@
-"""Work in threads, and whatever else must come to its end although its caller is cancelled."""
+"""Runs work in threads, and other work that must finish even if its caller is cancelled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run *function* in a thread. When cancelled, wait for its end first: files are left as it leaves them."""
+    """Run *function* in a thread. If cancelled, wait for its end first, so that no files are half done."""
     return await finish(asyncio.to_thread(function, *args, **kwargs))
 
 
@@ -26,7 +26,7 @@ class FileThread:
         self._executor = concurrent.futures.ThreadPoolExecutor(1, "files")
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run *function* when the thread is free. When cancelled, wait for its end first."""
+        """Run *function* when the thread is free. If cancelled, wait for its end first."""
         call = functools.partial(function, *args, **kwargs)
         return await finish(asyncio.get_running_loop().run_in_executor(self._executor, call))
 
@@ -34,7 +34,7 @@ class FileThread:
 async def finish(awaitable: Awaitable[T], *, grace: float | None = None) -> T:
     """Await *awaitable* to its end, even if cancelled meanwhile; the cancellation is raised after it.
 
-    Once cancelled, *awaitable* gets *grace* seconds, then it is cancelled too; None means as long as it takes.
+    Once cancelled, *awaitable* gets *grace* seconds before it is cancelled too; None: as long as it takes.
     """
     task = asyncio.ensure_future(awaitable)
     cancelled: asyncio.CancelledError | None = None

@@ -1,7 +1,7 @@
-"""Interpreters that hosts without a Python get: a directory becomes an executable and an archive.
+"""Interpreters for hosts without a Python: makes an executable and an archive from a directory.
 
-The directory is that of a relocatable Python: python.org's embeddable package for Windows, or a build whose
-``bin/python3`` finds its ``lib/`` beside it wherever it lies. The launchers put the two together again.
+The directory has a relocatable Python: python.org's embeddable package for Windows, or a build whose ``bin/python3``
+finds the ``lib/`` beside its folder, wherever it is. The launchers put the two together again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aioboinc import errors
 __all__ = ["Bundle", "platforms", "read", "try_out"]
 
 MAX_BYTES = 1 << 30
-"""More than that is no interpreter."""
+"""Maximum bytes; anything larger is no interpreter."""
 
 _ELF_MACHINES = {62: "x86_64-pc-linux-gnu", 183: "aarch64-unknown-linux-gnu"}
 _MACH_O_TYPES = {0x01000007: "x86_64-apple-darwin", 0x0100000C: "arm64-apple-darwin"}
@@ -33,10 +33,10 @@ _LICENCE = re.compile(r"(LICEN[CS]E|COPYING)[^/]*$", re.IGNORECASE)
 _UNNEEDED = re.compile(
     r"(bin|include|share|libs|Scripts|Doc|(lib/python3\.\d+|Lib)/test|lib/pkgconfig|(.*/)?__pycache__|.*\.a)(/|$)"
 )
-"""Paths that a host needs not; the executable is a file of its own."""
+"""Paths that hosts don't need; the executable is a file of its own."""
 
 _TRIAL = "import hashlib, json, mmap, subprocess, sys, zipfile; print(sys.prefix)"
-"""What the launchers ask of an interpreter, and where it thinks it is."""
+"""Imports what the launchers require, and prints where the interpreter thinks it is."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Bundle:
     """BOINC's name of the platform."""
     executable: bytes
     archive: bytes
-    """Everything else, the licence with it, as ``.tar.gz``."""
+    """Everything else, including the licence, as ``.tar.gz``."""
 
 
 def read(directory: Path) -> list[Bundle]:
-    """Return the interpreter in *directory*, once for each of the platforms that its executable is for. Blocks.
+    """Return the interpreter in *directory*, once for each platform of its executable. Blocks.
 
     Raises `errors.UsageError` for a directory that has no interpreter or no licence.
     """
@@ -73,7 +73,7 @@ def read(directory: Path) -> list[Bundle]:
 def try_out(bundle: Bundle) -> None:
     """Run an interpreter as a host would, if it is for this platform. Blocks.
 
-    Hosts take it for absent if it does not run. Raises `errors.UsageError` for that.
+    Raises `errors.UsageError` if it does not run: hosts would ignore it.
     """
     if bundle.platform not in platforms(Path(sys.executable).read_bytes()):
         return
@@ -147,7 +147,7 @@ def _platforms(data: bytes) -> Iterator[str | None]:
 
 
 def _archive(directory: Path) -> bytes:
-    """Return the rest of *directory* as an archive that is the same each time."""
+    """Return the rest of *directory* as a reproducible archive."""
     tar = io.BytesIO()
     licensed = False
     with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT) as archive:

@@ -1,7 +1,7 @@
-"""What a host needs to run programs, as files: one archive of `slave_runtime` and the codec, and its launchers.
+"""The files that a host needs to run programs: an archive of `slave_runtime` and the codec, and launchers.
 
 They are the same bytes from a checkout and from an installed package, on every platform. The key that programs are
-checked with is a file of its own, as it is the project's.
+checked with is a separate file, because each project has its own.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ __all__ = ["ARCHIVE", "VERSION", "build", "digest", "files", "version_num"]
 ARCHIVE = "pyboinc_runtime.zip"
 """Name of the archive among `files`."""
 VERSION = 1
-"""Counts the releases of the runtime, below 100: BOINC knows version 1 as 1.01."""
+"""Counts releases of the runtime, below 100; BOINC shows 1 as 1.01."""
 
 _MASTERS = ("documents.py",)
-"""Modules of `wire` that hosts have no use for."""
+"""Modules of `wire` that hosts don't use."""
 _LAUNCHERS = (".sh", ".bat")
 _MAIN = b"""\
 import sys
@@ -43,7 +43,7 @@ def version_num() -> int:
 
 @functools.cache
 def build() -> bytes:
-    """Return the archive: Python runs it as it is. Blocks the first time."""
+    """Return the archive, which Python can run. Blocks the first time."""
     modules = {
         "__main__.py": _MAIN,
         "aioboinc/__init__.py": b"",
@@ -75,7 +75,7 @@ def files() -> Mapping[str, bytes]:
 
 @functools.cache
 def digest() -> str:
-    """Return the SHA-256 over `files`, in hexadecimal: another one means that hosts need a new version."""
+    """Return the SHA-256 over `files`, in hexadecimal; if it changes, hosts need a new version."""
     whole = hashlib.sha256()
     for name, content in files().items():
         whole.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
@@ -91,6 +91,6 @@ def _runtime() -> Traversable:
 
 
 def _text(file: Traversable) -> bytes:
-    """Read a text file, with the ends of lines that its reader wants, whatever a checkout made of them."""
+    """Read a text file with the line ends that its reader needs, whatever a checkout made of them."""
     lines = file.read_bytes().replace(b"\r\n", b"\n")
     return lines.replace(b"\n", b"\r\n") if file.name.endswith(".bat") else lines

@@ -1,7 +1,7 @@
 """Versions of the application: the files that hosts get for each platform, their names and their signatures.
 
-A file's name has its content in it, for the names in a download directory are for ever. The documents are those
-that BOINC's ``bin/update_versions`` reads and writes.
+A file's name contains a hash of its content, because a name in a download directory can't get other content. The
+documents have the form that BOINC's ``bin/update_versions`` reads and writes.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ __all__ = [
 ]
 
 API_VERSION = "7.20.5"
-"""What the client takes our runtime for: 7.5 and later talk by a memory-mapped file and report CPU time."""
+"""BOINC's API version that the client sees: from 7.5 on, both sides use a memory-mapped file, and report CPU time."""
 
 _RUNTIME, _KEY = "pyboinc_runtime", "pyboinc_key"
 _PYTHON, _PYTHON_FILES = "pyboinc_python", "pyboinc_python_files"
-"""Open names: what the launchers call these files in a slot directory."""
+"""Open names: the launchers' names of these files in a slot directory."""
 _DIGITS = 16
-"""Digits of a content's SHA-256 in a name."""
+"""Number of digits of a content's SHA-256 in a name."""
 _NAME = re.compile(r"\.?pyboinc_(launcher|runtime|key|python)_.+")
 
 
 @dataclass(frozen=True)
 class Platform:
-    """A kind of hosts."""
+    """A kind of host."""
 
     name: str
     """BOINC's name."""
@@ -87,13 +87,13 @@ class File:
     """A file of an application version."""
 
     name: str
-    """In the download directory; no other content ever has it."""
+    """Its name in the download directory, which no other content ever gets."""
     open_name: str | None
-    """In the slot directory; None for the main program."""
+    """Its name in the slot directory; None for the main program."""
     data: bytes
     executable: bool = False
     copied: bool = False
-    """It is copied into the slot directory; otherwise a text there says where it is."""
+    """Whether it is copied into the slot directory; otherwise a link file there says where it is."""
 
     @property
     def is_main_program(self) -> bool:
@@ -101,12 +101,12 @@ class File:
 
 
 def label(version_num: int) -> str:
-    """Return BOINC's way to write a version: 1.01 for 101."""
+    """Return a version as BOINC writes it: 1.01 for 101."""
     return f"{version_num // 100}.{version_num % 100:02}"
 
 
 def public_key(key: keys.PrivateKey, master_url: str) -> bytes:
-    """Return the file by which hosts tell the project's programs from others': the public key, and whose it is."""
+    """Return the file by which hosts recognize the project's programs: the public key, and whose it is."""
     fields = {**json.loads(key.public_json), "project": master_url}
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii") + b"\n"
 
@@ -190,7 +190,7 @@ def document(
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether a file in a download directory has a name that `files` gives, if only for a moment."""
+    """Tell whether a name in a download directory is one that `files` gives, or a temporary one of these."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -200,7 +200,7 @@ def names(xml_doc: str) -> list[str]:
 
 
 def is_signed(xml_doc: str, files: Sequence[File], key: keys.CodeSignPublicKey) -> bool:
-    """Tell whether a document is about *files*, these contents in this order, with valid signatures."""
+    """Tell whether a document has *files*, these contents in this order, with valid signatures."""
     signatures = _signatures(xml_doc)
     return list(signatures) == [file.name for file in files] and all(
         keys.verify_file_md5(_md5(file), signatures[file.name], key) for file in files
@@ -208,7 +208,7 @@ def is_signed(xml_doc: str, files: Sequence[File], key: keys.CodeSignPublicKey) 
 
 
 def kept_bundle(xml_doc: str, platform: Platform, download_dir: Path) -> interpreters.Bundle | None:
-    """Return the interpreter that a version brings along, None if it brings none. Blocks.
+    """Return the interpreter that a version includes, None if there is none. Blocks.
 
     Raises `errors.ProjectError` if its files are missing from *download_dir*.
     """

@@ -1,9 +1,8 @@
 """The main program on Windows: an executable that has cmd.exe run the batch file in the slot directory.
 
-The client can start nothing but an executable: it names the main program by a relative path with slashes, in which
-cmd.exe sees options. The executables are distlib's launchers, those behind the commands that pip installs: they run
-what a line behind them says, with their own path and arguments. An archive must follow that line; in it is their
-licence.
+The client can only start an executable: it names the main program by a relative path with slashes, which cmd.exe takes
+for options. The executables are distlib's launchers, which pip uses for commands: they run the command in a line
+appended to them, with their own path and arguments. An archive must follow that line; it contains their licence.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from aioboinc.program import archive
 __all__ = ["BATCH_FILE", "STUBS", "build"]
 
 BATCH_FILE = "pyboinc_launcher.bat"
-"""What the batch file is called in the slot directory."""
+"""Name of the batch file in the slot directory."""
 STUBS: Mapping[str, str] = MappingProxyType({"x86_64": "t64.exe", "arm64": "t64-arm.exe"})
 """distlib's launchers for programs with a console, by processor."""
 
-# By its full path, and the batch file with its directory: the client's directories have files that nobody has signed.
+# With full paths, because the client's directories contain files that nobody has signed.
 _COMMAND = rf"#!C:\Windows\System32\cmd.exe /d /c .\{BATCH_FILE}"
 
 
@@ -30,15 +29,15 @@ _COMMAND = rf"#!C:\Windows\System32\cmd.exe /d /c .\{BATCH_FILE}"
 def build(processor: str) -> bytes:
     """Return the executable for a processor in `STUBS`, the same bytes each time. Blocks the first time.
 
-    Raises `errors.UsageError` if the installed distlib has no launchers, as Debian's.
+    Raises `errors.UsageError` if the installed distlib, such as Debian's, has no launchers.
     """
     stub, licence = _read(f"distlib/{STUBS[processor]}"), _read("LICENSE.txt")
     return stub + _COMMAND.encode("ascii") + b"\r\n" + archive.build([("LICENSE.txt", licence)])
 
 
 def _read(name: str) -> bytes:
-    """Return a file of the installed distlib: its path there, or the end of it, is *name*."""
-    import importlib.metadata  # with it the whole package email, for setup only
+    """Return the file of the installed distlib whose path is, or ends with, *name*."""
+    import importlib.metadata  # imports all of the package email; only setup needs it
 
     try:
         for path in importlib.metadata.files("distlib") or ():

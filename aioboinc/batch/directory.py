@@ -117,7 +117,7 @@ class BatchDirectory:
             return _parse(data.decode())
         except (ValueError, TypeError, KeyError) as error:
             remedy = (
-                "delete it to go on with the batch in .pyboinc" if self.embedded_project.exists() else "restore it"
+                "delete it to continue the batch in .pyboinc" if self.embedded_project.exists() else "restore it"
             )
             raise errors.CheckpointError(
                 f"{self._checkpoint}: damaged ({error}); {remedy}, or start anew with --fresh"
@@ -148,19 +148,9 @@ class BatchDirectory:
         await threads.in_thread(self._write_checkpoint, checkpoint)
 
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        text = json.dumps(dataclasses.asdict(checkpoint), indent=1) + "\n"
         with errors.of_files(self._checkpoint):
-            files.remove(self._temporary)  # of a master that was killed
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(self._temporary, flags, 0o666), "w", encoding="utf-8") as file:
-                try:
-                    file.write(json.dumps(dataclasses.asdict(checkpoint), indent=1) + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                    os.replace(self._temporary, self._checkpoint)
-                except BaseException:
-                    files.remove(self._temporary)
-                    raise
-            durable.sync_directory(self.path)
+            durable.write(self._checkpoint, text.encode(), temporary=self._temporary)
 
     def create(self) -> None:
         """Make the subdirectories that are missing. Raises `errors.UsageError`.

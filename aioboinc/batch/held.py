@@ -172,7 +172,7 @@ class Held:
             await self._serve(current)
 
     async def _serve(self, current: session.Session) -> None:
-        async with current.withdrawn_in_vain():
+        async with current.record.withdrawn_if_empty():
             await current.begin()
             for queue in self._queues:
                 queue.source = current

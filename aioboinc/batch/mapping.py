@@ -14,7 +14,7 @@ from aioboinc.batch.job import Job
 
 __all__ = ["LEFT", "MAX_AHEAD", "Map"]
 
-LEFT = "Batch: its block was left: calls are made and jobs come only inside it; run the program again to go on"
+LEFT = "Batch: its block was left: calls are made and jobs come only inside it; run the program again to continue"
 
 MAX_AHEAD = 16384
 """Calls that may be made before their jobs are taken."""

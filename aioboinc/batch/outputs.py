@@ -9,13 +9,13 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aioboinc import errors
 from aioboinc.aio import files
-from aioboinc.batch import partition
+from aioboinc.batch import decoder, partition
+from aioboinc.batch.decoder import Output
 from aioboinc.batch.directory import BatchDirectory
 from aioboinc.batch.partition import Workunit
 from aioboinc.wire import codec, envelope
@@ -31,21 +31,10 @@ _READ_MORE = 8 << 20
 """Bytes read at once: most outputs are small."""
 _MAX_PIECES = 16
 """Files with outputs of several calls that are kept while these are taken."""
-_MAX_TEXT = 1000
 
 _NEW, OLD, FAILED, _TAKEN, _OBSTACLE = 1, 2, 4, 8, 16
 THERE = _NEW | OLD
 """There is an output; if `OLD`, it was taken in an earlier run; if `FAILED`, it reports that the job has failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What became of one job."""
-
-    number: int
-    value: Any
-    """What the slave returned; None if the job failed."""
-    error: errors.JobFailed | None
 
 
 class Outputs:
@@ -67,7 +56,7 @@ class Outputs:
         self.unfinished: dict[Workunit, bool] = {}
         """Workunits of several calls that have ended without outputs of all: whether they have failed."""
         self._batch = batch
-        self._located = located
+        self._decoder = decoder.Decoder(f"pyboinc_{batch}_", located)
         self._directory = directory
         self._njobs = njobs
         self._partition = division
@@ -243,7 +232,7 @@ class Outputs:
         name = f"{self._job}{number}.error" if failed else f"{self._job}{number}"
         with errors.of_files(self._folder(state) / name):
             data = _read(name, folders[0] if state & _NEW else folders[1])
-        group.append(self._decoded(number, failed, data, registry))
+        group.append(self._decoder.output(number, data, registry, failed=failed))
         return len(data)
 
     def _load_one_of_several(
@@ -256,9 +245,9 @@ class Outputs:
                 raise errors.UsageError(f"{folder}: no output {number}") from FileNotFoundError()
             piece = self._read_pieces(workunit, folder)[number - workunit.first]
         except codec.Malformed as error:
-            group.append(self._malformed(number, error))
+            group.append(self._decoder.malformed(number, error))
             return 0
-        group.append(self._decoded_piece(number, piece, registry))
+        group.append(self._decoder.call(number, piece, registry))
         return len(piece)
 
     def _folder(self, state: int) -> Path:
@@ -341,47 +330,6 @@ class Outputs:
                     if workunit.first + workunit.ncalls <= njobs:
                         yield workunit, match[3] is not None, entry.is_file(follow_symlinks=False)
 
-    def _decoded(self, number: int, failed: bool, data: bytes, registry: codec.Registry) -> Output:
-        job = f"{self._job}{number}"
-        try:
-            return _job_failed(job, number, data) if failed else self._output(job, number, data, registry)
-        except Exception as error:  # from a class of the program, say, or out of memory
-            reason = f"its output can't be read here: {_described(error)}"
-            return Output(number, None, errors.JobFailed(job, number, reason))
-
-    def _decoded_piece(self, number: int, piece: bytes, registry: codec.Registry) -> Output:
-        try:
-            is_ok, value = envelope.decode_call(piece, registry)
-            return self._told(number, is_ok, value)
-        except codec.Malformed as error:
-            return self._malformed(number, error)
-        except Exception as error:  # of a class of the program, say, or no memory: it is this job's
-            reason = f"its output can't be read here: {_described(error)}"
-            return Output(number, None, errors.JobFailed(f"{self._job}{number}", number, reason))
-
-    def _output(self, job: str, number: int, data: bytes, registry: codec.Registry) -> Output:
-        try:
-            decoded = envelope.decode(data, registry)
-            if decoded.job != job:
-                raise codec.Malformed(f"it is the output of {decoded.job}")
-        except codec.Malformed as error:
-            return self._malformed(number, error)
-        return self._told(number, decoded.status == "ok", decoded.value)
-
-    def _malformed(self, number: int, error: codec.Malformed) -> Output:
-        failure = errors.JobFailed(f"{self._job}{number}", number, f"malformed output: {error}")
-        failure.__cause__ = errors.MalformedResult(str(error))
-        return Output(number, None, failure)
-
-    def _told(self, number: int, is_ok: bool, value: Any) -> Output:
-        """Return what a call has said itself: its value or its exception."""
-        if is_ok:
-            return Output(number, value, None)
-        job = f"{self._job}{number}"
-        remote = self._located(number, value)
-        trace = envelope.format_traceback(remote)
-        return Output(number, None, errors.RemoteError(job, number, remote["type"], remote["message"], trace))
-
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int]:
@@ -409,24 +357,3 @@ def _read(name: str, directory: int) -> bytes:
         return data
     finally:
         os.close(descriptor)
-
-
-def _described(error: Exception) -> str:
-    try:
-        text = str(error)[:_MAX_TEXT]
-    except Exception:
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _job_failed(job: str, number: int, data: bytes) -> Output:
-    try:
-        report = codec.decode(data, None)
-        results = [
-            errors.FailedResult(result["name"], result["reason"], result["exit_status"], result["stderr"])
-            for result in report["results"]
-        ]
-        error = errors.JobFailed(job, number, report["reason"], results)
-    except (codec.Malformed, KeyError, TypeError) as damage:
-        error = errors.JobFailed(job, number, f"failed; its report is damaged: {damage}")
-    return Output(number, None, error)

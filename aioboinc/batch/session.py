@@ -6,20 +6,17 @@ The database and ``new/`` are polled concurrently, with backoff; news of one wak
 from __future__ import annotations
 
 import asyncio
-import collections
-import contextlib
-import dataclasses
-import itertools
 import logging
 import os
 from array import array
-from collections.abc import AsyncIterator, Sequence
-from typing import cast
+from collections.abc import Coroutine, Sequence
+from typing import Any, cast
 
-from aioboinc import errors, printable
+from aioboinc import errors
 from aioboinc.aio import loops, task_group, threads
 from aioboinc.batch import (
     calls,
+    division,
     ending,
     inputs,
     ledger,
@@ -27,19 +24,20 @@ from aioboinc.batch import (
     outputs,
     patrol,
     queue,
+    record,
     sizing,
     staging,
     submission,
     takers,
+    timing,
     uncalled,
+    withdrawal,
 )
 from aioboinc.batch.directory import BatchDirectory
-from aioboinc.batch.partition import Workunit
 from aioboinc.batch.progress import Progress
 from aioboinc.batch.settings import Settings
-from aioboinc.passes import cancellation
 from aioboinc.project import config
-from aioboinc.store import batches, jobs
+from aioboinc.store import jobs
 
 __all__ = ["Session"]
 
@@ -49,13 +47,6 @@ _MAX_LOOKS = 10
 """Scans of ``new/`` before outputs that the database calls published count as missing."""
 _SLICE = 1000
 """Outputs to announce before yielding to the event loop: a millisecond."""
-_PIECE = 500
-"""Jobs to withdraw in a transaction: a tenth of a second."""
-
-_SAMPLES = 32
-"""Workunits at a time whose run times are looked up."""
-_TIMING = 0.05
-"""Seconds between such looks."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +72,7 @@ class Session:
         self._directory = directory
         self._place = opened.place
         self._app = opened.app
-        self._checkpoint = opened.checkpoint
+        self.record = record.Record(directory, opened)
         self._calls = made
         self._receiver = receiver
         self._settings = settings
@@ -116,17 +107,11 @@ class Session:
             *_place(opened.place.project, settings),
             lambda: self._submitted - self._announced - self._uncalled.count,
         )
-        self._samples: collections.deque[Workunit] = collections.deque(maxlen=_SAMPLES)
-        """Workunits that are done, of which the times are of interest."""
-        self._sampled = asyncio.Event()
-        self._unfinished = asyncio.Event()
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
         self._published = -1
         """Number of workunits in the batch, if all were published at the last look."""
         self._ending = ending.Ending(self._place.store, self._place.project, self._app.id)
-        self._empty = False
-        """The batch has a row but no jobs."""
         self._refused = False
         """Nothing more can be submitted."""
 
@@ -142,8 +127,7 @@ class Session:
 
     async def begin(self) -> None:
         """Find or make the batch's row; load what earlier runs have left."""
-        self._batch = await self._row()
-        self._empty = not self._batch.njobs
+        self._batch = await self.record.row()
         try:
             async for chunk in self._place.store.calls.chunks(self._batch.id):
                 self.ledger.load(chunk)
@@ -154,7 +138,8 @@ class Session:
                 f"{self._directory.path}: the keys of the batch's calls are damaged from {len(self.ledger)} on: "
                 "restore the database, or start anew with --fresh"
             ) from None
-        self._known = self._ncalls = len(self.ledger)
+        has_keys = self._batch.version >= ledger.VERSION
+        self._known = self._ncalls = len(self.ledger) if has_keys else self._batch.njobs
         self._submission = submission.Submission(
             self._receiver,
             self._place.store,
@@ -175,15 +160,17 @@ class Session:
             self.ledger.partition,
             lambda number, error: self._calls.located(self.ledger.program(number), error),
         )
+        self._division = division.Division(self.ledger, self._outputs, self.inputs, self._submission)
+        self._timing = timing.Timing(self._place.store, self._batch.id, self.ledger, self._outputs, self._sizes)
         await threads.in_thread(self._outputs.look_back)
 
     async def run(self) -> None:
         """Submit calls and announce outputs, until cancelled. Raises if no more outputs can come."""
         async with task_group.TaskGroup() as tasks:
-            tasks.create_task(self._submit())
+            tasks.create_task(self._until_refused(self._submission.run()))
+            tasks.create_task(self._until_refused(self._division.run()))
+            tasks.create_task(self._timing.run())
             tasks.create_task(self._retire())
-            tasks.create_task(self._time())
-            tasks.create_task(self._divide())
             tasks.create_task(self._watch_database())
             if self._place.project.kind is not config.Kind.EMBEDDED:
                 tasks.create_task(self._watch_jobs())
@@ -206,17 +193,23 @@ class Session:
         self.complete = True
         self._marked = len(self.ledger)
         await self._place.store.batches.submitted(self._batch.id, self.ledger.partition.nworkunits)
-        await self._note("submitted")
+        await self.record.note("submitted")
         self.tell()
 
     async def withdraw_uncalled(self) -> None:
-        """Cancel the jobs of calls that this run could have made and has not, as far as they are not done; say so."""
-        count = await self._cancel(await threads.in_thread(self._not_called))
+        """Cancel the unfinished jobs of calls that this run could have made and has not; say so."""
+        count = await withdrawal.withdraw_uncalled(
+            self._place.store,
+            self._batch.id,
+            self.ledger,
+            self._outputs,
+            delete_delay=self._place.project.delete_delay,
+        )
         if count:
             _log.warning("cancelled %d jobs of calls that are not made any more", count)
 
     def uncall(self, numbers: Sequence[int]) -> None:
-        """Take back the calls of the jobs *numbers*, as far as their outputs are not there: nobody waits for them."""
+        """Take back the calls of the jobs *numbers*, unless their outputs are there: nobody waits for them."""
         waiting = [number for number in numbers if number < len(self._taker_of) and self._taker_of[number]]
         for number in waiting:
             self._taker_of[number] = 0
@@ -229,42 +222,19 @@ class Session:
             self._changed.clear()
             await self._changed.wait()
         workunits = [(one, self.ledger.partition.calls(one)) for one in self.ledger.partition.workunits(numbers)]
-        await self._cancel([pair for pair in workunits if self._uncalled.has_all(pair[1])])
-
-    async def _cancel(self, workunits: Sequence[tuple[Workunit, list[int]]]) -> int:
-        """Cancel *workunits*, with their calls, which nobody makes, as far as they are not done; return how many."""
-        count = 0
-        decide = cancellation.decider(self._place.project.delete_delay)
-        for begin in range(0, len(workunits), _PIECE):
-            piece = {
-                workunit.name(self._batch.id): numbers
-                for workunit, numbers in workunits[begin : begin + _PIECE]
-                if not any(map(self.ledger.is_called, numbers))
-            }
-            # Before, so that a call which is made meanwhile is a new job, and none that is being cancelled.
-            keys = self.ledger.forget([number for numbers in piece.values() for number in numbers])
-            withdrawn = await self._place.store.calls.withdraw(
-                self._batch.id, piece, decide, firsts=self.ledger.firsts
-            )
-            self.ledger.restore({number: keys[number] for number in keys.keys() - set(withdrawn)})
-            count += len(withdrawn)
-        return count
-
-    def _not_called(self) -> list[tuple[Workunit, list[int]]]:
-        """Return workunits of whose calls this run has made none, with these, as far as they are not done."""
-        found = []
-        for workunit, group in itertools.groupby(self.ledger.not_called(), key=self.ledger.partition.of):
-            numbers = list(group)
-            is_done = any(self._outputs.state(number) & outputs.THERE for number in numbers)
-            if not is_done and numbers == self.ledger.partition.calls(workunit):
-                found.append((workunit, numbers))
-        return found
+        await withdrawal.withdraw(
+            self._place.store,
+            self._batch.id,
+            self.ledger,
+            [pair for pair in workunits if self._uncalled.has_all(pair[1])],
+            delete_delay=self._place.project.delete_delay,
+        )
 
     async def finish(self) -> None:
         """Record that the batch is done: all calls are made, and all outputs taken."""
         if self._place.project.kind is not config.Kind.EMBEDDED:
             await self._place.store.batches.settle(self._batch.id, self._app.id)
-        await self._note("finished")
+        await self.record.note("finished")
 
     def tell(self) -> None:
         """Report how far the batch is."""
@@ -303,10 +273,9 @@ class Session:
             if number < self._known:
                 self._outputs.check_obstacle(number)
             self._await(number, taker)
-            if self._outputs.unfinished:
-                self._unfinished.set()
+            self._division.tell()
             return
-        self._sample(number)
+        self._timing.note(number)
         self._announced += 1
         if self._replay or not state & outputs.OLD:
             taker.announce(number)
@@ -321,7 +290,6 @@ class Session:
         self._submitted += ncalls - self._ncalls
         self._ncalls = ncalls
         self._uncalled.committed(ncalls)
-        self._empty = False
         self._place.submitted.set()
         self._changed.set()
         self.tell()
@@ -367,111 +335,21 @@ class Session:
         if place:
             self._taker_of[number] = 0
             self._announced += 1
-            self._sample(number)
+            self._timing.note(number)
             self._takers[place - 1].announce(number)
-
-    @contextlib.asynccontextmanager
-    async def withdrawn_in_vain(self) -> AsyncIterator[None]:
-        """If submission can't begin, remove the batch's rows and its checkpoint."""
-        try:
-            yield
-        except Exception:
-            if self._empty and self._checkpoint.batch is not None:
-                # Without the database the rows stay, and so does the checkpoint that finds them.
-                with contextlib.suppress(errors.DatabaseError):
-                    if await self._place.store.batches.withdraw(self._checkpoint.batch):
-                        await threads.in_thread(self._directory.withdraw)
-            raise
-
-    async def _row(self) -> batches.Progress:
-        """Find or make the batch's row."""
-        store = self._place.store
-        project = self._place.project
-        known = self._checkpoint.batch
-        if known is not None and await store.batches.find(self._checkpoint.token) is None:
-            raise errors.CheckpointError(
-                f"{self._directory.path}: the database of {project.root} does not know the batch {known} any more: "
-                "restore the database, or start anew with --fresh; the outputs so far are in old/ and new/"
-            )
-        batch = await store.batches.find_or_create(
-            self._checkpoint.token,
-            appid=self._app.id,
-            name=printable.line(f"{self._directory.path.name} {self._checkpoint.token[:8]}"),
-            directory=os.pardir if project.kind is config.Kind.EMBEDDED else str(self._directory.path),
-            version=ledger.VERSION,
-            taken=await threads.in_thread(self._directory.batches) if known is None else (),
-        )
-        if known != batch.id:
-            self._checkpoint = dataclasses.replace(self._checkpoint, batch=batch.id)
-            await self._note("submitting")
-        return batch
-
-    async def _note(self, state: str) -> None:
-        self._checkpoint = dataclasses.replace(self._checkpoint, state=state)
-        await self._directory.write_checkpoint(self._checkpoint)
 
     async def _retire(self) -> None:
         while True:
             await self._retiring.wait()
             await self.retire_taken()
 
-    async def _submit(self) -> None:
+    async def _until_refused(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do *work*, which submits, to its end, or until somebody has ended the batch."""
         try:
-            await self._submission.run()
+            await work
         except errors.BatchAborted:
             self._refused = True  # the database's watcher finds out why
         self._news.set()
-
-    async def _time(self) -> None:
-        """Find out how long calls take, while that is of interest."""
-        while True:
-            await self._sampled.wait()
-            self._sampled.clear()
-            workunits = {workunit.name(self._batch.id): workunit for workunit in self._samples}
-            self._samples.clear()
-            times = await self._place.store.calls.run_times(list(workunits))
-            for name, seconds in times.items():
-                workunit = workunits[name]
-                numbers = self.ledger.partition.calls(workunit)
-                done = sum(1 for number in numbers if self._outputs.state(number) & outputs.THERE)
-                if done:
-                    self._sizes.learn(bytes.fromhex(self.ledger.program(workunit.first)), done, seconds)
-            await asyncio.sleep(_TIMING)
-
-    async def _divide(self) -> None:
-        """Put calls into new workunits whose own one has ended without their outputs."""
-        while True:
-            await self._unfinished.wait()
-            self._unfinished.clear()
-            for workunit, failed in list(self._outputs.unfinished.items()):
-                waiting = [
-                    number
-                    for number in self.ledger.partition.calls(workunit)
-                    if not self._outputs.state(number) & outputs.THERE
-                ]
-                called = [number for number in waiting if self.ledger.is_called(number)]
-                if called and not self._refused:
-                    half = len(called) // 2
-                    groups = [called[:half], called[half:]] if failed else [called]
-                    runs = [self._run_of(run) for group in groups for run in _in_a_row(group)]
-                    try:
-                        await self._submission.again(runs, split=not failed)
-                    except errors.BatchAborted:
-                        self._refused = True
-                        continue
-                if len(called) == len(waiting):
-                    await threads.in_thread(self._outputs.done, workunit)
-
-    def _run_of(self, numbers: Sequence[int]) -> tuple[int, list[jobs.Call]]:
-        return numbers[0], [self.inputs.call(self.ledger.order(number)) for number in numbers]
-
-    def _sample(self, number: int) -> None:
-        """Take note that a job is done whose time may be of interest."""
-        if self._sizes.wants_times:
-            workunit = self.ledger.partition.of(number)
-            if not self._samples or self._samples[-1] != workunit:
-                self._samples.append(workunit)
-                self._sampled.set()
 
     async def _watch_database(self) -> None:
         """Poll the batch's counters; wake the directory's watcher when they change."""
@@ -521,16 +399,16 @@ class Session:
                 self._arrived(number)
                 if count % _SLICE == 0:
                     await asyncio.sleep(0)
-            if self._outputs.unfinished:
-                self._unfinished.set()
+            self._division.tell()
             if found:
+                self._sizes.tell()
                 backoff.reset()
                 in_vain = 0
                 await asyncio.sleep(pace.rest(loop.time() - begun))
                 continue
             if ended and self._is_over():
                 raise self._ending.error(self._batch.id, handled=self.handled, submitted=self._ncalls)
-            await threads.in_thread(self._directory.heal, self._checkpoint)
+            await threads.in_thread(self._directory.heal, self.record.checkpoint)
             missing = self.ledger.ncalls - self._announced - self._uncalled.count
             in_vain += published == self.ledger.partition.nworkunits and missing > 0
             if in_vain > _MAX_LOOKS:
@@ -555,9 +433,3 @@ def _place(project: config.Project, settings: Settings) -> tuple[sizing.Aim, int
     if project.kind is config.Kind.EMBEDDED:
         return sizing.HERE, settings.workers or len(os.sched_getaffinity(0))
     return sizing.ELSEWHERE, None
-
-
-def _in_a_row(numbers: Sequence[int]) -> list[list[int]]:
-    """Return *numbers*, which are sorted, as lists in each of which one follows the other."""
-    runs = itertools.groupby(enumerate(numbers), key=lambda item: item[1] - item[0])
-    return [[number for _, number in run] for _, run in runs]

@@ -32,8 +32,8 @@ class Aim:
 
     seconds: float
     """Time that a workunit should take. One stops, with the calls done by then, when it has taken twice as long."""
-    patience: float
-    """Seconds to wait for the times of the first calls before the others are submitted."""
+    patience: float | None
+    """Seconds to wait, while there is work, for the times of the first calls; None: as long as there is work."""
     blind: int
     """Calls that share a workunit if none has come back by then."""
     start: float
@@ -42,7 +42,7 @@ class Aim:
     """Seconds of work for all cores that are submitted before the times of what is done tell how to go on."""
 
 
-HERE = Aim(seconds=0.5, patience=1.0, blind=1, start=0.02, ahead=2.0)
+HERE = Aim(seconds=0.5, patience=None, blind=1, start=0.02, ahead=2.0)
 """On this machine a job begins at once, and no job is done while the master doesn't run."""
 ELSEWHERE = Aim(seconds=300.0, patience=10.0, blind=16, start=2.0, ahead=math.inf)
 """On other hosts a job takes a request, downloads and a process first."""
@@ -85,6 +85,10 @@ class Sizes:
         self._is_hurried = True
         self._news.set()
 
+    def tell(self) -> None:
+        """Take note that calls are done."""
+        self._news.set()
+
     async def ready(self, calls: Sequence[jobs.Call]) -> None:
         """Wait, but not long, until it is known how many of *calls* should share a workunit."""
         for program in dict.fromkeys(call.kind.program for call in calls if call.kind.chunk == jobs.AUTO):
@@ -92,10 +96,14 @@ class Sizes:
                 self._waited.add(program)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.aim.patience):
-                        while not (program in self._times or self._is_hurried):
+                        while self._has_to_wait(program):
                             await self._next()
             while program in self._times and self._is_enough(program):
                 await self._next()
+
+    def _has_to_wait(self, program: bytes) -> bool:
+        """Tell whether the times of its first calls are missing, and there is work until they come."""
+        return program not in self._times and not self._is_hurried and self._unfinished() >= self._cores
 
     async def _next(self) -> None:
         self._news.clear()

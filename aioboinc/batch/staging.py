@@ -17,7 +17,7 @@ from typing import ParamSpec
 from aioboinc import arguments, errors
 from aioboinc.aio import durable, threads
 from aioboinc.batch import partition
-from aioboinc.program import bundle
+from aioboinc.program import bundle, signed_archive
 from aioboinc.project import access, keys, templates
 from aioboinc.project.config import Kind, Project, fanout_directory
 from aioboinc.store import jobs
@@ -166,7 +166,7 @@ class Stager:
     def _build(self, sources: bundle.Sources) -> bytes:
         if self._key is None:
             self._key = keys.load(self._project.key_dir / keys.PROGRAM_PRIVATE)
-        return bundle.build(sources, self._project.master_url, self._key)
+        return signed_archive.build(sources, self._project.master_url, self._key)
 
 
 class Staged:

@@ -82,7 +82,7 @@ class Submission:
         self._committed_digest = batch.digest
         self._made = batch.njobs
         """Workunits that are in the project."""
-        self._ncalls = len(book)
+        self._ncalls = len(book) if batch.version >= ledger.VERSION else batch.njobs
         """Calls that are in the project."""
         self._committing = asyncio.Lock()
         self._writing = asyncio.Lock()

@@ -29,11 +29,11 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
-    0 success, 1 jobs of the batch failed, or the program raised, 2 a usage error (one line on stderr),
-    128 + N when stopped by signal N.
+    0: success; 1: jobs of the batch failed, or the program raised; 2: a usage error (one line on stderr); 128 + N:
+    stopped by signal N.
     """
     options = _parser().parse_args(arguments)
-    if logging.lastResort is not None:  # where the program has not set up logs of its own
+    if logging.lastResort is not None:  # unless the program has set up logging
         logging.lastResort.setFormatter(printable.Formatter())
     try:
         status: int = options.command(options)
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors take one line."""
+    """A parser whose errors take one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(starting.USAGE, f"{self.prog}: {printable.line(message)} (see --help)\n")
@@ -60,8 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="run a master program",
-        description="Run a master program; a top-level await is allowed in it. Stopped in whatever way, the same "
-        "command goes on where it was.",
+        description="Run a master program; top-level await is allowed in it. If it was stopped, in whatever way, "
+        "the same command continues where it was.",
     )
     run.add_argument(
         "--batch-dir", type=Path, metavar="DIR", help="where the batch lives (default: the program's folder)"
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--keep-results",
         action="store_true",
-        help="what is done stays done although the program has changed since",
+        help="keep the results there are although the program has changed since",
     )
     run.add_argument("--fresh", action="store_true", help="abandon the batch that is there and begin a new one")
     run.add_argument("--quiet", action="store_true", help="show no progress")
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     own = run.add_argument(
         "arguments", nargs=argparse.REMAINDER, metavar="ARGS", help="the program's own arguments"
     )
-    own.required = False  # or else the error for a missing program asks for them too
+    own.required = False  # otherwise the error for a missing program asks for them too
     run.set_defaults(command=_run)
     _add_setup(commands)
     _add_serve(commands)
@@ -102,7 +102,7 @@ def _add_setup(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     setup.add_argument("project", type=Path, metavar="PROJECT_DIR")
     setup.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-    setup.add_argument("--undo", action="store_true", help="take out all that setup has put in")
+    setup.add_argument("--undo", action="store_true", help="remove everything that setup has added")
     setup.add_argument("--force", action="store_true", help="with --undo: abort batches that are unfinished")
     setup.add_argument(
         "--user", metavar="EMAIL", help="the account that batches belong to (default: the project's first)"
@@ -110,13 +110,13 @@ def _add_setup(commands: argparse._SubParsersAction[_Parser]) -> None:
     setup.add_argument(
         "--validator",
         choices=tuple(daemons.VALIDATORS),
-        help="aioboinc's, or BOINC's own that compares bitwise (default: as it is; at first pyboinc)",
+        help="aioboinc's, or BOINC's own, which compares bitwise (default: unchanged; at first pyboinc)",
     )
     setup.add_argument(
         "--homogeneous-redundancy",
         type=int,
         choices=(0, 1, 2),
-        help="send a job's results to equivalent hosts only (default: as it is; at first 0, to any)",
+        help="send a job's results to equivalent hosts only (default: unchanged; at first 0, any hosts)",
     )
     setup.add_argument(
         "--python",
@@ -137,7 +137,7 @@ def _positive(text: str) -> int:
 
 
 def _complain(error: errors.UsageError) -> int:
-    # One that is about a program's file names that.
+    # An error in a program's file names that file itself.
     where = _where(error) if error.at_call and not isinstance(error, errors.ProgramError) else ""
     with contextlib.suppress(OSError):
         print(f"aioboinc: {printable.line(f'{where}{error}')}", file=sys.stderr)
@@ -147,13 +147,13 @@ def _complain(error: errors.UsageError) -> int:
 
 
 def _where(error: errors.UsageError) -> str:
-    """Return file and line of the program's call that *error* is of."""
+    """Return the file and line of the call in the program that raised *error*."""
     entries = traceback.extract_tb(error.__traceback__)
     return f"{entries[-1].filename}:{entries[-1].lineno}: " if entries else ""
 
 
 def _setup(options: argparse.Namespace) -> int:
-    from aioboinc.setup import steps, undo  # nothing that the other commands need
+    from aioboinc.setup import steps, undo  # only this command needs them
 
     root = Path(os.path.abspath(options.project))
     chosen = steps.Options(
@@ -186,8 +186,8 @@ def _add_serve(commands: argparse._SubParsersAction[_Parser]) -> None:
     serve = commands.add_parser(
         "serve",
         help="serve a project to BOINC clients",
-        description="Make a project, unless it is there, and serve it to stock BOINC clients, until stopped. "
-        "Masters submit to it with --project, or PYBOINC_DIR.",
+        description="Make a project, if there is none, and serve it to stock BOINC clients until stopped. "
+        "Masters submit to it with --project or PYBOINC_DIR.",
     )
     serve.add_argument(
         "--project",
@@ -197,10 +197,11 @@ def _add_serve(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="the project's root directory (default: ./pyboinc_project)",
     )
     serve.add_argument(
-        "--listen", metavar="HOST:PORT", help="where to listen (default: as before, at first 127.0.0.1:8416)"
+        "--listen", metavar="HOST:PORT", help="where to listen (default: unchanged; at first 127.0.0.1:8416)"
     )
     serve.add_argument(
-        "--url", help="the project's URL as hosts see it, for good (default: http://HOST:PORT/ of --listen)"
+        "--url",
+        help="the project's URL as hosts see it; can't be changed later (default: http://HOST:PORT/ of --listen)",
     )
     serve.add_argument(
         "--database",
@@ -210,13 +211,13 @@ def _add_serve(commands: argparse._SubParsersAction[_Parser]) -> None:
     serve.add_argument(
         "--open-accounts",
         action="store_true",
-        help="let whoever reaches the server make an account (default: hosts need the key of one that is there)",
+        help="let anybody who reaches the server make an account (default: hosts need the key of an existing one)",
     )
     serve.set_defaults(command=_serve)
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from aioboinc.serve import door, serving  # a web server takes its time to import
+    from aioboinc.serve import door, serving  # a web server is slow to import
 
     door.raise_descriptor_limit()
 
@@ -228,7 +229,7 @@ def _serve(options: argparse.Namespace) -> int:
             database=options.database,
             open_accounts=options.open_accounts,
         ) as running:
-            with contextlib.suppress(OSError):  # nobody reads it
+            with contextlib.suppress(OSError):  # nobody reads the output
                 print(_how_to_attach(running), flush=True)
             await asyncio.Event().wait()
 

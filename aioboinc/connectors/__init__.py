@@ -1,8 +1,8 @@
 """Connections to the project's database, one module a driver; nothing else imports a driver.
 
-Both dialects behave alike, so that the store is written once:
+Both dialects behave alike, so the store is written once:
 
-- Parameters are written ``:name``. A list is written ``IN (:names)``; an empty one holds nothing.
+- Parameters are written ``:name``. A list is written ``IN (:names)``; an empty list contains nothing.
 - Rows are dicts by column name, of ``int``, ``float``, ``str`` for text and times, ``bytes`` for blobs, ``None``.
 - Updates count the rows that they found, changed or not.
 - A transaction that meets a deadlock, a lock time-out, a busy file or a lost connection is run again as a whole.
@@ -25,8 +25,8 @@ def open(url: str, *, pool_size: int = 4, timing: Timing = _REAL_TIME) -> Connec
     """Return the connector for *url*, to be entered with ``async with``; nothing is connected before that.
 
     *url* is ``sqlite:///path`` (an absolute path, taken as it is; the file is made if there is none) or
-    ``mysql://user:password@host:port/database``, percent-encoded, with ``?unix_socket=path`` to go by a socket.
-    *pool_size* is the number of connections: for MySQL of all, for SQLite of those that read.
+    ``mysql://user:password@host:port/database``, percent-encoded, with ``?unix_socket=path`` to use a socket.
+    *pool_size* is the number of connections; for SQLite, of those that read.
 
     Raises `errors.DatabaseError` if *url* is neither.
     """

@@ -37,7 +37,7 @@ LISTS = (list, tuple, set, frozenset)
 """Types of parameters that are lists."""
 
 _PROBE = 1.0
-"""Seconds between attempts of the impatient while the server is away."""
+"""Seconds between attempts, under `patience`, while the server is away."""
 _patience: contextvars.ContextVar[float | None] = contextvars.ContextVar("patience", default=None)
 
 _log = logging.getLogger(__name__)
@@ -52,11 +52,11 @@ class Column:
     nullable: bool
     """It may be NULL."""
     default: str | None
-    """What an insert gets that does not name the column, as the database prints it; None if it must name it."""
+    """The value if an insert does not name the column, as the database prints it; None if it must name it."""
 
     @property
     def required(self) -> bool:
-        """True if every insert must name the column."""
+        """Whether every insert must name the column."""
         return self.default is None and not self.nullable
 
 
@@ -74,9 +74,9 @@ class Timing:
 
 @contextlib.contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """Let transactions of the body, in this task, give up after so many *seconds* of trying, or sooner.
+    """Make transactions of the body, in this task, give up after trying for *seconds* at most.
 
-    While the server is known to be away they fail at once, but for one a second that finds out whether it is back.
+    While the server is known to be away, they fail at once, except one a second that checks whether it is back.
     """
     token = _patience.set(seconds)
     try:
@@ -86,15 +86,15 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 class DuplicateKey(errors.DatabaseError):
-    """There is a row with the same unique key. The transaction can go on without the statement."""
+    """There is a row with the same unique key. The transaction can continue without the statement."""
 
 
 class Transient(Exception):
-    """An error that ends a transaction and is no fault of it: it is rolled back and run again.
+    """An error that ends a transaction through no fault of its own: it is rolled back and run again.
 
-    ``final`` is what the caller gets if that still fails *patience* seconds after the first time; *lost* says that
-    the connection is gone. That is logged, and with *warn* other errors too. It never leaves the connectors; code
-    inside a transaction must let it pass.
+    The caller gets ``final`` if that still fails *patience* seconds after the first time. *lost* says that the
+    connection is gone. That is logged; with *warn*, so are other errors. It never leaves the connectors; code inside a
+    transaction must let it pass.
     """
 
     def __init__(self, final: errors.DatabaseError, *, patience: float, lost: bool, warn: bool = False) -> None:
@@ -108,8 +108,8 @@ class Transient(Exception):
 class Transaction(abc.ABC):
     """What ``run`` and ``read`` give to the work: statements, one at a time, until the work returns.
 
-    Statements raise `errors.DatabaseError` for what a person can put right, and `DuplicateKey`; the driver's own
-    errors pass as they are, for they are bugs. Parameters may be ``None``, ``bool``, ``int``, ``float`` (finite),
+    Statements raise `errors.DatabaseError` for what a person can correct, and `DuplicateKey`. Other errors of the
+    driver pass as they are, because they are bugs. Parameters may be ``None``, ``bool``, ``int``, ``float`` (finite),
     ``str`` for text, ``bytes`` for blobs, and lists of ``int`` or ``str``.
     """
 
@@ -131,8 +131,8 @@ class Transaction(abc.ABC):
     async def execute_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Execute one statement for each of *rows*; return the number of rows that were found or made.
 
-        Much faster than one at a time, most of all for ``INSERT … VALUES``, which may have constants among its
-        values. There must be no lists in *rows*.
+        This is much faster than one at a time, especially for ``INSERT … VALUES``, which may have constants among its
+        values. *rows* must contain no lists.
         """
 
     @abc.abstractmethod
@@ -140,7 +140,7 @@ class Transaction(abc.ABC):
         """Return all rows of a query."""
 
     async def fetch_one(self, sql: str, params: Mapping[str, Any] = {}) -> Row | None:
-        """Return the first row of a query, None if there is none. Put a ``LIMIT`` where there may be many."""
+        """Return the first row of a query, None if there is none. Use ``LIMIT`` if there may be many."""
         rows = await self.fetch_all(sql, params)
         return rows[0] if rows else None
 
@@ -173,7 +173,7 @@ class Transaction(abc.ABC):
             raise translated from error
 
     def _check(self) -> None:
-        """Raise again what doomed the transaction, should the work have caught it: some of it may be undone.
+        """Raise again what doomed the transaction, in case the work caught it: parts of it may be undone.
 
         The commit is a statement too.
         """
@@ -188,22 +188,22 @@ class Transaction(abc.ABC):
 
 
 class Connector(abc.ABC):
-    """A database, while entered. Any number of tasks of one event loop may use it at once."""
+    """A database; use it while it is entered. Any number of tasks of one event loop may use it at once."""
 
     dialect: str
     """Which SQL it speaks: "sqlite" or "mysql"."""
 
     def __init__(self, timing: Timing) -> None:
         self.closed = True
-        """It is not entered: nothing can be run."""
+        """Whether it is not entered, so that nothing can run."""
         self.checked_out = 0
         """Number of connections in use."""
         self.known_columns: dict[str, dict[str, Column]] = {}
-        """What `Transaction.columns` has found out."""
+        """Cached results of `Transaction.columns`."""
         self._timing = timing
         self._inside: set[asyncio.Task[Any] | None] = set()
         self._away: tuple[float, str] | None = None
-        """When an attempt has found the server away, the last time, and what to say of that."""
+        """When an attempt last found the server away, and the message about that."""
 
     @abc.abstractmethod
     async def __aenter__(self) -> Self:
@@ -213,7 +213,7 @@ class Connector(abc.ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close all connections. What is still under way is rolled back."""
+        """Close all connections, rolling back what is still under way."""
 
     async def run(
         self, work: Callable[[Transaction], Awaitable[T]], *, durable: bool = True, brief: bool = False
@@ -221,14 +221,14 @@ class Connector(abc.ABC):
         """Await *work* in a transaction that may write, and commit; return what *work* returned.
 
         Exceptions and cancellation roll back. After a deadlock, a lock time-out, a busy file or a lost connection
-        *work* runs again from its start, so it must change nothing but the database. A connection lost during the
-        commit leaves open whether it took place: *work* must do no harm when done twice.
+        *work* runs again from its start, so it must change nothing but the database. If the connection is lost during
+        the commit, nobody knows whether it took place: *work* must do no harm when done twice.
 
-        If not *durable*, a power cut may undo it, but nothing that was durable and came before (SQLite only: with
-        MySQL, that is a setting of the server). Raises `errors.DatabaseError` if trying again has not helped.
+        If not *durable*, a power cut may undo it, but nothing durable that came before (SQLite only: in MySQL, that is
+        a setting of the server). Raises `errors.DatabaseError` if trying again did not help.
 
-        *brief* work awaits nothing but its statements, and uses nothing that may change meanwhile: it may run in
-        another thread. SQLite does all of it there in one go, for to change threads costs more than most statements.
+        *brief* work awaits only its statements, and uses nothing that may change meanwhile, so it may run in another
+        thread. SQLite runs all of it there at once, because switching threads costs more than most statements.
         """
         write = self._write_brief if brief else self._write
         return await self._persist(functools.partial(write, work, durable))
@@ -253,7 +253,7 @@ class Connector(abc.ABC):
 
     @abc.abstractmethod
     def translate(self, error: Exception) -> Exception | None:
-        """Return the error to raise for one of the driver's; None for a bug, which is to pass as it is."""
+        """Return the error to raise for one of the driver's; None for a bug, which must pass as it is."""
 
     @abc.abstractmethod
     async def _write(self, work: Callable[[Transaction], Awaitable[T]], durable: bool) -> T: ...
@@ -268,17 +268,17 @@ class Connector(abc.ABC):
         return await self._read(work)
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Await *attempt* until it does not fail with `Transient`, or patience is at an end."""
+        """Await *attempt* again and again until it does not fail with `Transient`, or the patience is over."""
         task = asyncio.current_task()
         if task in self._inside:
-            # With all connections in the hands of tasks that want one more, none would ever get it.
+            # If all connections were held by tasks that want another one, none would ever get it.
             raise RuntimeError("run() or read() inside the work of another: pass the transaction on")
         patience = _patience.get()
         if patience is not None and self._away and self._timing.clock() - self._away[0] < _PROBE:
             raise errors.DatabaseError(self._away[1])
         backoff = loops.Backoff(0.010, 2.0, jitter=self._timing.jitter)
         since: float | None = None
-        warned = patience is not None  # the caller says what becomes of it
+        warned = patience is not None  # then the caller reports it
         self._inside.add(task)
         try:
             while True:

@@ -1,4 +1,4 @@
-"""MySQL's statements as bytes, parameters filled in, and its answers as Python values."""
+"""Fills parameters into MySQL's statements, as bytes, and converts its answers to Python values."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def fill(sql: str, params: Mapping[str, Any]) -> bytes:
 def fill_many(
     sql: str, rows: Iterable[Mapping[str, Any]], limit: int, *, select_from_values: bool = False
 ) -> Iterator[bytes]:
-    """Yield statements that do *sql* for all *rows*, each shorter than *limit* bytes where a single row is.
+    """Yield statements that do *sql* for all *rows*, shorter than *limit* bytes unless a single row is longer.
 
-    An ``INSERT`` takes many rows at once; other statements follow each other with semicolons between them. A
-    server that can *select_from_values* is sent what the rows have in common but once.
+    An ``INSERT`` takes many rows at once; other statements follow each other with semicolons between them. To a server
+    that can *select_from_values*, what the rows have in common is sent only once.
     """
     insert = statements.parse_insert(sql, "mysql")
     if insert is None:
@@ -39,14 +39,14 @@ def fill_many(
 
 
 def _listing(insert: statements.Insert) -> tuple[bytes, statements.Statement, bytes]:
-    """Return what goes before the rows of *insert*, a row, and what goes after them."""
+    """Return the text before the rows of *insert*, a row, and the text after them."""
     return f"{insert.head}VALUES".encode(), insert.values, insert.tail.encode()
 
 
 def _selecting(insert: statements.Insert) -> tuple[bytes, statements.Statement, bytes]:
-    """Return the same, where parameters are columns of a table of literals, from which the rows are selected.
+    """Return the same; here the rows are selected from a table of literals, with the parameters as columns.
 
-    MariaDB takes a quarter less time for it: what is constant is parsed once, not once for each row.
+    MariaDB needs a quarter less time for it, because constants are parsed only once, not for each row.
     """
     columns = {name: f"c{place}" for place, name in enumerate(dict.fromkeys(insert.values.names))}
     if not columns:
@@ -62,7 +62,7 @@ def _selecting(insert: statements.Insert) -> tuple[bytes, statements.Statement, 
 
 
 def _packed(parts: Iterable[bytes], separator: bytes, limit: int) -> Iterator[bytes]:
-    """Join *parts* to pieces shorter than *limit*; one part makes a piece however long it is."""
+    """Join *parts* to pieces shorter than *limit*; a longer part is a piece of its own."""
     piece: list[bytes] = []
     size = 0
     for part in parts:
@@ -95,7 +95,7 @@ class _Template:
 
 
 def _literal(value: Any) -> bytes:
-    """Return *value* as a literal of MySQL's; raise TypeError if it is of no type that the database knows."""
+    """Return *value* as a literal of MySQL's. Raises TypeError for a type that the database does not know."""
     if isinstance(value, base.LISTS):
         return b",".join(map(_literal, value)) or b"SELECT NULL FROM DUAL WHERE FALSE"
     for kind, encode in _ENCODERS.items():
@@ -126,7 +126,7 @@ _ENCODERS: dict[type, Callable[[Any], bytes]] = {
 
 
 def _number(text: str) -> int | float:
-    """Convert a DECIMAL, such as a SUM of integers, to what SQLite has in its place."""
+    """Convert a DECIMAL, such as a SUM of integers, to what SQLite would return."""
     return float(text) if "." in text else int(text)
 
 

@@ -1,4 +1,4 @@
-"""MySQL and MariaDB by aiomysql: a BOINC project's database, beside BOINC's own daemons."""
+"""MySQL and MariaDB by aiomysql: a BOINC project's database, which BOINC's own daemons use too."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ __all__ = ["MySQLConnector"]
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT = 10.0
-"""Seconds for connecting, greeting and the session's settings together."""
+"""Seconds for connecting, including the greeting and the session's settings."""
 _GRACE = 0.5
 """Seconds that a commit or a rollback gets after a cancellation."""
 _ROLLBACK_TIMEOUT = 5.0
 """Seconds after which a connection is given up rather than rolled back."""
 _MAX_STATEMENT = 128_000
-"""Bytes to send at once: more is no faster, and the event loop stands still while a statement is composed."""
+"""Bytes to send at once: more is no faster, and the event loop is blocked while a statement is composed."""
 
 _SESSION = (
     # Strict: the server refuses what it would otherwise cut off. No mode that changes the syntax of literals.
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
-    # Locks are on the rows that change then, not on the gaps between them, where BOINC's daemons insert.
+    # Then only changed rows are locked, not the gaps between them, where BOINC's daemons insert.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    # In seconds, a tenth of the server's default: waiting in the server can't be cancelled, trying again can.
+    # Seconds; a tenth of the server's default, because waiting in the server can't be cancelled.
     "SET SESSION innodb_lock_wait_timeout = 5",
 )
 
-# Errors by the server's and the client library's numbers: the driver knows the names of some only.
+# Errors by the server's and the client library's numbers: the driver has names only for some.
 _CONTENTION_PATIENCE = 60.0
 _CONTENTION = {
     1205,  # lock wait timeout
@@ -75,7 +75,7 @@ _AILING = {
     1290: "the server is read-only: use the primary",
     1836: "the server is read-only: use the primary",
 }
-"""What may pass, as a server that can't be reached may come back: as patient with it, we go on then."""
+"""Conditions that may pass, just as an unreachable server may come back; they get the same patience."""
 _REFUSED = {
     1040: "too many connections: raise the server's max_connections, or start fewer processes",
     1044: "access denied: GRANT the user all privileges on the database",
@@ -97,9 +97,9 @@ _TOO_LARGE = 1153
 
 
 class MySQLConnector(base.Connector):
-    """At most *pool_size* connections, made when they are needed.
+    """Up to *pool_size* connections, made when they are needed.
 
-    aiomysql's own pool keeps everybody waiting while it connects, and loses connections when it is cancelled.
+    aiomysql's own pool blocks everybody while it connects, and loses connections when it is cancelled.
     """
 
     dialect = "mysql"
@@ -171,7 +171,7 @@ class MySQLConnector(base.Connector):
         return await self._connect()
 
     def _forget_idle(self) -> None:
-        """Close the idle connections: where one was lost, so are the others, most likely."""
+        """Close the idle connections: if one was lost, the others most likely are, too."""
         while self._idle:
             self._idle.pop().abort()
 
@@ -217,7 +217,7 @@ class MySQLConnector(base.Connector):
 
 
 async def _quit(links: Sequence[_Link]) -> None:
-    """Say goodbye on *links*, which are idle, and close them."""
+    """Say goodbye on the idle *links*, and close them."""
     try:
         for link in links:
             await link.quit()
@@ -228,11 +228,11 @@ async def _quit(links: Sequence[_Link]) -> None:
 
 
 class _HungUp(Exception):
-    """The connection closed under the driver, whatever error it made of that."""
+    """The connection was closed under the driver, whatever error it made of that."""
 
 
 class _Cursor(aiomysql.Cursor):  # type: ignore[misc]
-    """Without warnings: the driver asks for them by statements of its own, and mere notes become Python's.
+    """A cursor without warnings: the driver would query them, and turn mere notes into Python's warnings.
 
     A value that does not fit is an error in our sessions.
     """
@@ -252,30 +252,30 @@ class _Cursor(aiomysql.Cursor):  # type: ignore[misc]
 
 
 class _Link:
-    """A connection, and whether it is of use."""
+    """A connection, and whether it is usable."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        # The driver has no way to drop what it has not sent yet, nor to see that the server has hung up.
+        # The driver can neither drop what it has not sent yet, nor see that the server has hung up.
         self._transport: asyncio.Transport = connection._writer.transport
         self._reader: asyncio.StreamReader = connection._reader
         self._talking = False
         self.max_packet = _MAX_STATEMENT
         """Bytes that the server takes at once."""
         self.selects_from_values = False
-        """The server can take rows of literals for a table."""
+        """Whether the server accepts rows of literals as a table."""
 
     @property
     def usable(self) -> bool:
-        """Connected, as far as one can see, and not in the middle of a conversation."""
+        """Tell whether it seems to be connected, and is not in the middle of a conversation."""
         return not (
             self._talking or self._connection.closed or self._transport.is_closing() or self._reader.at_eof()
         )
 
     async def query(self, statement: bytes) -> _Cursor:
-        """Send *statement*; return the driver's cursor with all of the answer."""
+        """Send *statement*; return the driver's cursor with the whole answer."""
         if len(statement) >= self.max_packet:
-            # The server would hang up, and may do so before it says why.
+            # The server would hang up, maybe before it says why.
             raise pymysql.err.OperationalError(_TOO_LARGE, f"{len(statement)} bytes")
         if not self.usable:
             raise pymysql.err.OperationalError(_GONE, "the connection is closed")
@@ -292,7 +292,7 @@ class _Link:
         return cursor
 
     async def rollback(self) -> None:
-        """Roll back, by closing the connection where nothing else is left. Never raises."""
+        """Roll back; if nothing else works, by closing the connection. Never raises."""
         if self.usable:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_ROLLBACK_TIMEOUT):
@@ -320,7 +320,7 @@ class _Transaction(base.Transaction):
         """Goes with the first statement, to save a round trip; empty after it."""
 
     async def commit(self) -> None:
-        """Make what was done last; nothing was if there was no statement."""
+        """Commit; without a statement there is nothing to commit."""
         if not self._begin:
             await self._query(b"COMMIT")
 
@@ -339,7 +339,7 @@ class _Transaction(base.Transaction):
                 sql, rows, limit, select_from_values=self._link.selects_from_values
             ):
                 await behind.start(self._total(statement))
-                await asyncio.sleep(0)  # it is on its way: the next one is filled while the server is at work
+                await asyncio.sleep(0)  # it is being sent: the next one is filled while the server works
         return behind.count
 
     async def fetch_all(self, sql: str, params: Mapping[str, Any] = {}) -> list[base.Row]:
@@ -371,7 +371,7 @@ def _column(row: base.Row) -> base.Column:
 
 
 def _selects_from_values(version: str) -> bool:
-    """True for MariaDB 10.3 and later: MySQL writes it in another way."""
+    """Tell whether this is MariaDB 10.3 or later; MySQL has another syntax."""
     match = re.match(r"(\d+)\.(\d+)\..*MariaDB", version)
     return match is not None and (int(match[1]), int(match[2])) >= (10, 3)
 
@@ -386,11 +386,11 @@ def _text(error: Exception) -> str:
 
 
 def _is_condition(error: Exception) -> bool:
-    """True for what a server has met with; statements that are wrong are bugs, and other classes of the driver's."""
+    """Tell whether a server reports a condition; wrong statements are bugs, and have other classes."""
     return isinstance(error, pymysql.err.OperationalError | pymysql.err.InternalError) and _code(error) > 0
 
 
 def _from_server(error: Exception) -> bool:
-    """True if the server refused a statement and waits for the next; the client's own codes begin with a 2."""
+    """Tell whether the server refused a statement and waits for the next; the client's codes begin with a 2."""
     code = _code(error) if isinstance(error, pymysql.err.MySQLError) else 0
     return code >= 1000 and not 2000 <= code < 3000

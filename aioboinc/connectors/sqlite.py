@@ -23,9 +23,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BUSY_TIMEOUT = 0.1
-"""Seconds that SQLite itself waits for another process, which can't be cancelled; the rest is up to `base`."""
+"""Seconds that SQLite itself waits for another process, which can't be cancelled; `base` does the rest."""
 _PATIENCE = 60.0
-"""Seconds to try for while others write."""
+"""Seconds to keep trying while others write."""
 _CACHE = 32768
 """Size of the writer's page cache, in KiB."""
 
@@ -45,8 +45,8 @@ _DUPLICATE = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMAR
 class SQLiteConnector(base.Connector):
     """One connection that writes and *pool_size* that read, each with a thread of its own.
 
-    With the write-ahead log, readers and a writer do not wait for each other. A transaction takes the write
-    lock at its start: one that asks for it later may be refused at once.
+    With the write-ahead log, readers and a writer do not wait for each other. A transaction takes the write lock at its
+    start, because asking for it later may be refused at once.
     """
 
     dialect = "sqlite"
@@ -129,8 +129,8 @@ class SQLiteConnector(base.Connector):
         try:
             yield transaction
         except BaseException:
-            # A cancelled statement goes on in the connection's thread. The roll-back queues up behind it, and does
-            # nothing if that was the commit.
+            # A cancelled statement continues in the connection's thread. The rollback waits for it there, and does
+            # nothing if it was the commit.
             if not self.closed:
                 await threads.finish(link.run(sqlite3.Connection.rollback))
             raise
@@ -161,7 +161,7 @@ _READER = ("query_only = ON",)
 
 
 class _Runner(Protocol):
-    """Runs functions that take a connection first."""
+    """Runs functions whose first parameter is a connection."""
 
     async def run(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -169,7 +169,7 @@ class _Runner(Protocol):
 
 
 class _Link:
-    """A connection, and the one thread that ever uses it."""
+    """A connection, and the only thread that uses it."""
 
     def __init__(self) -> None:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "sqlite")
@@ -183,7 +183,7 @@ class _Link:
     async def run(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run *function* in the thread, after all that was given to it before."""
+        """Run *function* in the thread, after everything given to it before."""
         assert self._connection is not None
         call = functools.partial(function, self._connection, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
@@ -195,7 +195,7 @@ class _Link:
         self.end()
 
     def end(self) -> None:
-        """End the thread, which has nothing to do any more."""
+        """End the thread, which has nothing more to do."""
         self._thread.shutdown()
 
 
@@ -213,7 +213,7 @@ def _connected(path: str, pragmas: Sequence[str]) -> sqlite3.Connection:
 
 
 class _Direct:
-    """Stands for a `_Link` in its own thread: nothing of it waits."""
+    """Stands for a `_Link` in its own thread, where nothing waits."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -248,7 +248,7 @@ class _Transaction(base.Transaction):
         self._runner = runner
 
     async def at_once(self, work: Callable[[base.Transaction], Awaitable[T]]) -> T:
-        """Await *work*, which awaits nothing but its statements, in the connection's thread."""
+        """Await *work*, which awaits only its statements, in the connection's thread."""
         return await self._runner.run(_run_through, self._sqlite, work)
 
     async def execute(self, sql: str, params: Mapping[str, Any] = {}) -> int:
@@ -300,7 +300,7 @@ def _row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> base.Row:
 
 
 def _expanded(sql: str, params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Pass each list as one parameter: the text is the same whatever its length, which has no limit then."""
+    """Pass each list as one parameter, so the text does not depend on its length, which has no limit."""
     lists = {name: json.dumps(list(value)) for name, value in params.items() if isinstance(value, base.LISTS)}
     if not lists:
         return sql, params

@@ -1,4 +1,4 @@
-"""SQL text with ``:name`` parameters, taken apart."""
+"""Parses SQL text with ``:name`` parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Insert", "Statement", "parse", "parse_insert"]
 
 
 def _tokens(text: str, comment: str) -> re.Pattern[str]:
-    """Return the pattern of all that matters here; *text* is what stands inside quotes."""
+    """Return the pattern of the tokens that matter; *text* matches what is inside quotes."""
     return re.compile(
         rf"""
           (?P<skip> '(?:{text}|")*' | "(?:{text}|')*" | `[^`]*` | {comment} | /\*.*?\*/ )
@@ -24,7 +24,7 @@ def _tokens(text: str, comment: str) -> re.Pattern[str]:
     )
 
 
-# A doubled quote inside a literal makes it two literals side by side, which comes to the same.
+# A literal with a doubled quote matches as two literals side by side, which makes no difference.
 _TOKENS = {
     "sqlite": _tokens(r"[^'\"]", r"--[^\n]*"),
     "mysql": _tokens(r"[^'\"\\]|\\.", r"--(?!\S)[^\n]*|\#[^\n]*"),
@@ -55,7 +55,7 @@ class Insert:
 
 @functools.lru_cache(maxsize=1024)
 def parse(sql: str, dialect: str) -> Statement:
-    """Find the parameters of *sql*; those inside literals, quoted names and comments are none."""
+    """Find the parameters of *sql*, ignoring literals, quoted names and comments."""
     pieces: list[str] = []
     names: list[str] = []
     end = 0
@@ -70,7 +70,7 @@ def parse(sql: str, dialect: str) -> Statement:
 
 @functools.lru_cache(maxsize=256)
 def parse_insert(sql: str, dialect: str) -> Insert | None:
-    """Take an ``INSERT`` or ``REPLACE`` of one row apart.
+    """Split an ``INSERT`` or ``REPLACE`` of one row.
 
     None if *sql* is something else, or has parameters outside the row.
     """

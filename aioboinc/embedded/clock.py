@@ -1,4 +1,4 @@
-"""The time of an embedded project: it never goes back, and fits BOINC's columns, whatever the machine's clock says."""
+"""The clock of an embedded project: it never goes back, and fits BOINC's columns, whatever the machine's clock says."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 __all__ = ["MAX", "MIN", "Clock"]
 
 MIN, MAX = 1_600_000_000, 2_100_000_000
-"""Seconds since 1970 between which a clock is believed. The columns end at `models.NEVER`, which must stay ahead."""
+"""Range, in seconds since 1970, of a clock to believe. `models.NEVER`, the columns' maximum, must stay ahead."""
 
 
 class Clock:
-    """Seconds since 1970 at the start, later by as much as has passed since.
+    """Starts at the seconds since 1970, and then counts elapsed time.
 
-    Nobody but this machine goes by it. The file *descriptor* keeps the time for the next run, as its own time of
-    change: what was due then must be due at once, even where the clock has been set back meanwhile.
+    Only this machine uses it. The file *descriptor* keeps the time for the next run, as its modification time: what was
+    due then must be due at once, even if the machine's clock was set back meanwhile.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ from aioboinc import errors, printable
 from aioboinc.aio import durable
 from aioboinc.app_versions import runtime_archive
 from aioboinc.embedded import layout
+from aioboinc.embedded.process.messages import CHECKPOINTS
 from aioboinc.project import config, templates
 from aioboinc.slave_runtime import init_data, slot
 from aioboinc.wire import documents
@@ -125,13 +126,17 @@ def _remove_damaged_bytecode(directory: Path) -> None:
 
 
 def salvage_checkpoints(root: Path) -> dict[str, Path]:
-    """Return the checkpoints of jobs that were interrupted, by their workunits' names."""
+    """Return the checkpoints of jobs that were interrupted, by their workunits' names.
+
+    Of a workunit of several calls there may be a file with the finished ones, named .calls, beside it or alone.
+    """
     for directory in (root / "slots").iterdir():
         if directory.is_symlink():
             raise errors.ProjectError(f"{directory}: a symbolic link, and not made by aioboinc; move it away")
-        checkpoint = directory / slot.CHECKPOINT
-        if checkpoint.exists():
-            init = init_data.read(str(directory / slot.INIT_DATA))
-            if init is not None and _NAME.fullmatch(init.wu_name):
-                os.replace(checkpoint, root / "checkpoints" / init.wu_name)
-    return {path.name: path for path in (root / "checkpoints").iterdir()}
+        there = [(directory / name, suffix) for name, suffix in CHECKPOINTS.items() if (directory / name).exists()]
+        init = init_data.read(str(directory / slot.INIT_DATA)) if there else None
+        if init is not None and _NAME.fullmatch(init.wu_name):
+            for path, suffix in there:
+                os.replace(path, root / "checkpoints" / f"{init.wu_name}{suffix}")
+    names = {path.name.removesuffix(CHECKPOINTS[slot.CALLS]) for path in (root / "checkpoints").iterdir()}
+    return {name: root / "checkpoints" / name for name in names}

@@ -1,4 +1,4 @@
-"""The daemons of a project of ours, as tasks of one event loop, each woken by what it waits for."""
+"""The daemons of one of our projects, as tasks of one event loop; each is woken by what it waits for."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from aioboinc.store import Store
 __all__ = ["POLL", "Daemons"]
 
 POLL = (1.0, 5.0)
-"""Shortest and longest delay, in seconds, before a pass of the transitioner that nobody has asked for."""
+"""Minimum and maximum seconds before a pass of the transitioner that nobody has asked for."""
 _POLL_WOKEN = (1.0, 15.0)
-"""The same for the others: the daemon before them wakes them, and what could not be done is tried again."""
+"""The same for the others, which the daemon before them wakes; such a pass retries what could not be done."""
 _GRACE = 0.5
-"""Seconds that what is under way gets to its end."""
+"""Seconds that a pass gets to finish."""
 
 
 class Daemons:
@@ -28,9 +28,9 @@ class Daemons:
 
     def __init__(self, stop: asyncio.Event) -> None:
         self.transitions = asyncio.Event()
-        """To be set when there is something for the transitioner."""
+        """Set it when there is something for the transitioner."""
         self.assimilated = asyncio.Event()
-        """Set when jobs have been published."""
+        """Is set when jobs have been published."""
         self.validations = asyncio.Event()
         self.assimilations = asyncio.Event()
         self.deletions = asyncio.Event()
@@ -49,9 +49,9 @@ class Daemons:
         pace: loops.Pace | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Start all in *tasks*. The events *on_transition* are set when there may be new results to send.
+        """Start all daemons in *tasks*. The events *on_transition* are set when there may be new results to send.
 
-        With a *pace*, the passes of each are kept apart. *clock* returns the project's time.
+        With a *pace*, each daemon rests between its passes. *clock* returns the project's time.
         """
         passes = _Passes(self, project, store, appid, policy, on_transition, clock, self._stop.is_set)
 
@@ -80,7 +80,7 @@ class Daemons:
         ]
 
     async def end(self) -> None:
-        """Stop all, at a point where nothing is half done."""
+        """Stop all daemons, at a point where nothing is half done."""
         self._stop.set()
         await asyncio.wait(self._tasks, timeout=_GRACE)
         for task in self._tasks:
@@ -88,7 +88,7 @@ class Daemons:
 
 
 class _Passes:
-    """One pass of each; those that come after it are woken if there was something to do."""
+    """One pass of each daemon; it wakes the daemons after it if there was something to do."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _Passes:
         self._held = assimilation.HeldBatches()
 
     async def transition(self) -> int:
-        # What is due in this second is due now: BOINC's transitioner would leave it for the next one.
+        # What is due in this second is due now; BOINC's transitioner would leave it for the next second.
         now = int(self._clock()) + 1
         count = await transition.one_pass(self._store, self._project, appid=self._appid, now=now)
         woken = self._daemons
@@ -149,7 +149,7 @@ class _Passes:
 
 
 async def _told(project: config.Project, work: Awaitable[None]) -> None:
-    """Await *work*; raise what the operating system says of the project's files as `errors.ProjectError`."""
+    """Await *work*; raise operating system errors about the project's files as `errors.ProjectError`."""
     with errors.of_files(project.root, errors.ProjectError):
         await work
 

@@ -17,15 +17,15 @@ from aioboinc.project import config
 __all__ = ["Guard"]
 
 _INTERVAL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 MIN_FREE = 512 << 10
-"""Bytes without which nothing can be written down, the bytecode of the local hosts included."""
+"""Bytes of free disk below which nothing can be stored, not even the local hosts' bytecode."""
 MIN_FREE_FILES = 16
-"""Files that can be made without which no job can begin."""
+"""Number of files that must still fit on the file system for a job to begin."""
 
 
 class Guard:
-    """Guards *project*, whose database is there. *status* is that of its file system, for tests."""
+    """Guards *project*, whose database must exist. *status* returns its file system's; a parameter for tests."""
 
     def __init__(
         self,
@@ -37,11 +37,11 @@ class Guard:
         self._clock = clock
         self._status = status
         self._kept = {name: self._identity(name) for name in ("", layout.DATABASE, "download")}
-        """What can't be made again."""
+        """Identities of what can't be made again."""
 
     @contextlib.asynccontextmanager
     async def blame(self) -> AsyncIterator[None]:
-        """Where something fails that a removed file or a full disk may have caused, raise that in its place."""
+        """If the body fails because of a removed file or a full disk, raise that cause instead."""
         try:
             yield
         except (errors.UsageError, OSError):
@@ -49,13 +49,13 @@ class Guard:
             raise
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Look again and again until *stop* is set. Raises `errors.ProjectError`."""
+        """Check again and again until *stop* is set. Raises `errors.ProjectError`."""
         while not stop.is_set():
             await threads.in_thread(self.check)
             await loops.wait(_INTERVAL, stop)
 
     def check(self) -> None:
-        """Make directories again that are gone. Raises `errors.ProjectError` for what can't be mended. Blocks."""
+        """Make missing directories again. Raises `errors.ProjectError` for what can't be repaired. Blocks."""
         for name, identity in self._kept.items():
             if self._identity(name) != identity:
                 raise errors.ProjectError(

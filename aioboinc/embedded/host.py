@@ -22,7 +22,7 @@ from aioboinc.slave_runtime import environment, slot
 __all__ = ["LocalHost", "Owner", "failure"]
 
 _GRACE = 0.3
-"""Seconds that the process gets to end by itself."""
+"""Seconds that the process gets to exit by itself."""
 _START = (
     "import sys; sys.path[0] = sys.argv.pop(); sys.dont_write_bytecode = False; "
     "from aioboinc.embedded.process import main; "
@@ -31,7 +31,7 @@ _START = (
 
 
 class Owner(Protocol):
-    """Who is told what happens on a host."""
+    """Is told what happens on a host."""
 
     def ready(self, host: LocalHost) -> None:
         """The host takes results."""
@@ -40,21 +40,21 @@ class Owner(Protocol):
         """A result is over."""
 
     def returned(self, hostid: int, names: list[str]) -> None:
-        """The host no longer has these results, and has not begun them."""
+        """The host gives back these results, which it has not begun."""
 
 
 class LocalHost:
-    """One host of this machine. *runtime* is the directory with what its process imports."""
+    """One host of this machine. Its process imports from the directory *runtime*."""
 
     def __init__(self, number: int, project: config.Project, runtime: Path, owner: Owner) -> None:
         self.number = number
         self.ids: list[int] = []
-        """Its IDs. It gets another one where a replica of a workunit finds no other host."""
+        """Its IDs. It gets another one when no other host is left for a replica of a workunit."""
         self.given: dict[str, int] = {}
-        """The results that it has and the IDs it has got them with, in the order in which it executes them."""
+        """The results that it has, in the order of execution, and the ID with which it got each."""
         self.is_ready = False
         self.is_slow = False
-        """It has returned results because the one before takes long, and that one is not over yet."""
+        """Whether it has returned results because the one it executes takes long, and still executes that one."""
         self._owner = owner
         self._runtime = runtime
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,7 +79,7 @@ class LocalHost:
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the process running until *stop* is set.
 
-        When it ends by itself, the result that it executes has failed, and those behind it are returned. Raises
+        If it ends by itself, the result that it executes has failed, and those after it are returned. Raises
         `errors.ProjectError` if the process can't be started.
         """
         backoff = loops.Backoff(0.05, 5.0)
@@ -103,7 +103,7 @@ class LocalHost:
             self._owner.returned(hostid, [job["name"] for job in jobs])
 
     async def _start(self) -> asyncio.Event:
-        """Start the process; return what is set when it has ended."""
+        """Start the process; return an event that is set when it has ended."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -132,14 +132,14 @@ class LocalHost:
                     stderr=log,
                     env=variables,
                     pass_fds=(connection.fileno(),),
-                    start_new_session=True,  # ^C and the end of the terminal are for the master, which ends this
+                    start_new_session=True,  # ^C and hang-ups go to the master, which ends this process
                 )
         except OSError as error:
             what = errors.describe(error.filename or self._log, error)
             raise errors.ProjectError(f"a local host can't be started: {what}") from None
 
     async def _end(self) -> int:
-        """See to it that the process has ended; return its exit status, minus the signal that killed it."""
+        """End the process, if it still runs; return its exit status, minus the signal if one killed it."""
         if self._transport is not None:
             self._transport.close()
             self._transport = None
@@ -151,7 +151,7 @@ class LocalHost:
             self._process = None
 
     def _lose(self, status: int) -> None:
-        """Say what becomes of the results that the process had when it ended."""
+        """Report or return the results that the process had when it ended."""
         if not self.is_ready:
             remedy = errors.of_full_disk(self._log.parent) or f"see {self._log}"
             raise errors.ProjectError(f"local host {self.number} can't be started, {_words(status)}: {remedy}")
@@ -180,7 +180,7 @@ class LocalHost:
 
 
 class _Connection(asyncio.Protocol):
-    """The socket to a host's process: a line of JSON for each message."""
+    """The socket to a host's process; each message is a line of JSON."""
 
     def __init__(self, receive: Callable[[dict[str, Any]], None], closed: asyncio.Event) -> None:
         self._receive = receive

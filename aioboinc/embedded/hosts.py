@@ -1,6 +1,6 @@
-"""This machine's cores as hosts of an embedded project: what they are given, and what they report.
+"""This machine's cores as hosts of an embedded project: gives them results, and collects their reports.
 
-A host gets some results ahead, so that it never waits for the database: what it does in a fraction of a second.
+A host gets results ahead, for a fraction of a second, so that it never waits for the database.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["LocalHosts", "Pace"]
 
 _CPID = "local:"
-"""What the names of local hosts begin with, in the column ``host_cpid``."""
+"""Prefix of local hosts' names in the column ``host_cpid``."""
 _NAME = "aioboinc"
 _EMAIL = "aioboinc@localhost"
 """The account of the local hosts."""
 _AHEAD = 0.5
 """Seconds of work that a host has ahead."""
 _MAX_AHEAD = 256
-"""Results that a host has ahead at most."""
+"""Maximum number of results that a host has ahead."""
 
 _BATCHING = 0.25
 """Seconds between two batches of reports while the hosts are busy."""
@@ -46,26 +46,26 @@ _log = logging.getLogger(__name__)
 
 
 class Pace:
-    """How many results a host should have, by how long they take."""
+    """Decides how many results a host should have, from how long they take."""
 
     def __init__(self) -> None:
         self._mean: float | None = None
 
     def add(self, seconds: float) -> None:
-        """Take in how long a result took."""
+        """Note how many *seconds* a result took."""
         seconds = max(seconds, 1e-4)
         self._mean = seconds if self._mean is None else 0.8 * self._mean + 0.2 * seconds
 
     def depth(self) -> int:
-        """Return how many results a host should have, the one that it executes included."""
+        """Return how many results a host should have, including the one that it executes."""
         return 1 if self._mean is None else 1 + min(int(_AHEAD / self._mean), _MAX_AHEAD)
 
 
 class LocalHosts:
     """The hosts of this machine, *count* of them.
 
-    *runtime* is the directory with what their processes import. *checkpoints* has the files from which workunits go
-    on, by name. *on_reported* is set when there is something for the transitioner.
+    Their processes import from the directory *runtime*. *checkpoints* has, by workunit name, the files to resume from.
+    *on_reported* is set when there is something for the transitioner.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class LocalHosts:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.wanted = asyncio.Event()
-        """To be set when there may be unsent results."""
+        """Set it when there may be unsent results."""
         self._has_reports = asyncio.Event()
         self._idle = asyncio.Event()
         self._project = project
@@ -92,11 +92,11 @@ class LocalHosts:
         self._reports: dict[int, list[reports.Report]] = {}
         self._returned: dict[int, list[str]] = {}
         self._unused: set[int] = set()
-        """IDs of hosts that have never had a result: what they do not get, nobody gets."""
+        """IDs of hosts that have never had a result: what these do not get, no host gets."""
         self._check_failures: Callable[[], None] = lambda: None
 
     def check_failures(self, check: Callable[[], None]) -> None:
-        """Call *check*, in a thread, before failures are written down: what it raises is to blame, not the jobs."""
+        """Call *check*, in a thread, before failures are stored: if it raises, that is to blame, not the jobs."""
         self._check_failures = check
 
     def start_processes(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
@@ -106,7 +106,7 @@ class LocalHosts:
             tasks.create_task(host.run(stop))
 
     async def register(self, store: Store, version: applications.Version) -> None:
-        """Begin anew: results that local hosts had are unsent again."""
+        """Begin anew: make results that local hosts had unsent again."""
         self._store = store
         self._version = version
         account = await store.clients.account_by_email(_EMAIL)
@@ -116,10 +116,10 @@ class LocalHosts:
         self._userid = account.id
         count = await self._store.dispatch.take_back_all(account.id, _CPID)
         if count:
-            _log.info("%d results go on that were interrupted", count)
+            _log.info("%d interrupted results continue", count)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Give and take results from now on, in *tasks*."""
+        """Start to dispatch and to collect results, in *tasks*."""
         for one_pass, wake in ((self.dispatch, self.wanted), (self.collect, self._has_reports)):
             backoff = loops.Backoff(*daemons.POLL)
             self._tasks.append(
@@ -131,7 +131,7 @@ class LocalHosts:
             await work
 
     def end(self) -> None:
-        """End that at once; what is not written down is done again next time."""
+        """End that at once; what is not stored is done again next time."""
         for task in self._tasks:
             task.cancel()
 
@@ -154,9 +154,9 @@ class LocalHosts:
         return sum([await self._fill(host, min(share, depth - len(host.given))) for host in hosts])
 
     async def collect(self) -> int:
-        """Write down what the hosts have reported; return the number of reports.
+        """Store what the hosts have reported; return the number of reports.
 
-        While the hosts are busy, reports are batched: several cost the daemons hardly more than one.
+        While the hosts are busy, reports are batched: for the daemons, several cost hardly more than one.
         """
         reported, self._reports = self._reports, {}
         count = sum(map(len, reported.values()))
@@ -214,7 +214,7 @@ class LocalHosts:
             await self._add_id(host)
         count = await self._assign(host, host.ids[0], limit)
         # What is left now are replicas of what this host has done before. If it has nothing else to do, it takes
-        # them as another host would: one of this machine's is as good as the other.
+        # them under another ID: all hosts of this machine are alike.
         for hostid in host.ids[1:]:
             if count or host.given:
                 return count
@@ -239,7 +239,7 @@ class LocalHosts:
         return len(sent.assignments)
 
     async def _add_id(self, host: local_host.LocalHost) -> int:
-        """Give *host* an ID, the first one or another one."""
+        """Give *host* an ID, its first or another one."""
         cpid = f"{_CPID}{host.number}.{len(host.ids) + 1}"
         found = await self._store.clients.host_by_cpid(self._userid, cpid)
         if found is not None:
@@ -254,7 +254,7 @@ class LocalHosts:
 
 
 def _facts(cpid: str) -> dict[str, int | float | str]:
-    """Return what there is to say of a local host, by the columns of the table ``host``."""
+    """Return a local host's values for columns of the table ``host``."""
     return {
         "host_cpid": cpid,
         "domain_name": platform.node(),

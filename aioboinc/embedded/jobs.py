@@ -1,4 +1,4 @@
-"""Results as local hosts get them: from the documents in the database to the files on this machine."""
+"""Results as local hosts get them: made from the documents in the database, with paths on this machine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from aioboinc.wire import documents
 __all__ = ["FLOPS", "job"]
 
 FLOPS = 1e9
-"""Floating-point operations that a local host does in a second, as far as bounds in operations go."""
+"""Floating-point operations a second that a local host counts as, for bounds in operations."""
 
 
 def job(
     assignment: dispatch.Assignment, hostid: int, project: config.Project, checkpoint: Path | None = None
 ) -> Job:
-    """Return what the process of the host *hostid* is told of a result; it goes on from *checkpoint*.
+    """Return a result as the process of the host *hostid* gets it; it resumes from *checkpoint*.
 
     Raises ValueError for a workunit that is not one of ours.
     """

@@ -1,4 +1,4 @@
-"""What an embedded project consists of, file by file: what is ours in its directory, and may be removed. It blocks."""
+"""The files of an embedded project: what in its directory is ours, and may be removed. Functions block."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DATABASE", "DIRECTORIES", "check", "check_whole", "remove"]
 
 DATABASE = "project.sqlite"
 DIRECTORIES = ("download", "upload", "keys", "templates", "slots", "programs", "checkpoints", "log")
-"""What is there while it runs."""
+"""Directories that exist while it runs."""
 
 _ALL_DIRECTORIES = (*DIRECTORIES, "runtime")
 _CONFIG = "config.xml"
@@ -40,7 +40,7 @@ _VITAL = (DATABASE, _CONFIG, "download", f"keys/{keys.PROGRAM_PRIVATE}", project
 
 
 def check(root: Path) -> None:
-    """Refuse what has the place of an embedded project and is none, nor one half made. Raises `errors.ProjectError`."""
+    """Refuse a *root* that is no embedded project, not even a half-made one. Raises `errors.ProjectError`."""
     refusal = errors.ProjectError(f"{root} was not made by aioboinc; move it away, or use another batch directory")
     if not os.path.lexists(root):
         return
@@ -61,7 +61,7 @@ def check(root: Path) -> None:
 
 
 def check_whole(root: Path) -> None:
-    """Refuse a project that has had a batch, and lacks what can't be made again. Raises `errors.CheckpointError`."""
+    """Refuse a project with a batch that lacks what can't be made again. Raises `errors.CheckpointError`."""
     for name in _VITAL:
         path = root / name
         try:
@@ -77,7 +77,7 @@ def check_whole(root: Path) -> None:
 
 
 def remove(root: Path) -> None:
-    """Remove an embedded project; other people's files in it stay, and the directories in which there are any.
+    """Remove an embedded project; other people's files in it stay, and so do the directories around them.
 
     Raises `errors.ProjectError`.
     """
@@ -94,7 +94,7 @@ def remove(root: Path) -> None:
             for folder in _directories(root / name, pattern):
                 files.remove_tree(folder)
         files.remove_empty(root / name for name in _ALL_DIRECTORIES)
-        files.remove(root / _CONFIG)  # last: by it we know what it is
+        files.remove(root / _CONFIG)  # last, because it identifies the project
         files.remove_empty([root])
 
 

@@ -1,4 +1,4 @@
-"""The embedded project while it runs: its hosts and its daemons, as tasks of one event loop."""
+"""Runs an embedded project: its hosts and its daemons, as tasks of one event loop."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from aioboinc.store import applications, place
 __all__ = ["batches", "running"]
 
 _PLATFORM = "aioboinc-local-host"
-"""No client calls itself that: the version for local hosts has no files and no signatures."""
+"""No client has this platform: the version for local hosts has no files and no signatures."""
 _HOUR = 3600
 _MAX_PATH = 500
-"""Bytes of the database's path: SQLite takes no longer ones."""
+"""Maximum bytes of the database's path in SQLite."""
 _POLICY = validation.Policy(retry=10)
 """Outputs are on this machine: one that can't be read now may soon be."""
 
@@ -34,13 +34,13 @@ _POLICY = validation.Policy(retry=10)
 async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[place.Place]:
     """Run the embedded project in *root*, which is made if it isn't there, with *workers* local hosts.
 
-    By default there is a host for each core. On exit all its processes end within a second; jobs that are
-    interrupted begin again next time. What fails in the project is raised as itself, and cancels the body.
+    By default there is a host for each core. On exit all its processes end within a second; interrupted jobs begin
+    again next time. An error in the project is raised as it is, and cancels the body.
 
     Raises `errors.ProjectError` if the project can't be made, is damaged or is running already, and
     `errors.DatabaseError`.
     """
-    root = Path(os.path.abspath(root))  # noqa: ASYNC240 - it does not look at the disk
+    root = Path(os.path.abspath(root))  # noqa: ASYNC240 - it does not access the disk
     stop = asyncio.Event()
     await threads.in_thread(_check, root)
     with _lock(root) as lock:
@@ -93,7 +93,7 @@ async def running(root: Path, *, workers: int | None = None) -> AsyncIterator[pl
 
 
 async def batches(root: Path) -> set[int]:
-    """Return the IDs of the batches in the project in *root*, as far as they can be read; for one to be removed."""
+    """Return the IDs of batches in the project in *root*, if they can be read; for removing it."""
     database = root / layout.DATABASE
     if not await threads.in_thread(database.is_file):
         return set()

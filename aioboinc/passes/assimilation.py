@@ -1,7 +1,7 @@
-"""One pass of the assimilator: finished jobs are published in their batch directories, and counted.
+"""One pass of the assimilator: publishes finished jobs in their batch directories, and counts them.
 
-An output that was valid may be gone or damaged before it is published: after a power cut where hosts' files are not
-durable at once, by a disk, by a person. Then another valid result stands for the job, or it is computed again.
+A valid output may be lost or damaged before it is published: by a power cut, where uploads are not durable at once, by
+a disk, or by a person. Then another valid result takes its place, or the job is computed again.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aioboinc.aio import pipeline, threads
 from aioboinc.passes import failures, output_process, publishing, uploaded, validation
 from aioboinc.project import config
 from aioboinc.store.assimilations import Execution, Published, ValidResult, Workunit
-from aioboinc.wire import documents
+from aioboinc.wire import documents, names
 
 if TYPE_CHECKING:
     from aioboinc.store import Store
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["HeldBatches", "one_pass"]
 
 _MAX_TOLD = 10
-"""Workunits that are named in a log line."""
+"""Maximum number of workunits named in a log line."""
 
 _log = logging.getLogger(__name__)
 
 
 class HeldBatches:
-    """Batches to which nothing can be published now, left alone for delays that grow."""
+    """Batches to which nothing can be published now; they are left alone for growing delays."""
 
     def __init__(self, first: float = 1.0, longest: float = 300.0) -> None:
         self._first = first
@@ -69,14 +69,14 @@ async def one_pass(
     stop: Callable[[], bool] = lambda: False,
     process: output_process.OutputProcess | None = None,
 ) -> int:
-    """Publish all jobs of the application that are finished, *limit* at a time.
+    """Publish all finished jobs of the application, *limit* at a time.
 
-    Returns their number, with those that are not finished after all because their outputs are lost.
+    Returns their number, including those that must be computed again because their outputs are lost.
 
-    Batches whose directories can't be written to, and workunits that are not ours, are *held*, by the clock
-    *monotonic*: keep that between passes. Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true,
-    what was published is still counted. *stop* is called in another thread too. Outputs that were refused are looked
-    at once more, for the reason, in *process*; without one in a thread of this process.
+    Batches whose directories can't be written to, and batches that are not ours, go to *held*, by the clock
+    *monotonic*: keep it between passes. *share* (n, r) restricts the pass to workunits with id % n == r. Once *stop*
+    returns true, what was published is still counted; *stop* is called in other threads too. Refused outputs are read
+    once more, to find the reason, in *process* or else in a thread of this process.
     """
     after = reopened = 0
     fault = functools.partial(validation.fault, project, process)
@@ -108,9 +108,9 @@ async def _publish(
     now: float,
     stop: Callable[[], bool],
 ) -> tuple[list[Published], dict[Workunit, str]]:
-    """Publish *workunits* where that can be done now.
+    """Publish those of *workunits* that can be published now.
 
-    Return those that are published, and those whose outputs are lost, with what is wrong with these.
+    Return the published ones, and those whose outputs are lost, with what is wrong with them.
     """
     directories = await _directories(store, project, held, workunits, now)
     ours = [workunit for workunit in workunits if workunit.batch in directories]
@@ -127,7 +127,7 @@ async def _publish(
     lost = {workunit: outputs.lost[workunit.id] for workunit in finished if workunit.id in outputs.lost}
     errors = {**outputs.errors, **reasons.errors}
     if lost and project.kind is not config.Kind.EMBEDDED and not project.upload_dir.is_dir():
-        # Not mounted, perhaps: then nothing of it is lost.
+        # Perhaps it is not mounted: then nothing in it is lost.
         absent = FileNotFoundError(f"{project.upload_dir}: no such directory")
         errors.update({directories[workunit.batch]: absent for workunit in lost})
         lost = {}
@@ -145,7 +145,7 @@ async def _directories(
     found = await store.assimilations.directories(batches)
     for batch in batches - found.keys():
         if held.hold(batch, now):
-            _log.warning("[BATCH#%d] left alone: its workunits were not submitted by aioboinc", batch)
+            _log.warning("[BATCH#%d] left alone: aioboinc did not submit its workunits", batch)
     return {batch: _absolute(directory, project) for batch, directory in found.items()}
 
 
@@ -162,7 +162,7 @@ async def _publish_failures(
     executions = await store.assimilations.executions([workunit.id for workunit in failed])
     return await threads.in_thread(
         publishing.publish,
-        (  # in the thread, for it reads files
+        (  # in the thread, because it reads files
             _failure(workunit, directories[workunit.batch], executions.get(workunit.id, []), fault)
             for workunit in failed
         ),
@@ -171,14 +171,14 @@ async def _publish_failures(
 
 
 async def _recover(store: Store, project: config.Project, lost: Mapping[Workunit, str], *, now: int) -> int:
-    """Let other valid results stand for workunits whose outputs are lost, or have them computed again.
+    """Make other valid results canonical for workunits whose outputs are lost, or have them computed again.
 
-    Returns how many workunits there is something to do for again.
+    Returns how many workunits need another pass.
     """
     if not lost:
         return 0
     valid = await store.assimilations.valid_results([workunit.id for workunit in lost])
-    intact = await threads.in_thread(_intact, project, valid)
+    intact = await threads.in_thread(_intact, project, valid, lost)
     replaced = {workunit: intact[workunit.id] for workunit in lost if workunit.id in intact}
     count = await store.assimilations.replace(replaced)
     reopened = set(
@@ -189,20 +189,37 @@ async def _recover(store: Store, project: config.Project, lost: Mapping[Workunit
     return count + len(reopened)
 
 
-def _intact(project: config.Project, valid: Sequence[ValidResult]) -> dict[int, int]:
-    """Return the first result with an intact output of each workunit that has one; blocks."""
+def _intact(
+    project: config.Project, valid: Sequence[ValidResult], workunits: Iterable[Workunit]
+) -> dict[int, int]:
+    """Return the first result with an intact output of each of *workunits* that has one; blocks.
+
+    Of a workunit of several calls it must be what was lost: there may be more calls in another one than a quorum has
+    agreed upon.
+    """
+    lost = {workunit.id: workunit for workunit in workunits}
     found: dict[int, int] = {}
     for result in valid:
-        if result.workunitid not in found:
-            name = documents.output_name(result.xml_doc_in or b"")
-            expected = uploaded.reported(result.xml_doc_out, name)
-            if name and not uploaded.flaw(project.upload_path(name), expected):
-                found[result.workunitid] = result.id
+        if result.workunitid in found:
+            continue
+        workunit = lost[result.workunitid]
+        name, expected = _reported(result.xml_doc_in, result.xml_doc_out)
+        is_eligible = names.count_of(workunit.name) == 1 or (
+            expected is not None and expected == _reported(workunit.xml_doc_in, workunit.xml_doc_out)[1]
+        )
+        if is_eligible and name and not uploaded.flaw(project.upload_path(name), expected):
+            found[workunit.id] = result.id
     return found
 
 
+def _reported(xml_doc_in: bytes | None, xml_doc_out: bytes | None) -> tuple[str, uploaded.Reported | None]:
+    """Return the name of a result's output file, and what its host has said of it."""
+    name = documents.output_name(xml_doc_in or b"")
+    return name, uploaded.reported(xml_doc_out, name)
+
+
 def _tell(consequence: str, lost: Mapping[Workunit, str]) -> None:
-    """Write a line on workunits whose outputs are lost; of many, on the first ones."""
+    """Log one line about workunits whose outputs are lost; if they are many, it names the first ones."""
     if not lost:
         return
     told = [f"[WU#{workunit.id} {workunit.name}] its valid output {flaw}" for workunit, flaw in lost.items()]
@@ -213,13 +230,13 @@ def _tell(consequence: str, lost: Mapping[Workunit, str]) -> None:
 def _absolute(directory: str, project: config.Project) -> str:
     """Return the path of a batch directory. That of an embedded project is stored relative to it.
 
-    So both may be moved, and may have a path that no text in a database can hold.
+    So both may be moved together, and their path need not be text that a database can store.
     """
     return os.path.normpath(os.path.join(project.root, directory))
 
 
 def _hold(held: HeldBatches, directories: Mapping[int, str], errors: Mapping[str, OSError], now: float) -> None:
-    """Hold the batches in whose directories *errors* have happened, and those only."""
+    """Hold the batches whose directories had *errors*, and release the others."""
     for batch, directory in directories.items():
         if directory in errors:
             level = logging.WARNING if held.hold(batch, now) else logging.DEBUG
@@ -229,8 +246,8 @@ def _hold(held: HeldBatches, directories: Mapping[int, str], errors: Mapping[str
 
 
 def _output(project: config.Project, workunit: Workunit, directory: str) -> publishing.Item:
-    name = documents.output_name(workunit.xml_doc_in or b"")
-    flaw = functools.partial(uploaded.flaw, expected=uploaded.reported(workunit.xml_doc_out, name))
+    name, expected = _reported(workunit.xml_doc_in, workunit.xml_doc_out)
+    flaw = functools.partial(uploaded.flaw, expected=expected)
     return publishing.Item(workunit.id, directory, workunit.name, source=project.upload_path(name), flaw=flaw)
 
 

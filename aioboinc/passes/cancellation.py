@@ -1,10 +1,9 @@
-"""Cancelling what is unfinished of a batch: in pieces, each in a short transaction, so that others are not held up.
+"""Cancels the unfinished workunits of a batch: in pieces, each a short transaction, so that others are not held up.
 
-BOINC's tools mark workunits as cancelled and leave the rest to the transitioner. That takes those that are due first
-come, first served, some hundred a second: all other batches of the project would wait for the last of a large one. So
-each workunit is left here as the transitioner would leave it. Results that no host has are over. Those at hosts
-stay: the scheduler tells the hosts to abort them, and the transitioner sees to them, and lets the files go, when they
-come back or at their deadlines.
+BOINC's tools mark workunits as cancelled and leave the rest to the transitioner. That handles due workunits in their
+order, some hundred a second: all other batches of the project would wait behind a large one. So we do to each workunit
+what the transitioner would do. Results that no host has are over. Those at hosts stay: the scheduler tells the hosts to
+abort them, and when they come back, or at their deadlines, the transitioner handles them and releases the files.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ async def abandon(
     progressed: Callable[[int, int], None] = lambda done, total: None,
     clock: Callable[[], float] = time.time,
 ) -> None:
-    """Cancel the batch with this *token*, if there is one, finished outputs too, and forget it.
+    """Cancel the batch with this *token*, if there is one, including finished outputs, and forget it.
 
-    *progressed* is told how many of how many jobs are cancelled. Interrupted, it goes on when it is called again.
+    *progressed* gets the number of cancelled jobs, and of all to cancel. If interrupted, call it again to continue.
     """
     batch = await store.cancellations.begin(token)
     if batch is None:
@@ -94,7 +93,7 @@ def decider(
 
 
 def decide(workunit: Workunit, results: Sequence[Result], now: int, *, delete_delay: int = 0) -> Decision:
-    """Return what becomes of *workunit* when it is cancelled: nobody is to assimilate it any more."""
+    """Return what becomes of *workunit* when it is cancelled, and not to be assimilated any more."""
     cancelled = dataclasses.replace(
         workunit,
         error_mask=workunit.error_mask | models.ErrorMask.CANCELLED,

@@ -1,6 +1,7 @@
 """When two outputs of a job agree: byte by byte, within tolerances, or as a function of the project's says.
 
-A validator has no program: it sees objects as `codec.Instance`, with their attributes.
+A validator has no program: it sees objects as `codec.Instance`, with their attributes. Outputs of several calls agree
+if they do for each call that both have: one may have stopped at its limit before the other.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
+import operator
 import re
 import struct
 from collections.abc import Callable, Sequence
@@ -33,14 +35,29 @@ class Comparator(Protocol):
 class _Bitwise:
     """Outputs agree if their files are the same."""
 
-    def prepare(self, data: bytes) -> bytes:
-        return hashlib.sha256(data).digest()
+    def prepare(self, data: bytes) -> Any:
+        if envelope.is_calls(data):
+            return _Calls(tuple(map(_sha256, envelope.decode_calls(data)[3])))
+        return _sha256(data)
 
-    def agree(self, one: bytes, other: bytes) -> bool:
-        return one == other
+    def agree(self, one: Any, other: Any) -> bool:
+        if isinstance(one, _Calls):
+            return one.agree(other, operator.eq)
+        return bool(one == other)
 
 
 BITWISE = _Bitwise()
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """What is kept of the outputs of several calls, from the first one on."""
+
+    kept: tuple[Any, ...]
+
+    def agree(self, other: Any, agree: Callable[[Any, Any], bool]) -> bool:
+        """Tell whether those agree, as *agree* says, that both have."""
+        return isinstance(other, _Calls) and all(map(agree, self.kept, other.kept))
 
 
 @dataclass(frozen=True)
@@ -52,9 +69,18 @@ class _Errors:
 
 def _prepare(data: bytes) -> Any:
     output = envelope.decode(data, codec.OPAQUE)
-    if output.status == "error":
-        return _Errors(hashlib.sha256(data).digest())
-    return output.value
+    if output.status == "calls":
+        return _Calls(tuple(map(_prepare_call, output.value)))
+    return output.value if output.status == "ok" else _Errors(_sha256(data))
+
+
+def _prepare_call(piece: bytes) -> Any:
+    is_ok, value = envelope.decode_call(piece, codec.OPAQUE)
+    return value if is_ok else _Errors(_sha256(piece))
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 @dataclass(frozen=True)
@@ -67,6 +93,8 @@ class Custom:
         return _prepare(data)
 
     def agree(self, one: Any, other: Any) -> bool:
+        if isinstance(one, _Calls):
+            return one.agree(other, self.agree)
         if isinstance(one, _Errors) or isinstance(other, _Errors):
             return bool(one == other)
         return bool(self.function(one, other))
@@ -128,6 +156,7 @@ class Numeric:
         tuple: _sequences,
         dict: _dicts,
         codec.Instance: _instances,
+        _Calls: lambda self, one, other: one.agree(other, self.agree),
     }
 
     def _arrays_agree(self, one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

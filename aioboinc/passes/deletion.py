@@ -1,6 +1,6 @@
-"""One pass of the file deleter: inputs and outputs that nobody needs any more.
+"""One pass of the file deleter: deletes inputs and outputs that nobody needs any more.
 
-Only files go that belong to one workunit alone; their names begin with its name. Programs are shared by a batch.
+It deletes only files of a single workunit, whose names begin with its name. Programs are shared by a batch.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ async def one_pass(
     retry: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Delete the files of all workunits and results of the application that are through, *limit* at a time.
+    """Delete the files of all deletable workunits and results of the application, *limit* at a time.
 
-    Returns the number of workunits and results. With *retry* only those are tried whose files could not be deleted
-    before. Of *share* (n, r) only workunits, and results, with id % n == r. Ends soon once *stop* returns true; it
-    is called in another thread too.
+    Returns the number of workunits and results. With *retry*, tries only those whose files could not be deleted before.
+    *share* (n, r) restricts the pass to workunits and results with id % n == r. Ends soon once *stop* returns true;
+    *stop* is called in other threads too.
     """
     count = 0
     state = models.FileDeleteState.ERROR if retry else models.FileDeleteState.READY
@@ -66,7 +66,7 @@ def delete(
 ) -> tuple[list[int], list[int]]:
     """Delete the files of *items*; blocks.
 
-    Returns the IDs of those whose files are gone, and of those of which some could not be deleted. Ends early once
+    Returns the IDs of those whose files are gone, and of those with files that could not be deleted. Ends early once
     *stop* returns true.
     """
     gone: list[int] = []

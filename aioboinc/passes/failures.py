@@ -1,4 +1,4 @@
-"""What the master is told of a job that has failed: its workunit's and its results' errors, in words."""
+"""What the master gets for a failed job: the errors of its workunit and its results, in words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Fault = Callable[[str, bytes, bytes], str]
 
 _STDERR_BYTES = 4096
 _OF_SLAVE = "pyboinc: "
-"""What a line begins with in which the runtime on a host says why it gives up."""
+"""Begins the line in which the runtime on a host says why it gives up."""
 
 _EXITS: dict[int, str] = {
     models.ExitStatus.NO_OUTPUT: "the slave returned no output",
@@ -86,7 +86,7 @@ _OUTCOMES: dict[int, str] = {
 
 
 def describe_exit(exit_status: int) -> str:
-    """Return an exit status in words, BOINC's name for it among them."""
+    """Return an exit status in words, with BOINC's name for it."""
     words = _EXITS.get(exit_status)
     if words is None:
         return f"exit status {exit_status}"
@@ -95,7 +95,7 @@ def describe_exit(exit_status: int) -> str:
 
 
 def describe_error(exit_status: int, stderr_out: str) -> str:
-    """Return why an execution has failed: its exit status, and what the runtime or the client says of it."""
+    """Return why an execution failed: its exit status, and what the runtime or the client says about it."""
     stderr = written(stderr_out)
     said = [line[len(_OF_SLAVE) :] for line in stderr.splitlines() if line.startswith(_OF_SLAVE)]
     said = said or documents.client_messages(stderr_out)
@@ -111,11 +111,11 @@ def written(stderr_out: str) -> str:
 def report(
     job: str, error_mask: int, executions: Iterable[Execution], reason: str = "", *, fault: Fault | None = None
 ) -> bytes:
-    """Return the file that is published for the workunit *job*, which has failed. Blocks.
+    """Return the report to publish for the failed workunit *job*. Blocks.
 
-    *reason* is a cause beside the workunit's *error_mask* and its *executions*. Why the validator has refused an
-    output is nowhere noted: BOINC's own ones have no place for it. So *fault* looks once more at the output's file,
-    which is there until after this.
+    *reason* is a cause besides the workunit's *error_mask* and its *executions*. Validators don't store why they refuse
+    an output: BOINC has no column for that. So *fault* reads the output's file once more; it is kept until the report
+    is published.
     """
     results = [_result(job, execution, fault) for execution in executions if _counts(execution)]
     return codec.encode(

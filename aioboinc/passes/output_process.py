@@ -1,7 +1,7 @@
-"""A process of its own that reads outputs: they come from hosts, and must stop nothing but the job that they are of.
+"""A separate process that reads outputs: they come from hosts, and a bad one must harm no other job.
 
-It has a limit of memory, and one of time for each output and each comparison. An output at which it ends is a bad one;
-another process reads the others. It is started once, and gets the outputs of many workunits at a time.
+Its memory is limited, and its time for each output and each comparison. If it ends while it reads an output, that
+output is bad, and another process reads the rest. It is started once, and gets the outputs of many workunits at a time.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from aioboinc.passes import comparators, outputs
 __all__ = ["MEMORY", "SECONDS", "OutputProcess", "main"]
 
 SECONDS = 60.0
-"""Processor time that an output or a comparison may take; by the clock ten times as much."""
+"""Seconds of processor time for an output or a comparison; in real time, ten times as much."""
 MEMORY = 8 << 30
-"""Bytes that the process may allocate, where the machine has so many."""
+"""Bytes that the process may allocate, if the machine has as many."""
 _LOOK = 0.1
-"""Seconds between looks whether to stop."""
+"""Seconds between checks whether to stop."""
 _ATTEMPTS = 3
-"""How often the process may end when it reads nothing."""
-# The package alone, without all that it imports for those who use it: the start takes a fraction of the time.
+"""How often the process may end before it reads anything."""
+# Without what the package's __init__ imports for users: so it starts in a fraction of the time.
 _START = """\
 import json, sys, types
 path, folder, *descriptors = json.loads(sys.argv[1])
@@ -50,7 +50,7 @@ _NOTHING = _MARK.pack(-1, -1)
 
 
 class OutputProcess:
-    """Reads the outputs of workunits, in a process that is started at need. Any thread may close it meanwhile."""
+    """Reads the outputs of workunits in a process that is started when needed. Any thread may close it meanwhile."""
 
     def __init__(
         self, comparator: comparators.Comparator, *, seconds: float = SECONDS, memory: int = MEMORY
@@ -62,7 +62,7 @@ class OutputProcess:
         self._connection: Connection | None = None
         self._mark: IO[bytes] | None = None
         self._is_closed = False
-        self._used = threading.RLock()  # the process and what leads to it
+        self._used = threading.RLock()  # the process and its connection
 
     def start(self) -> None:
         """Start the process, if it isn't there. Blocks. Raises `errors.ProjectError`."""
@@ -77,22 +77,22 @@ class OutputProcess:
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", _START, arguments],
                     stdin=subprocess.DEVNULL,
-                    stdout=2,  # what a comparator prints
+                    stdout=2,  # for what a comparator prints
                     env={name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"},
                     pass_fds=descriptors,
-                    start_new_session=True,  # ^C is for the process that started it, which ends this one
+                    start_new_session=True,  # ^C goes only to the parent, which ends this process
                 )
         except OSError as error:
             self._end()
             raise errors.ProjectError(f"the process that reads outputs can't be started: {error}") from None
         atexit.register(self.close)
-        with contextlib.suppress(OSError):  # it has ended: noticed at the first request
+        with contextlib.suppress(OSError):  # it has ended; the first request will notice
             self._connection.send((self._comparator, self._seconds, self._memory))
 
     def read(self, requests: Sequence[outputs.Request], stop: Callable[[], bool]) -> list[outputs.Reading]:
-        """Return what is found of the outputs in *requests*; nothing once *stop* returns true. Blocks.
+        """Return the readings of the outputs in *requests*; none once *stop* returns true. Blocks.
 
-        Raises `errors.ProjectError` if there can be no such process.
+        Raises `errors.ProjectError` if the process can't run.
         """
         with self._used:
             return self._read(requests, stop)
@@ -131,7 +131,7 @@ class OutputProcess:
         self._is_closed = True
         process = self._process
         if process is not None:
-            process.kill()  # a thread that waits for it goes on
+            process.kill()  # wakes a thread that waits for it
         with self._used:
             self._end()
 
@@ -144,12 +144,12 @@ class OutputProcess:
         return f"{what} its reader down, {_words(status)}"
 
     def _end(self) -> int:
-        """See to it that there is no process; return the exit status, minus the signal that killed it."""
+        """End the process, if it runs; return its exit status, minus the signal if one killed it."""
         process, self._process = self._process, None
         status = 0
         if process is not None:
             try:
-                # After the end of the connection it is on its way out; its own status is to be had.
+                # Its connection has ended, so it is about to exit with a status of its own.
                 status = process.wait(_LOOK)
             except subprocess.TimeoutExpired:
                 process.kill()
@@ -171,7 +171,7 @@ def _words(status: int) -> str:
 
 
 def main(connection_descriptor: int, mark: int) -> None:
-    """Be the process, until the other end of the connection is gone."""
+    """Run as the process, until the other end of the connection is closed."""
     connection = Connection(connection_descriptor)
     os.set_inheritable(connection_descriptor, False)
     os.set_inheritable(mark, False)
@@ -206,4 +206,4 @@ def _limit(memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("500")  # where memory runs out, this process goes first
+        file.write("500")  # if memory runs out, the system kills this process first

@@ -53,6 +53,8 @@ class Found(NamedTuple):
     state: State
     reason: str = ""
     """What is wrong with one that is not good."""
+    ncalls: int = 0
+    """Of how many calls there are outcomes in one that is good."""
 
 
 class Reading(NamedTuple):
@@ -115,9 +117,9 @@ def _read(  # noqa: PLR0911 - one for each thing that may be wrong
         return Found(State.BAD, "its document names no output file"), None
     try:
         data = _content(path)
-        envelope.check(data, request.job, request.input_sha256, request.program_sha256)
+        ncalls = envelope.check(data, request.job, request.input_sha256, request.program_sha256)
         _check_report(data, request.reported[number])
-        return Found(State.GOOD), None if prepare is None else prepare(data)
+        return Found(State.GOOD, ncalls=ncalls), None if prepare is None else prepare(data)
     except codec.Malformed as error:
         return Found(State.BAD, f"malformed output: {error}"), None
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Publishing: files into the ``new/`` of batch directories, whole or not at all. The functions block.
+"""Publishes files in the ``new/`` of batch directories, whole or not at all. The functions block.
 
 Each file appears under its name in one step, a hard link or a rename, and is durable when `publish` returns.
 Publishing a file again does no harm.
@@ -23,11 +23,11 @@ from aioboinc.project import access
 __all__ = ["NEW", "OLD", "TMP", "Item", "Outcome", "SourceLost", "publish"]
 
 NEW = "new"
-"""Where in a batch directory outputs are published."""
+"""Folder of a batch directory where outputs are published."""
 OLD = "old"
-"""Where its master moves those that it has handled."""
+"""Folder where its master moves those that it has handled."""
 TMP = "tmp"
-"""Where copies are written before they are published."""
+"""Folder where copies are written before they are published."""
 
 _numbers = itertools.count()
 
@@ -37,30 +37,30 @@ class Item:
     """A file to publish in a batch directory: a copy of *source*, or one with *content*."""
 
     key: int
-    """What the caller knows it by."""
+    """Identifies it for the caller."""
     directory: str
     """Path of the batch directory."""
     name: str
     source: str = ""
     content: bytes = b""
     flaw: Callable[[str], str] = lambda path: ""
-    """Returns what is wrong with the file at a path, empty if it may be published."""
+    """Returns what is wrong with the file at a path, or an empty text if it may be published."""
 
 
 class SourceLost(Exception):
-    """A file that was to be published is gone or damaged; the text says which."""
+    """A file to publish is gone or damaged; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What has become of files."""
+    """What became of the files."""
 
     published: set[int] = field(default_factory=set)
-    """Keys of those that are published."""
+    """Keys of those that were published."""
     lost: dict[int, str] = field(default_factory=dict)
-    """What is wrong with the sources of those that are gone or damaged, by key."""
+    """What is wrong with sources that are gone or damaged, by key."""
     errors: dict[str, OSError] = field(default_factory=dict)
-    """What went wrong, by batch directory; not all files for these are published."""
+    """What went wrong, by batch directory; not all files for these were published."""
 
 
 def publish(
@@ -68,8 +68,8 @@ def publish(
 ) -> Outcome:
     """Publish files until *stop* returns true. All of them are made durable together.
 
-    A master may take a file as soon as it is there: what is linked must be durable before. Sources are, except for
-    those on the file system of *unsynced*. What fails in one batch directory does not concern the others.
+    A master may take a file as soon as it is there, so a source must be durable before it is linked. Sources are,
+    except on the file system of *unsynced*. A failure in one batch directory does not affect the others.
     """
     by_directory: defaultdict[str, list[Item]] = defaultdict(list)
     for item in items:
@@ -95,7 +95,7 @@ def publish(
 
 
 def _publish(directory: Path, items: Iterable[Item], outcome: Outcome, stop: Callable[[], bool]) -> set[int]:
-    """Publish files in one batch directory; return the keys of those that are published, if not durably yet."""
+    """Publish files in one batch directory, not yet durably; return the keys of those published."""
     published: set[int] = set()
     copied: set[int] = set()
     try:
@@ -129,7 +129,7 @@ class _Place:
     """A batch directory into which files are published."""
 
     def __init__(self, directory: Path) -> None:
-        # Strings: a Path takes longer to make than a link.
+        # Strings, because making a Path takes longer than making a link.
         self._new, self._old, self._tmp = (f"{directory}/{name}" for name in (NEW, OLD, TMP))
         self._copies: list[tuple[str, str]] = []
         owner = os.stat(self._new).st_uid
@@ -138,12 +138,12 @@ class _Place:
         self._reader = access.User.of(owner) if self._is_foreign else None
 
     def link(self, item: Item) -> bool:
-        """Publish *item* by a hard link, if it is not there already; return False if it takes a copy.
+        """Publish *item* by a hard link, if it is not there already; return False if it must be copied.
 
         Raises `SourceLost`, or OSError if nothing can be published here.
         """
         target = f"{self._new}/{item.name}"
-        # A master may have handled it before it was counted. A second link to the file could not be moved there.
+        # A master may have handled it before it was counted; a second link to the file could not be moved to old/.
         if _is_file(f"{self._old}/{item.name}"):
             return True
         if not item.source:
@@ -165,12 +165,12 @@ class _Place:
                 raise SourceLost("is not there any more") from None
             raise
         except OSError:
-            return False  # another file system, or one without links: copying will tell
+            return False  # another file system, or one without links; copying will tell
         return True
 
     @staticmethod
     def _keep(item: Item, target: str, flaw: str) -> bool:
-        """Take what was published before for it, or else raise `SourceLost`: with it went what was linked to it."""
+        """Accept what was published before, if it is intact; else raise `SourceLost`, as both are one file."""
         if os.path.exists(target) and not item.flaw(target):
             return True
         with contextlib.suppress(FileNotFoundError):
@@ -178,7 +178,7 @@ class _Place:
         raise SourceLost(flaw)
 
     def copy(self, item: Item) -> None:
-        """Write a copy of *item*, to be published by `rename_copies`."""
+        """Write a copy of *item*, which `rename_copies` publishes."""
         if not self._copies:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self._tmp)
@@ -197,17 +197,17 @@ class _Place:
         """Return the path of a new file in ``tmp/`` and a descriptor to write it by."""
         while True:
             path = f"{self._tmp}/{name}.{os.getpid()}-{next(_numbers)}"
-            with contextlib.suppress(FileExistsError):  # of a process that was killed, and had the same ID
+            with contextlib.suppress(FileExistsError):  # left by a killed process that had the same ID
                 return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
     def _check_readable(self, path: str) -> None:
-        """Raise PermissionError for a file that the master can't read, by its modes."""
+        """Raise PermissionError if, by the file's mode, the master can't read it."""
         status = os.stat(path)
         if not (self._reader.may(access.READ, status) if self._reader else status.st_mode & stat.S_IROTH):
             raise PermissionError(path)
 
     def rename_copies(self) -> None:
-        """Publish the copies, their content being safe on the disk."""
+        """Publish the copies, whose content is already durable."""
         if self._copies:
             durable.sync(Path(self._tmp))
         while self._copies:
@@ -215,7 +215,7 @@ class _Place:
             self._copies.pop()
 
     def discard_copies(self) -> None:
-        """Remove copies that are not going to be published."""
+        """Remove copies that won't be published."""
         for temporary, _ in self._copies:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -237,7 +237,7 @@ def _holds(path: str, content: bytes) -> bool:
 
 
 def _sync(directory: Path, failures: dict[int, OSError | None]) -> OSError | None:
-    """Make the names in ``new/`` durable; once for each file system, what came of it is kept in *failures*."""
+    """Make the names in ``new/`` durable, once for each file system; *failures* keeps the outcomes."""
     new = directory / NEW
     try:
         device = os.stat(new).st_dev

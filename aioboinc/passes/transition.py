@@ -1,8 +1,8 @@
-"""One pass of the transitioner: what is next for workunits on which something has happened.
+"""One pass of the transitioner: decides what is next for workunits to which something has happened.
 
-The state machine is that of BOINC's ``sched/transitioner.cpp``. It differs where BOINC's would throw work away:
-limits are not applied to a workunit that has a canonical result or outputs that wait for the validator, and where
-no more results may be made, those that are still out are waited for if they can make up the quorum.
+The state machine is that of BOINC's ``sched/transitioner.cpp``. It differs where BOINC's would throw work away. Limits
+don't apply to a workunit that has a canonical result or outputs that wait for the validator. If no more results may be
+made, it waits for those still out, as long as they can complete the quorum.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ async def one_pass(
 ) -> int:
     """Advance up to *limit* workunits of the application that are due; return their number.
 
-    Of *share* (n, r) only workunits with id % n == r. Files become deletable *delete_delay* seconds after the last
-    result came back. Raises `errors.ProjectError` if an output template can't be read.
+    *share* (n, r) restricts the pass to workunits with id % n == r. Files become deletable *delete_delay* seconds after
+    the last result came back. Raises `errors.ProjectError` if an output template can't be read.
     """
     due = await store.transitions.due(appid, now=now, limit=limit, share=share)
     if not due:
@@ -57,9 +57,9 @@ async def one_pass(
 
 
 def decide(workunit: Workunit, results: Sequence[Result], now: int, *, delete_delay: int = 0) -> Decision:
-    """Return what becomes of *workunit*, whose results are all of *results*.
+    """Return what becomes of *workunit*, given all its *results*.
 
-    Nothing but time and other daemons make a second decision differ from the first.
+    Deciding again gives the same, unless time has passed or other daemons have done something.
     """
     canonical = workunit.canonical_resultid
     current = [_timed_out(result, now) for result in results]
@@ -108,7 +108,7 @@ _OVER = models.ServerState.OVER
 
 @dataclass(slots=True)
 class _Tally:
-    """Numbers of results by what they count as."""
+    """How many results count as what."""
 
     total: int = 0
     unsent: int = 0
@@ -165,7 +165,7 @@ def _limits_exceeded(workunit: Workunit, tally: _Tally) -> int:
 
 
 def _needed(workunit: Workunit, tally: _Tally) -> int:
-    """Return how many more results it takes for the target."""
+    """Return how many more results are needed for the target."""
     return max(0, workunit.target_nresults - tally.unsent - tally.in_progress - tally.successes)
 
 
@@ -199,7 +199,7 @@ def _number(name: str) -> int:
 
 
 def _unbound(workunit: Workunit, tally: _Tally) -> Workunit:
-    """Give hosts of other kinds a try where all results have failed so far."""
+    """If all results have failed so far, allow hosts of other kinds."""
     if tally.errors and not (tally.successes or tally.in_progress or tally.no_replies):
         return dataclasses.replace(workunit, hr_class=0, app_version_id=0)
     return workunit
@@ -216,7 +216,7 @@ def _files_are_gone(result: Result) -> bool:
 
 
 def _too_late(result: Result) -> Result:
-    """Give up on a success for which there is nothing left to compare it with."""
+    """Give up on a success that can't be compared with anything any more."""
     if _awaits_validation(result):
         return dataclasses.replace(result, validate_state=models.ValidateState.TOO_LATE)
     return result
@@ -241,14 +241,14 @@ def _awaits_validation(result: Result) -> bool:
 
 
 def _is_settled(result: Result, now: int) -> bool:
-    """True if nothing more is to be expected of *result*: it needs the workunit's files no longer."""
+    """Tell whether *result* is over, and no longer needs the workunit's files."""
     if result.server_state != _OVER or _awaits_validation(result):
         return False
     return result.outcome != models.Outcome.NO_REPLY or now >= result.report_deadline
 
 
 def _release(workunit: Workunit, results: list[Result], now: int) -> tuple[Workunit, list[Result]]:
-    """Let the files go that nobody needs any more; the canonical result's and the inputs last."""
+    """Release files that nobody needs any more; the canonical result's and the inputs last."""
     settled = all(_is_settled(result, now) for result in results)
     if settled:
         file_delete_state = max(workunit.file_delete_state, _DELETABLE)
@@ -271,7 +271,7 @@ def _deadlines(results: Iterable[Result]) -> list[int]:
 
 
 def _safety_net(workunit: Workunit, now: int) -> int:
-    """Return when to look again though nothing has happened."""
+    """Return when to look again even if nothing happens."""
     if workunit.canonical_resultid or workunit.error_mask:
         return models.NEVER
     return models.safety_net(now, workunit.delay_bound)

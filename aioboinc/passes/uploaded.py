@@ -61,7 +61,7 @@ def flaw(path: str, expected: Reported | None) -> str:
             md5 = _md5(descriptor) if size == expected.nbytes else ""
             return expected.flaw(size, md5)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            envelope.decode(file.read(), codec.OPAQUE)
+            envelope.check_content(file.read())
     except codec.Malformed as error:
         return f"is malformed: {error}"
     finally:

@@ -1,9 +1,8 @@
-"""One pass of the validator: do the outputs of a workunit agree, and which one stands for it?
+"""One pass of the validator: do the outputs of a workunit agree, and which becomes canonical?
 
-As BOINC's ``sched/validator.cpp`` with ``validate_util2.cpp``, with three differences. Where more results have
-come back than the quorum, the largest agreeing group decides, not the first one that is large enough. A result
-that comes after the canonical one's file was deleted is too late, not invalid. A workunit that has failed stays
-failed.
+It works like BOINC's ``sched/validator.cpp`` with ``validate_util2.cpp``, with three differences. If more results have
+come back than the quorum, the largest agreeing group decides, not the first that is large enough. A result that comes
+after the canonical one's file was deleted is too late, not invalid. A workunit that has failed stays failed.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Credit(enum.Enum):
     WORKUNIT = "workunit"
     """``canonical_credit`` of the workunit, as its submitter has set it."""
     RUN_TIME = "run time"
-    """The time that valid results took, on the hosts they ran on."""
+    """The time that valid results took on their hosts."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,11 @@ class Policy:
     hosts: bool = False
     """Keep the records of hosts, users and teams."""
     daily_result_quota: int = 0
-    """Results that a host gets in a day of our own scheduler; 0: BOINC's scheduler sends them, by its own rules."""
+    """Results that our own scheduler sends a host in a day; 0: BOINC's scheduler sends them, by its own rules."""
     on_bad: Callable[[Result, str], None] = lambda result, reason: None
-    """Told of each output that is missing or malformed; called in another thread."""
+    """Called for each output that is missing or malformed, in another thread."""
     retry: int = 6 * 3600
-    """Seconds until outputs are looked at again that could not be read."""
+    """Seconds until outputs that could not be read are tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +67,11 @@ class Output:
 
     state: State
     value: Any = None
-    """What the comparator keeps of a good one; None if there is nothing to compare it with."""
+    """For a good one, what the comparator keeps of it; None if there is nothing to compare it with."""
     reason: str = ""
-    """What is wrong with another one."""
+    """What is wrong with one that is not good."""
+    ncalls: int = 1
+    """Of how many calls of its workunit a good one has outcomes."""
 
 
 async def one_pass(
@@ -85,11 +86,11 @@ async def one_pass(
     stop: Callable[[], bool] = lambda: False,
     process: output_process.OutputProcess | None = None,
 ) -> int:
-    """Validate all workunits of the application that wait for it, *limit* at a time; return their number.
+    """Validate all workunits of the application that wait for that, *limit* at a time; return their number.
 
-    Of *share* (n, r) only workunits with id % n == r. Once *stop* returns true, what was looked at is still
-    written down. *stop* is called in another thread too. Outputs are read in *process*, which compares them as
-    *policy* says; without one in a thread of this process: for outputs of hosts that are to be trusted.
+    *share* (n, r) restricts the pass to workunits with id % n == r. Once *stop* returns true, what was decided is still
+    stored; *stop* is called in other threads too. Outputs are read and compared, as *policy* says, in *process*;
+    without one in a thread of this process, which is for outputs of trusted hosts.
     """
     after = 0
     async with pipeline.Behind() as behind:
@@ -116,7 +117,7 @@ async def one_pass(
 
 
 def _can_look(project: config.Project) -> bool:
-    """Tell whether the upload hierarchy is there; if not, all wait for that, and no longer."""
+    """Tell whether the upload hierarchy is there; if not, all workunits wait until it is."""
     if project.upload_dir.is_dir():
         return True
     _seldom(logging.ERROR, "nothing can be validated: %s is not there", project.upload_dir)
@@ -132,7 +133,7 @@ def examine(
 ) -> list[Decision]:
     """Read the outputs of *workunits* and decide, until *stop* returns true. Blocks.
 
-    Whatever goes wrong with a workunit, unforeseen errors included, postpones that one.
+    Whatever goes wrong with a workunit, even an unforeseen error, postpones only that one.
     """
     decisions = []
     asked: list[tuple[Workunit, list[Result], outputs.Request]] = []
@@ -162,10 +163,10 @@ def fault(
     xml_doc: bytes,
     xml_doc_in: bytes,
 ) -> str:
-    """Return what is wrong with an output file that a validator has refused, as far as the file still tells.
+    """Return what is wrong with an output file that a validator refused, as far as the file still shows it.
 
-    *xml_doc* is the document of the workunit *job*, *xml_doc_in* the result's. Empty if nothing is found. It is read in
-    *process*, or without one in this one. Blocks.
+    *xml_doc* is the document of the workunit *job*, *xml_doc_in* the result's. Empty if nothing is found. The file is
+    read in *process*, or else in this one. Blocks.
     """
     try:
         identity = documents.identity(job, xml_doc.decode())
@@ -184,7 +185,7 @@ def _request(
     identity: documents.Identity,
     xml_docs: Sequence[tuple[bytes, bytes | None]],
 ) -> outputs.Request:
-    """Return what is to be read of a workunit; *xml_docs* are ``xml_doc_in`` and ``xml_doc_out`` of its results."""
+    """Return what to read of a workunit; *xml_docs* are ``xml_doc_in`` and ``xml_doc_out`` of its results."""
     names = [documents.output_name(xml_doc_in) for xml_doc_in, _ in xml_docs]
     reported = [
         uploaded.reported(xml_doc_out, name) for (_, xml_doc_out), name in zip(xml_docs, names, strict=True)
@@ -221,7 +222,7 @@ def _decide(workunit: Workunit, results: Sequence[Result], reading: outputs.Read
             _log.warning("[RESULT#%d %s] %s", result.id, result.name, one.reason)
         if one.state is State.BAD:
             policy.on_bad(result, one.reason)
-        found[result.id] = Output(one.state, number, one.reason)
+        found[result.id] = Output(one.state, number, one.reason, one.ncalls)
     for complaint in reading.complaints:
         _log.critical("[WU#%d %s] comparator failed: %s", workunit.id, workunit.name, complaint)
     return decide(workunit, found, dataclasses.replace(policy, comparator=_Compared(reading.agreeing)))
@@ -229,7 +230,7 @@ def _decide(workunit: Workunit, results: Sequence[Result], reading: outputs.Read
 
 @dataclass(frozen=True)
 class _Compared:
-    """A comparator of the numbers of outputs that have been compared."""
+    """Compares outputs by their numbers, from what was compared before."""
 
     agreeing: frozenset[tuple[int, int]]
 
@@ -244,7 +245,7 @@ _UNCHECKED = (models.ValidateState.INIT, models.ValidateState.INCONCLUSIVE)
 
 
 def needed(workunit: Workunit) -> list[Result]:
-    """Return the results whose outputs it takes to decide on *workunit*."""
+    """Return the results whose outputs are needed to decide on *workunit*."""
     if workunit.canonical_resultid:
         canonical = [result for result in workunit.results if _is_usable_canonical(result, workunit)]
         unchecked = [result for result in workunit.results if result.validate_state in _UNCHECKED]
@@ -260,7 +261,7 @@ def _is_usable_canonical(result: Result, workunit: Workunit) -> bool:
 
 
 def decide(workunit: Workunit, outputs: Mapping[int, Output], policy: Policy) -> Decision:
-    """Return what is found of *workunit*, given the *outputs* of its `needed` results by their IDs."""
+    """Return the decision on *workunit*, given the *outputs* of its `needed` results by their IDs."""
     if any(output.state is State.UNREADABLE for output in outputs.values()):
         return Decision(workunit, postponed=True)
     results = [result for result in workunit.results if result.id in outputs]
@@ -273,12 +274,13 @@ def decide(workunit: Workunit, outputs: Mapping[int, Output], policy: Policy) ->
     agreeing = _agreeing(good, outputs, workunit.min_quorum // 2 + 1, policy.comparator)
     if not agreeing:
         return _inconclusive(workunit, bad, good)
+    canonical = _canonical(agreeing, outputs, workunit.min_quorum // 2 + 1)
     amount = _credit(workunit, agreeing, policy)
     verdicts = tuple(
         _valid(result, amount) if result in agreeing else _verdict(result, models.ValidateState.INVALID)
         for result in good
     )
-    return Decision(workunit, bad + verdicts, canonical=agreeing[0].id)
+    return Decision(workunit, bad + verdicts, canonical=canonical.id)
 
 
 def _agreeing(
@@ -286,18 +288,31 @@ def _agreeing(
 ) -> list[Result]:
     """Return the largest group that agrees with its first member, that member first.
 
-    Empty if there is none of *enough* members, or if there are several of that size; of one member groups, where
-    that is enough, the first counts.
+    Empty if no group has *enough* members, or if several have the largest size; but if one member is enough, the first
+    such group counts. Of groups with the same members that counts whose first one has the most calls.
     """
     groups = [
         [one] + [other for other in results if other is not one and _agree(one, other, outputs, comparator)]
         for one in results
     ]
-    largest = max(groups, key=len)
+    largest = max(groups, key=lambda group: (len(group), outputs[group[0].id].ncalls))
     rivals = [group for group in groups if len(group) == len(largest) and group[0] not in largest]
     if len(largest) < enough or (rivals and enough > 1):
         return []
     return largest
+
+
+def _canonical(agreeing: Sequence[Result], outputs: Mapping[int, Output], enough: int) -> Result:
+    """Return the result of those *agreeing* with the first one that stands for them.
+
+    Of a workunit of several calls that is one with the most calls for which there are *enough* that agree: a host alone
+    is not to be believed in those calls that the others have not got to.
+    """
+    first = outputs[agreeing[0].id].ncalls
+    confirmed = sorted((outputs[result.id].ncalls for result in agreeing), reverse=True)[enough - 1]
+    if confirmed >= first:
+        return agreeing[0]
+    return next(result for result in agreeing if outputs[result.id].ncalls == confirmed)
 
 
 def _agree(one: Result, other: Result, outputs: Mapping[int, Output], comparator: comparators.Comparator) -> bool:
@@ -319,7 +334,7 @@ def _inconclusive(workunit: Workunit, bad: tuple[Verdict, ...], good: Sequence[R
 
 
 def _compare_with_canonical(workunit: Workunit, outputs: Mapping[int, Output], policy: Policy) -> Decision:
-    """Judge results that have come after there was a canonical one."""
+    """Judge results that came after there was a canonical one."""
     canonical = next((result for result in workunit.results if _is_usable_canonical(result, workunit)), None)
     unchecked = [result for result in workunit.results if result.validate_state in _UNCHECKED]
     if canonical is None or (unchecked and outputs[canonical.id].state is State.BAD):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 __all__ = ["build"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip archive can state."""
+"""The earliest time that a zip archive can hold."""
 _UNIX = 3
 _MODE = 0o100644
 

@@ -1,7 +1,7 @@
-"""What a name of ``__main__`` stands for, as a piece of a program.
+"""Makes the piece of a program that defines a name of ``__main__``.
 
-The value that the name has now says what is sent: of a module or what was imported the import, of a function or class
-the text that it was made from, of data the value.
+The name's present value decides what is sent: for a module, or something imported, the import; for a function or class,
+its source text; for data, the value.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Constant(NamedTuple):
 
 
 class Definitions:
-    """The definitions in *namespace*, that of ``__main__``. Methods raise `errors.ProgramError`, from *refusals*.
+    """The definitions in *namespace*, which is ``__main__``'s. Methods raise `errors.ProgramError` from *refusals*.
 
-    *user* is the name of the piece that uses a name, empty for the function that is called.
+    *user* is the name of the piece that uses a name; it is empty for the called function.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Definitions:
 
     @property
     def is_of_notebook(self) -> bool:
-        """Whether they are in cells."""
+        """Whether they are in a notebook's cells."""
         return self._texts.is_notebook
 
     def of(self, name: str, user: str) -> pieces.Piece:
@@ -86,7 +86,7 @@ class Definitions:
         return dataclasses.replace(piece, text=f"{piece.text}\n{name} = {own}", binds=frozenset((name, own)))
 
     def _imported(self, name: str, value: Any, bindings: list[texts.Binding], user: str) -> pieces.Piece | None:
-        """Return the import that has bound *name* to *value*, if one has."""
+        """Return the import that bound *name* to *value*, if there is one."""
         for binding in bindings:
             found = importable.statement(binding, name, value, self._namespace.get("__package__") or "")
             if found is not None:
@@ -155,7 +155,7 @@ class Definitions:
         return None
 
     def _remade(self, name: str, value: Any, bindings: list[texts.Binding], user: str) -> pieces.Piece | None:
-        """Return the statement that makes what *name* stands for, if doing so again on a host makes the same."""
+        """Return the statement that makes the value of *name*, if it makes the same on a host."""
         inner = remade.unwrapped(value)
         if inner is not None and inner.__globals__ is self._namespace:
             text = self._texts.of_code(inner.__code__)
@@ -193,7 +193,7 @@ def _piece_of(
 
 
 def _alias(name: str, own: str, binding: texts.Binding) -> pieces.Piece:
-    """Return the piece by which *name* stands for what has the name *own*, too."""
+    """Return the piece that makes *name* another name of what is called *own*."""
     place = binding.text.filename, binding.statement.lineno
     needed = names.Names(defined={own})
     return pieces.Piece(name, f"{name} = {own}", *place, names=needed, binds=frozenset((name,)))
@@ -216,7 +216,7 @@ def _methods(cls: type) -> Iterable[types.FunctionType]:
 
 
 def _fits(statement: ast.ClassDef, cls: type) -> bool:
-    """Say whether *cls*, which has no functions of its own, may have been made by *statement*."""
+    """Tell whether *statement* may have made *cls*, which has no functions of its own."""
     there = {*vars(cls), *getattr(cls, "__annotations__", ()), *getattr(cls, "__members__", ())}
     expected = {name for inner in statement.body for name in names.bound(inner)}
     return all(name in there or f"_{cls.__name__.lstrip('_')}{name}" in there for name in expected)

@@ -1,7 +1,7 @@
-"""A function as a program: what goes to hosts is source, and a slave file that calls the function.
+"""A function as a program: hosts get source text, and a slave file that calls the function.
 
-Of a module of the user's the module goes, with what it imports. Of the program that makes the calls, or of a
-notebook, only what the function uses goes (pieces), as the file that is ``__main__`` on the host.
+If the function is in a module of the user's, that module is sent with what it imports. If it is in the program that
+makes the calls, or in a notebook, only what it uses is sent (pieces), as the file that is ``__main__`` on the host.
 """
 
 from __future__ import annotations
@@ -35,17 +35,16 @@ from aioboinc.wire import codec
 __all__ = ["Program", "arguments", "collect", "path"]
 
 _NOTEBOOK = "notebook-cells.py"
-"""Not the name of a module, so that nothing imports it."""
+"""No valid module name, so nothing can import it."""
 
 
 def collect(function: Callable[..., Any], include: Sequence[str | Path] = ()) -> bundle.Sources:
-    """Return the program that calls *function* with the arguments in its input, see `arguments`.
+    """Return the program that calls *function* with the arguments in its input (see `arguments`).
 
-    *include* are files or folders beside the module or program that *function* is in. Constants of that program
-    that *function* uses have the values that they have now. Classes that come with arguments only are not in it:
-    `Program` sees to them.
+    *include* are files or folders beside the module or program that *function* is in. Constants of that program that
+    *function* uses keep their present values. Classes that occur only in arguments are left out; `Program` adds them.
 
-    Blocks. Raises `errors.ProgramError` for what can't be sent: the text says what *function* uses, and what to do.
+    Blocks. Raises `errors.ProgramError` if something can't be sent; its text says what, and what to do.
     """
     return Program(function, include).sources
 
@@ -56,9 +55,9 @@ def arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any
 
 
 def path(function: Callable[..., Any], found: str) -> str:
-    """Return as the user wrote it the path *found* into an input, as of `codec.encode` with an empty *root*.
+    """Return *found*, a path into an input as from `codec.encode` with an empty *root*, in the user's terms.
 
-    It begins with the parameter's name, or with ``args[2]`` if that has none.
+    It begins with the parameter's name, or like ``args[2]`` if there is no name.
     """
     match = re.match(r"\[([01])\](?:\[(\d+|'(?:[^'\\]|\\.)*')\])?(.*)", found, re.DOTALL)
     if match is None or match[2] is None:
@@ -99,14 +98,14 @@ class Program:
         self._programs: dict[frozenset[tuple[str, str]], tuple[bundle.Sources, codec.Registry]] = {}
         self._plain = self._program(frozenset())
         self.sources = self._plain[0]
-        """The program of calls whose arguments have no classes but those that the function uses."""
+        """The program for calls whose arguments contain only classes that the function uses."""
 
     def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bundle.Sources, bytes]:
         """Return the program and the input of the call with *args* and *kwargs*.
 
-        The program has the classes of objects in the arguments, too, if they are the user's. Blocks when they come
-        for the first time. Raises `errors.ArgumentError` if *function* does not take such arguments, `errors.NotData`
-        with the path to what is not data, `errors.ProgramError`.
+        The program includes the user's classes of objects in the arguments; it blocks when they occur for the first
+        time. Raises `errors.ArgumentError` if *function* does not take such arguments, `errors.NotData` with the path
+        to what is not data, and `errors.ProgramError`.
         """
         self._check_fit(args, kwargs)
         value = arguments(args, kwargs)
@@ -114,7 +113,7 @@ class Program:
         try:
             return sources, codec.encode(value, registry, root="")
         except codec.NotData:
-            pass  # for want of a class, or for good
+            pass  # a class is missing, or it is no data at all
         known = recorder.Recorder(self._namespace, self._is_local)
         try:
             data = codec.encode(value, known, root="")
@@ -176,7 +175,7 @@ class Program:
         return f'__import__("{module}", None, None, ["{path.partition(".")[0]}"]).{path}'
 
     def _select(self, selected: selection.Selection) -> str:
-        """Take what the function of ``__main__`` needs; return the expression by which it is called."""
+        """Add what the function of ``__main__`` needs; return the expression that denotes it."""
         path = getattr(self._function, "__qualname__", "")
         top = path.partition(".")[0]
         if "." in path and "<" not in path and _attribute(self._namespace, path) is self._function:
@@ -219,7 +218,7 @@ def _shown(filename: str, namespace: Mapping[str, Any]) -> str:
 
 
 def _check(function: Any) -> None:
-    """Refuse what no host can call, whatever it uses."""
+    """Refuse what no host can call, regardless of what it uses."""
     if not callable(function):
         raise errors.ArgumentError(f"{function!r} is not a function: give one, or the file name of a slave")
     if isinstance(function, functools.partial):
@@ -290,7 +289,7 @@ def _module(function: Any) -> str:
 
 
 def _namespace(function: Any) -> Mapping[str, Any]:
-    """Return the names of ``__main__``: those of *function* if it has some."""
+    """Return the names of ``__main__``: *function*'s globals if it has any."""
     inner = remade.unwrapped(function)
     if inner is not None and inner.__globals__.get("__name__") == "__main__":
         return inner.__globals__
@@ -298,7 +297,7 @@ def _namespace(function: Any) -> Mapping[str, Any]:
 
 
 def _folder(namespace: Mapping[str, Any]) -> Path:
-    """Return the folder of the running program, of a notebook the working directory."""
+    """Return the folder of the running program; for a notebook, the working directory."""
     file = namespace.get("__file__")
     if not isinstance(file, str):
         return Path.cwd()
@@ -307,7 +306,7 @@ def _folder(namespace: Mapping[str, Any]) -> Path:
     for _ in package.split(".") if package else ():
         folder = folder.parent
     installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib", "scripts")]
-    # As python -m pytest: what runs is a tool, and the user's files are here.
+    # With python -m pytest, say, a tool is running, and the user's files are here.
     return Path.cwd() if any(folder.is_relative_to(one) for one in installed) else folder
 
 

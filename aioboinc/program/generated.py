@@ -1,4 +1,4 @@
-"""Programs that are text of ours with modules of the user's, and where these lie."""
+"""Programs made of generated text and the user's modules, and where these modules are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aioboinc import errors
-from aioboinc.program import bundle
+from aioboinc.program import bundle, local_modules
 from aioboinc.slave_runtime import program_file
 from aioboinc.wire import codec
 
@@ -25,7 +25,7 @@ class Main:
     """What is ``__main__`` on the host."""
 
     filename: str
-    """As tracebacks show it."""
+    """The file name that tracebacks show."""
     text: str
     origins: Sequence[tuple[str, int]] = ()
     """As in `bundle.Sources`."""
@@ -45,10 +45,10 @@ def bundled(
     include: Sequence[str | Path],
     place: Callable[[str, int], str],
 ) -> bundle.Sources:
-    """Return the program that calls what the expression *called* gives, in *main*.
+    """Return the program that calls the value of the expression *called*, in *main*.
 
-    It imports *modules*. These and *include* are in *folder*, as of `bundle.collect`. *place* returns for path and line
-    of a file of ours where the line comes from. Blocks; raises `errors.ProgramError`.
+    It imports *modules*. These and *include* are in *folder*, as for `bundle.collect`. *place* maps the path and line
+    of a generated file to where the line comes from. Blocks; raises `errors.ProgramError`.
     """
     files = {program_file.GENERATED: _slave(called, modules, main).encode()}
     if main is not None:
@@ -71,21 +71,21 @@ def bundled(
 
 
 def locality(folder: Path) -> Callable[[str], bool]:
-    """Return a function that says whether a module, by its dotted name, is bundled with programs in *folder*."""
-    collector = bundle.Collector(folder / program_file.GENERATED)
+    """Return a function that tells whether a module, by its dotted name, is bundled with programs in *folder*."""
+    local = local_modules.LocalModules(folder)
 
     @functools.cache
     def is_local(top: str) -> bool:
         try:
-            return collector.top(top) is not None
-        except bundle.Missing:
+            return local.top(top) is not None
+        except local_modules.Missing:
             return False
 
     return lambda name: is_local(name.partition(".")[0])
 
 
 def root(name: str, folder: Path) -> Path | None:
-    """Return the folder from which the loaded module *name* was imported; None if hosts have it installed.
+    """Return the folder that the loaded module *name* was imported from; None if hosts have it installed.
 
     *folder* is that of the running program.
     """
@@ -96,17 +96,17 @@ def root(name: str, folder: Path) -> Path | None:
     found = os.path.dirname(packages[0] if packages else file or "")
     if not found:
         return None
-    spec = bundle.Collector(folder / program_file.GENERATED).installed(top)
+    spec = local_modules.LocalModules(folder).installed(top)
     if spec is not None:
         is_of_python = top in sys.stdlib_module_names and spec.origin in {"frozen", "built-in"}
         if is_of_python or spec.origin == file:
             return None
-    # What is installed for this user alone is not bundled either, and is refused where the program is.
+    # A module installed for this user only is not bundled either; collecting the program refuses it.
     return folder if os.path.abspath(found) == os.path.abspath(site.getusersitepackages()) else Path(found)
 
 
 def _slave(called: str, modules: Iterable[str], main: Main | None) -> str:
-    """Return the slave file. It leaves no name behind but with pyboinc."""
+    """Return the slave file. It defines no global names that don't begin with pyboinc."""
     lines = ['"""Calls a function; written by aioboinc."""', ""]
     if main is not None and main.constants:
         lines += [

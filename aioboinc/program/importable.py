@@ -1,4 +1,4 @@
-"""What an import statement gives: which one has bound a name, and one that gives a value by its own name."""
+"""Finds import statements: the one that bound a name, or one that finds a value by the value's own name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Found:
 
 
 def statement(binding: texts.Binding, name: str, value: object, package: str) -> Found | None:
-    """Return the part of an import statement that gives *value* as *name*; None if *binding* is none, or of another."""
+    """Return the part of the import *binding* that gives *value* as *name*; None if it is no import, or of another."""
     match binding.statement:
         case ast.Import(names=aliases):
             for alias in aliases:
@@ -45,7 +45,7 @@ def statement(binding: texts.Binding, name: str, value: object, package: str) ->
 
 
 def find(name: str, value: Any) -> Found | None:
-    """Return an import that gives *value* as *name*, found by what the value says of itself."""
+    """Return an import that gives *value* as *name*, from the value's own module and name."""
     if isinstance(value, types.ModuleType):
         module = value.__name__
         return _module(module, name) if sys.modules.get(module) is value and module != "__main__" else None
@@ -59,7 +59,7 @@ def find(name: str, value: Any) -> Found | None:
 
 
 def resolve(value: Any) -> tuple[str, str] | None:
-    """Return module and dotted name by which *value*, a function or class, is found; None if there are none."""
+    """Return the module and dotted name where *value*, a function or class, is found; None if nowhere."""
     path = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     module = getattr(value, "__module__", None)
     if not isinstance(path, str) or module == "__main__":
@@ -68,7 +68,7 @@ def resolve(value: Any) -> tuple[str, str] | None:
         return module, path
     if module is not None and isinstance(value, types.FunctionType | type):
         return None
-    # As numpy's functions of arrays, which do not know their module. Public and short names are better.
+    # For numpy's array functions, say, which don't know their module. Public and short names are better.
     candidates = sorted(
         (any(part.startswith("_") for part in module.split(".")), module.count("."), module)
         for module, loaded in list(sys.modules.items())
@@ -78,7 +78,7 @@ def resolve(value: Any) -> tuple[str, str] | None:
 
 
 def submodule(module: str, attributes: tuple[str, ...]) -> str:
-    """Return the last of the modules that *module* and *attributes* after it lead through."""
+    """Return the last module on the way from *module* through *attributes*."""
     for attribute in attributes:
         inner = f"{module}.{attribute}"
         if inner not in sys.modules or getattr(sys.modules.get(module), attribute, None) is not sys.modules[inner]:
@@ -88,12 +88,12 @@ def submodule(module: str, attributes: tuple[str, ...]) -> str:
 
 
 def is_conditional(statement: ast.stmt) -> bool:
-    """Say whether *statement* chooses what to import by what is there, and does nothing else."""
+    """Tell whether *statement* only chooses what to import by what is installed."""
     return imports.is_choice(statement) and all(map(_is_plain, _inner(statement)))
 
 
 def is_literal(statement: ast.stmt, value: object) -> bool:
-    """Say whether *statement* assigns *value*, which it has as a literal."""
+    """Tell whether *statement* assigns *value*, written as a literal."""
     if not isinstance(statement, ast.Assign):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Which modules a Python file imports, read off its syntax tree. Nothing is run."""
+"""Finds the imports of a Python file in its syntax tree. Nothing is run."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ class Import:
     module: str
     """Dotted name; empty in ``from . import x``."""
     names: tuple[str, ...]
-    """Those in ``from module import names``, each maybe a submodule; empty for ``import module``."""
+    """The names in ``from module import names``, which may be submodules; empty for ``import module``."""
     level: int
     """The number of leading dots."""
     line: int
-    """Where it stands in the file, from 1."""
+    """Its line in the file, from 1."""
     optional: bool
-    """The program goes on without it: an ImportError is caught, or another platform may be meant."""
+    """Whether the program works without it: an ImportError is caught, or it may be for another platform."""
     instead_of: tuple[tuple[Import, ...], ...] = ()
-    """It stands in the ``except ImportError`` after these imports; one tuple for each level of nesting."""
+    """The imports whose ``except ImportError`` contains it; one tuple for each level of nesting."""
 
     def needed(self, missing: Collection[Import]) -> bool:
-        """Tell whether the program can't do without it, the imports *missing* having failed."""
+        """Tell whether the program needs it, given that the imports *missing* have failed."""
         return not self.optional and all(any(other in missing for other in level) for level in self.instead_of)
 
 
 def scan(tree: ast.Module) -> list[Import]:
     """Return all imports in *tree*, nested ones too, in the order of the text.
 
-    ``importlib.import_module`` and ``__import__`` count if their arguments are literals;
-    what ``if TYPE_CHECKING:`` guards does not.
+    ``importlib.import_module`` and ``__import__`` count if their arguments are literals; what is inside ``if
+    TYPE_CHECKING:`` does not.
     """
     found = []
-    # Not a recursive visitor: a long sum or a long chain of elif is nested more deeply than Python recurses.
+    # No recursive visitor: a long sum or elif chain is nested more deeply than Python can recurse.
     stack: list[tuple[ast.AST, _Context]] = [(tree, _Context())]
     while stack:
         node, context = stack.pop()
@@ -84,7 +84,7 @@ def exported(tree: ast.Module) -> tuple[str, ...]:
 
 
 def is_choice(statement: ast.stmt) -> bool:
-    """Say whether *statement* chooses between imports: by an ImportError that it catches, or by the platform."""
+    """Tell whether *statement* chooses between imports: by catching an ImportError, or by the platform."""
     match statement:
         case ast.Try(handlers=handlers):
             return any(map(_catches_import_error, handlers))
@@ -95,14 +95,14 @@ def is_choice(statement: ast.stmt) -> bool:
 
 @dataclass(frozen=True)
 class _Context:
-    """Where in a file an import stands."""
+    """The context of an import in a file."""
 
     optional: bool = False
     """As in `Import`."""
     instead_of: tuple[list[Import], ...] = ()
-    """As in `Import`; the lists are complete, as the text is walked in its order."""
+    """As in `Import`; the lists are complete, because the text is walked in order."""
     tried: tuple[list[Import], ...] = ()
-    """The imports in each ``try`` that it stands in."""
+    """The imports in each ``try`` around it."""
 
 
 def _children(node: ast.AST, context: _Context) -> list[tuple[ast.AST, _Context]]:

@@ -1,4 +1,4 @@
-"""Which global names a statement looks up, and when: as it is executed, or as the functions in it are called.
+"""Finds the global names a statement looks up, and when: when it runs, or when the functions in it are called.
 
 The compiler decides what is global; we read its code objects. Nothing is run.
 """
@@ -30,7 +30,7 @@ _AT_ONCE = (
     "<generic parameters of ",
     "__annotate__",
 )
-"""Code that may run as soon as the code around it does: a decorator's lambda, annotations of Python 3.14."""
+"""Code that may run together with the code around it: a decorator's lambda, annotations in Python 3.14."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Names:
     called: set[str] = field(default_factory=set)
     """Looked up when a function in it is called."""
     written: set[str] = field(default_factory=set)
-    """Assigned or deleted, by virtue of ``global``."""
+    """Assigned or deleted through ``global``."""
     annotated: set[str] = field(default_factory=set)
     """In annotations, whether they are evaluated or not, in quotes or not."""
 
 
 def of(statement: ast.stmt, *, future: bool) -> Names:
-    """Return the names of *statement*, of the top level of a module; *future* if annotations are not evaluated."""
+    """Return the names of a module's top-level *statement*; *future* if annotations are not evaluated."""
     names = Names()
     _read(compiled([statement], "<statement>", future=future), names, at_definition=True)
     names.annotated.update(_annotated(statement))
@@ -68,7 +68,7 @@ def compiled(statements: list[ast.stmt], filename: str, *, future: bool) -> type
 
 
 def chains(statement: ast.AST) -> dict[str, set[tuple[str, ...]]]:
-    """Return by name the attributes that follow it: of ``a.b.c`` for ``a`` the tuple ``("b", "c")``."""
+    """Return, for each name, the attribute chains after it: ``("b", "c")`` for ``a`` in ``a.b.c``."""
     found: dict[str, set[tuple[str, ...]]] = {}
     for inner in ast.walk(statement):
         node = inner
@@ -82,7 +82,7 @@ def chains(statement: ast.AST) -> dict[str, set[tuple[str, ...]]]:
 
 
 def bound(statement: ast.stmt) -> set[str]:
-    """Return the names that *statement* itself binds or deletes, not those of statements in it; ``*`` for all."""
+    """Return the names that *statement* itself binds or deletes, without statements inside it; ``*`` for all."""
     match statement:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return {statement.name}
@@ -111,7 +111,7 @@ def _expressions(statement: ast.stmt) -> Iterator[ast.AST]:
         node = stack.pop()
         yield node
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.comprehension):  # its target is not of this scope
+            if isinstance(child, ast.comprehension):  # its target has another scope
                 stack += [child.iter, *child.ifs]
             elif not isinstance(child, ast.stmt | ast.Lambda):
                 stack.append(child)

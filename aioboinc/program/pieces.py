@@ -1,4 +1,4 @@
-"""Pieces of ``__main__`` that go to hosts, the order in which they stand there, and the text that they make."""
+"""Pieces of ``__main__`` that go to hosts, their order there, and the text that they make."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Key: TypeAlias = tuple[str, int, str]
 
 
 class Rank:
-    """Of pieces that could have any order, those with the lower rank are first."""
+    """Among pieces that could have any order, a lower rank comes first."""
 
     IMPORT, CONSTANT, DEFINITION = range(3)
 
@@ -26,10 +26,10 @@ class Piece:
     """Some lines of the program."""
 
     name: str
-    """The name for which it is there."""
+    """The name that it defines."""
     text: str
     filename: str
-    """Where it comes from; empty if it is from no text."""
+    """The file it comes from; empty if there is none."""
     line: int
     """The number of its first line there, from 1."""
     rank: int = Rank.DEFINITION
@@ -38,20 +38,20 @@ class Piece:
     binds: frozenset[str] = frozenset()
     """Names that no other piece may bind."""
     chains: Mapping[str, set[tuple[str, ...]]] = dataclasses.field(default_factory=dict)
-    """What it takes from modules."""
+    """The attributes that it uses of modules."""
     future: bool = False
-    """Its annotations were not evaluated."""
+    """Whether its annotations were not evaluated."""
     module: str = ""
     """The module that it imports."""
 
     @property
     def key(self) -> _Key:
-        """What tells it from others."""
+        """Identifies it."""
         return self.filename, self.line, self.text
 
 
 class Circle(Exception):
-    """Pieces of which each has to be before the others; ``args`` are their names."""
+    """Pieces that must each come before the others; ``args`` are their names."""
 
 
 class Twice(Exception):
@@ -59,7 +59,7 @@ class Twice(Exception):
 
 
 def ordered(by_name: Mapping[str, Piece], others: Iterable[Piece]) -> list[Piece]:
-    """Return all pieces, each after those that it needs: in one order, wherever they come from.
+    """Return all pieces, each after those that it needs. The order does not depend on where they come from.
 
     Raises Twice, and Circle if there is no such order.
     """
@@ -73,7 +73,7 @@ def ordered(by_name: Mapping[str, Piece], others: Iterable[Piece]) -> list[Piece
     at_once = {key: keys_of(piece.names.defined) for key, piece in pieces.items()}
     direct = {key: at_once[key] | keys_of(piece.names.called) - {key} for key, piece in pieces.items()}
     reach = {key: _reach(key, direct) for key in pieces}
-    # Those that need each other when they are called have the order in which they can be defined.
+    # Pieces that need each other only when called go in an order in which they can be defined.
     before = {
         key: {other for other in direct[key] if key not in reach[other] or other in at_once[key]} for key in pieces
     }

@@ -1,4 +1,4 @@
-"""Which of the user's classes the objects in a value have."""
+"""Records which of the user's classes a value contains."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["Recorder"]
 
 
 class Recorder(codec.Registry):
-    """A registry of all classes of the user's, for one value: notes which of them were needed.
+    """A registry of all the user's classes, for one value; it notes which of them were needed.
 
-    *namespace* is that of ``__main__``; *is_local* says whether a module goes to hosts with the program.
+    *namespace* is ``__main__``'s; *is_local* tells whether a module goes to hosts with the program.
     """
 
     def __init__(self, namespace: Mapping[str, Any], is_local: Callable[[str], bool]) -> None:
         super().__init__()
         self.classes: set[str] = set()
-        """The names of those of ``__main__``."""
+        """Names of the needed classes of ``__main__``."""
         self.modules: set[str] = set()
-        """The modules of all."""
+        """Modules of all needed classes."""
         self._namespace = namespace
         self._is_local = is_local
 

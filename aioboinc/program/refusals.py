@@ -1,4 +1,4 @@
-"""What is said of a function that can't be sent: what it uses, why that can't go, and what to do."""
+"""Errors for a function that can't be sent: what it uses, why that can't be sent, and what to do."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def refused(function: str, trouble: str, remedy: str) -> errors.ProgramError:
 
 
 class Refusals:
-    """Errors about *function* and what it needs of *namespace*, that of ``__main__``."""
+    """Errors about *function* and what it needs of *namespace*, which is ``__main__``'s."""
 
     def __init__(self, function: str, namespace: Mapping[str, Any]) -> None:
         self._function = function
         self._namespace = namespace
 
     def of(self, user: str, name: str, trouble: str, remedy: str) -> errors.ProgramError:
-        """Return the error for *name*, which *user* uses and which is *trouble*; without *user* it is the function."""
+        """Return the error for *name*, which is *trouble* and which *user* uses; no *user*: it is the function."""
         if not user:
             return refused(self._function, f"it is {trouble}", remedy)
         subject = "it" if user == self._function else f"{user}, which it needs,"
@@ -40,7 +40,7 @@ class Refusals:
         return refused(self._function, f"{subject} assigns to the global name {name}", remedy)
 
     def of_text(self, user: str, name: str, code: types.CodeType) -> errors.ProgramError:
-        """Return the error for *name*, a function with *code* of which there is no text."""
+        """Return the error for *name*, a function with *code* whose text can't be found."""
         if os.path.exists(code.co_filename):
             trouble = f"not in {code.co_filename} as it is now"
             return self.of(user, name, trouble, "run the program again, the file has changed")
@@ -59,7 +59,7 @@ class Refusals:
     def of_value(
         self, user: str, name: str, value: Any, refusal: codec.NotData | None, *, has_text: bool
     ) -> errors.ProgramError:
-        """Return the error for *name*, whose *value* can't be sent as data, by *refusal*, nor as anything else."""
+        """Return the error for *name*, whose *value* can't be sent, as data because of *refusal*."""
         if isinstance(value, types.ModuleType):
             return self.of(user, name, "a module that can't be imported by its name", "import it from a file")
         if isinstance(value, types.FunctionType):

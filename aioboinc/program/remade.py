@@ -1,4 +1,4 @@
-"""Values that are no data and are made anew on the host, by the statement that has made them here."""
+"""Values that are not data, and are made again on the host by the statement that made them here."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _KINDS: tuple[type, ...] = (
     typing.NewType,
     *(getattr(typing, name) for name in ("TypeAliasType", "TypeVarTuple") if hasattr(typing, name)),
 )
-"""Nothing but what they were made of."""
+"""Values that are determined by what they were made from."""
 _OF_NUMPY = {"dtype", "ufunc", "vectorize"}
 _SAFE = (
     *(ast.Constant, ast.Name, ast.Attribute, ast.Load, ast.Subscript, ast.Slice, ast.Starred, ast.keyword),
     *(ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp, ast.unaryop, ast.BinOp, ast.operator),
 )
-"""Parts of expressions that only put together what is there."""
+"""Parts of expressions that only combine existing values."""
 
 
 _UNKNOWN = object()
 
 
 def is_assignment(statement: ast.stmt, name: str) -> bool:
-    """Say whether *statement* assigns to *name* alone, an expression without that name in it."""
+    """Tell whether *statement* assigns only to *name*, an expression that does not contain *name*."""
     match statement:
         case ast.Assign(targets=[ast.Name(id=target)], value=value):
             pass
@@ -59,7 +59,7 @@ def is_assignment(statement: ast.stmt, name: str) -> bool:
 
 
 def is_sent(binding: texts.Binding, name: str, value: Any, namespace: Mapping[str, Any]) -> bool:
-    """Say whether the statement of *binding* makes *value* for *name*, on a host as here."""
+    """Tell whether the statement of *binding* makes *value* for *name* on a host, as it does here."""
     statement = binding.statement
     if not is_assignment(statement, name):
         return False
@@ -70,13 +70,13 @@ def is_sent(binding: texts.Binding, name: str, value: Any, namespace: Mapping[st
     if isinstance(value, _KINDS) or (kind.__module__.partition(".")[0] == "numpy" and kind.__name__ in _OF_NUMPY):
         return True
     inner = unwrapped(value)
-    if inner is not None and inner is not value:  # a decorator that was called
+    if inner is not None and inner is not value:  # a decorator was called
         return True
     return expression is not None and _gives(expression, value, namespace)
 
 
 def unwrapped(value: Any) -> types.FunctionType | None:
-    """Return the function that decorators, those of packages too, have wrapped; *value* itself if it is one."""
+    """Return the function that decorators, even of packages, have wrapped; *value* itself if it is a function."""
     seen: set[int] = set()
     while value is not None and id(value) not in seen:
         seen.add(id(value))
@@ -90,7 +90,7 @@ def unwrapped(value: Any) -> types.FunctionType | None:
 
 
 def differs(expression: ast.expr, value: Any, namespace: Mapping[str, Any]) -> bool:
-    """Say whether *expression* certainly gives something else now than *value*, which is data, or is just named."""
+    """Tell whether *expression* now certainly gives something other than *value*, which is data or just a name."""
     again = _evaluated(expression, namespace)
     if again is _UNKNOWN or again is value or not any(isinstance(node, ast.Name) for node in ast.walk(expression)):
         return False
@@ -100,12 +100,12 @@ def differs(expression: ast.expr, value: Any, namespace: Mapping[str, Any]) -> b
         pass
     try:
         return isinstance(expression, ast.Name) and type(again) is type(value) and bool(again != value)
-    except Exception:  # whatever a class says to be compared
+    except Exception:  # whatever comparing a class's objects raises
         return False
 
 
 def _gives(expression: ast.expr, value: Any, namespace: Mapping[str, Any]) -> bool:
-    """Say whether *expression*, which just puts things together, gives an equal of *value* again."""
+    """Tell whether *expression*, which only combines values, gives something equal to *value* again."""
     again = _evaluated(expression, namespace)
     try:
         return type(again) is type(value) and bool(again == value)
@@ -114,11 +114,11 @@ def _gives(expression: ast.expr, value: Any, namespace: Mapping[str, Any]) -> bo
 
 
 def _evaluated(expression: ast.expr, namespace: Mapping[str, Any]) -> Any:
-    """Return what *expression* gives if it just puts things together, else _UNKNOWN."""
+    """Return the value of *expression* if it only combines values, else _UNKNOWN."""
     if not all(isinstance(node, _SAFE) for node in ast.walk(expression)):
         return _UNKNOWN
     try:
         code = compile(ast.Expression(expression), "<expression>", "eval", dont_inherit=True)
         return eval(code, dict(namespace))
-    except Exception:  # whatever the parts do
+    except Exception:  # whatever the parts raise
         return _UNKNOWN

@@ -1,4 +1,4 @@
-"""What a function needs of ``__main__``: the pieces for all names that it uses, directly or not."""
+"""Selects what a function needs of ``__main__``: the pieces for all names that it uses, directly or not."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PROVIDED = {
     "pyboinc_checkpoint",
     "pyboinc_restore",
 }
-"""What every program has on a host."""
+"""Names that every program has on a host."""
 
 
 class Selection:
-    """What *function*, in words, needs of *namespace*, that of ``__main__``.
+    """What *function*, described in words, needs of *namespace*, which is ``__main__``'s.
 
-    *is_local* says whether a module goes to hosts with the program. The methods raise `errors.ProgramError` for what
+    *is_local* tells whether a module goes to hosts with the program. The methods raise `errors.ProgramError` for what
     can't be sent.
     """
 
@@ -62,7 +62,7 @@ class Selection:
         return {module for name in self._pieces if name in found for module in found[name].modules}
 
     def add(self, name: str, function: types.FunctionType | None = None) -> None:
-        """Add what *name* stands for, or else *function*, and what that needs."""
+        """Add the value of *name*, or *function* if given, and what it needs."""
         if function is not None:
             piece = self._definitions.of_function(name, function, "")
             self._put(name, piece)
@@ -71,7 +71,7 @@ class Selection:
             self._add([(name, "")])
 
     def add_annotated(self) -> None:
-        """Add what is in annotations only, as far as hosts can have it: dataclasses and others look at them."""
+        """Add names used only in annotations, if hosts can have them: dataclasses and others read annotations."""
         tried: set[str] = set()
         while wanted := {name for piece in self._pieces.values() for name in piece.names.annotated} - tried:
             tried |= wanted
@@ -86,7 +86,7 @@ class Selection:
                     self._pieces = before
 
     def ordered(self) -> list[pieces.Piece]:
-        """Return the pieces in the order in which they stand in the program."""
+        """Return the pieces in the order that they have in the program."""
         try:
             return pieces.ordered(self._pieces, self._submodules())
         except pieces.Twice as error:
@@ -98,7 +98,7 @@ class Selection:
             raise refusals.refused(self._function, trouble, "run again what defines them") from None
 
     def _add(self, wanted: list[tuple[str, str]]) -> None:
-        """Add what names stand for; each is wanted by the piece with another name."""
+        """Add the values of names; each comes with the name of the piece that wants it."""
         waiting = list(wanted)
         while waiting:
             name, user = waiting.pop(0)
@@ -126,13 +126,13 @@ class Selection:
         return name in self._namespace and name not in _PROVIDED and not is_pythons and not self._is_builtin(name)
 
     def _is_builtin(self, name: str) -> bool:
-        """Say whether a notebook has put a function of its own around Python's, as around ``open``."""
+        """Tell whether *name* is a builtin that the notebook has wrapped, such as ``open``."""
         value = self._namespace[name]
         around = getattr(value, "__globals__", {}).get("__name__", "")
         return around.partition(".")[0] == "IPython" and inspect.unwrap(value) is getattr(builtins, name, None)
 
     def _is_cheap(self, piece: pieces.Piece) -> bool:
-        """Say whether hosts have what *piece* imports in any case."""
+        """Tell whether hosts have what *piece* imports in any case."""
         if not piece.module:
             return piece.rank != pieces.Rank.IMPORT
         return piece.module.partition(".")[0] in sys.stdlib_module_names or self._is_local(piece.module)

@@ -1,4 +1,4 @@
-"""What of a Python file's text is code: all but comments, blank lines and spaces at the ends of lines."""
+"""The code in a Python file's text: all but comments, blank lines and spaces at the ends of lines."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import tokenize
 
 __all__ = ["code"]
 
-# From Python 3.12 on an f-string is several tokens; what is inside of it stays as it is, as before.
+# From Python 3.12 on, an f-string is several tokens; its inside stays as it is, as before.
 _OPENING = {getattr(tokenize, name, -1) for name in ("FSTRING_START", "TSTRING_START")}
 _CLOSING = {getattr(tokenize, name, -1) for name in ("FSTRING_END", "TSTRING_END")}
 
 
 def code(source: bytes) -> bytes:
-    """Return the code in *source*, in UTF-8; the same on every version of Python. What is no Python stays whole."""
+    """Return the code in *source*, in UTF-8; the same on every version of Python.
+
+    What is not Python is returned whole.
+    """
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
         lines = io.StringIO(source.decode(encoding)).readlines()
@@ -31,7 +34,7 @@ def code(source: bytes) -> bytes:
 
 
 def _comments_and_strings(source: bytes) -> tuple[dict[int, int], set[int]]:
-    """Return in which column a line's comment begins, and the lines whose ends are inside of a string."""
+    """Return the columns of comments, by line, and the lines whose ends are inside a string."""
     comments: dict[int, int] = {}
     strings: set[int] = set()
     opened: list[int] = []

@@ -1,7 +1,7 @@
-"""What a definition took from global names that are something else by now.
+"""Finds definitions that used global names whose values have changed since.
 
-Defaults, bases and attributes of classes were evaluated when the definition ran. A host runs it with what the names
-stand for now; where that is not the same, it would compute something else than the program here.
+Defaults, bases and attributes of classes were evaluated when the definition ran. A host runs it with the present values
+of the names; if these differ, it would compute something else than here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MISSING = object()
 
 
 def changed(statement: ast.stmt, value: Any, namespace: Mapping[str, Any]) -> str:
-    """Return what the definition *statement* used when it made *value*, and is another now; empty if nothing is known.
+    """Return what the definition *statement* of *value* used and has changed since; empty if nothing is known.
 
     *namespace* has the values of global names.
     """
@@ -55,7 +55,7 @@ def _of_function(statement: ast.FunctionDef | ast.AsyncFunctionDef, value: Any) 
 
 
 def _of_class(statement: ast.ClassDef, cls: type) -> Iterator[tuple[ast.expr, Any]]:
-    """Yield what its body takes from outside: attributes and the defaults of methods."""
+    """Yield what the class body takes from outside: attributes and the defaults of methods."""
     own = {name for inner in statement.body for name in names.bound(inner)}
     for inner in statement.body:
         parts: list[tuple[ast.expr, Any]] = []

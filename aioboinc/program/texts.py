@@ -24,7 +24,7 @@ class Binding:
     text: Text
     statement: ast.stmt
     outer: ast.stmt
-    """The statement of the top level that it is in, or it itself."""
+    """The top-level statement that contains it, or itself."""
 
 
 class Text:
@@ -33,7 +33,7 @@ class Text:
     def __init__(self, filename: str, content: str, *, future: bool) -> None:
         """Parse *content*, *future* if annotations were not evaluated in it. Raises SyntaxError, ValueError."""
         self.filename = filename
-        """As code objects and tracebacks have it."""
+        """As in code objects and tracebacks."""
         self.lines = content.split("\n")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -48,7 +48,7 @@ class Text:
         self._bindings: dict[str, list[Binding]] | None = None
 
     def bindings(self, name: str) -> list[Binding]:
-        """Return what binds *name*, or may do so by a ``*``, the last first."""
+        """Return what binds *name*, or may bind it by a ``*``; the last first."""
         if self._bindings is None:
             self._bindings = {}
             for statement, outer in _statements(self.tree.body):
@@ -69,7 +69,7 @@ class Text:
         return None
 
     def class_around(self, code: types.CodeType) -> Binding | None:
-        """Return the class outside of functions and classes in which the code *code* is."""
+        """Return the class, outside of functions and classes, that contains *code*."""
         for statement, outer in _statements(self.tree.body):
             if isinstance(statement, ast.ClassDef) and statement.lineno <= code.co_firstlineno <= _last_line(
                 statement
@@ -78,7 +78,7 @@ class Text:
         return None
 
     def has(self, code: types.CodeType) -> bool:
-        """Return whether compiling this text gives *code*, somewhere in it."""
+        """Tell whether compiling this text gives *code* somewhere."""
         return code in self._codes
 
     @functools.cached_property
@@ -89,18 +89,18 @@ class Text:
             return frozenset()
 
     def source(self, statement: ast.stmt) -> tuple[str, int]:
-        """Return the text of *statement*, to stand at the top level, and its first line."""
+        """Return the text of *statement*, for use at the top level, and the number of its first line."""
         first, last = _first_line(statement), _last_line(statement)
         if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.If | ast.Try):
             return ast.get_source_segment("\n".join(self.lines), statement) or ast.unparse(statement), first
         lines = [line.rstrip("\r") for line in self.lines[first - 1 : last]]
-        if statement.col_offset:  # to take the indentation away would change strings that go over several lines
+        if statement.col_offset:  # dedenting would change strings of several lines
             return "\n".join(["if True:", *lines]), first - 1
         return "\n".join(lines), first
 
 
 class Texts:
-    """The texts of a namespace that is ``__main__``'s."""
+    """The texts of the namespace of a ``__main__``."""
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         self._namespace = namespace
@@ -108,7 +108,7 @@ class Texts:
         self._proven: dict[str, Text] = {}
         cells = namespace.get("In")
         self.is_notebook = isinstance(cells, list) and "get_ipython" in namespace
-        """Whether it is IPython's: there are cells, and no file."""
+        """Whether it is IPython's, with cells in place of a file."""
 
     def bindings(self, name: str) -> Iterator[Binding]:
         """Yield what binds *name*, the newest first."""
@@ -116,7 +116,7 @@ class Texts:
             yield from text.bindings(name)
 
     def of_code(self, code: types.CodeType) -> Text | None:
-        """Return the text that *code* was compiled from, None if it is not to be had, or has changed."""
+        """Return the text that *code* was compiled from; None if it is not available, or has changed."""
         entry = linecache.cache.get(code.co_filename)
         if entry is not None and len(entry) == 4 and entry[1] is None:  # registered, as cells are
             return self._text(code.co_filename, "".join(entry[2]), code)
@@ -135,7 +135,7 @@ class Texts:
 
     @functools.cached_property
     def _cells(self) -> list[Text]:
-        """The cells that were run, the newest first."""
+        """Return the cells that were run, the newest first."""
         filenames = {
             "".join(entry[2]).rstrip("\n"): filename
             for filename, entry in linecache.cache.items()
@@ -159,7 +159,7 @@ class Texts:
 
 
 def _contents(filename: str) -> Iterator[str]:
-    """Yield what the file *filename* has and, if that is another text, what it had when somebody looked before."""
+    """Yield the content of the file *filename* and, if different, its content when it was last read (linecache)."""
     try:
         with open(filename, "rb") as file:
             content = importlib.util.decode_source(file.read())
@@ -172,7 +172,7 @@ def _contents(filename: str) -> Iterator[str]:
 
 
 def _statements(statements: list[ast.stmt], outer: ast.stmt | None = None) -> Iterator[tuple[ast.stmt, ast.stmt]]:
-    """Yield the statements that are not in functions and classes, each with the one at the top that it is in."""
+    """Yield the statements outside of functions and classes, each with its top-level statement."""
     for statement in statements:
         top = outer or statement
         yield statement, top

@@ -1,6 +1,6 @@
-"""Who may do what with a file, seen beforehand: by owners, groups and modes. The functions block.
+"""Predicts who may do what with a file, from owners, groups and modes. The functions block.
 
-What can't be told from these, access control lists for example, is taken for permitted.
+What can't be told from these, such as access control lists, counts as permitted.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 __all__ = ["READ", "SEARCH", "WRITE", "User", "inherits", "make_directory", "obstacle"]
 
 READ, WRITE, SEARCH = os.R_OK, os.W_OK, os.X_OK
-"""What one may do with a file or a directory; to be added."""
+"""Permissions for a file or a directory; may be combined."""
 _ACCESS_LIST = "system.posix_acl_access"
 _DEFAULT_LIST = "system.posix_acl_default"
 
 
 @dataclass(frozen=True)
 class User:
-    """A user, and the groups that a process of this user's has when it is started."""
+    """A user, and the groups that a newly started process of the user has."""
 
     uid: int
     name: str
@@ -38,7 +38,7 @@ class User:
             return None
 
     def may(self, permissions: int, status: os.stat_result) -> bool:
-        """Tell whether *permissions* are given for what has this *status*: its owner's, its group's or others'."""
+        """Tell whether the mode in *status* gives the user *permissions*: as owner, in the group, or as another."""
         if self.uid == 0:
             return True
         shift = 6 if status.st_uid == self.uid else 3 if status.st_gid in self.groups else 0
@@ -46,7 +46,7 @@ class User:
 
 
 def obstacle(user: User, directory: Path) -> Path | None:
-    """Return what keeps *user* from making files in *directory*: that, or the first one on the way to it.
+    """Return the directory that keeps *user* from making files in *directory*: itself, or the first on the way.
 
     None if nothing does, or if it can't be known.
     """
@@ -70,14 +70,14 @@ def inherits(user: User, directory: Path) -> bool:
 
 
 def make_directory(name: str | Path, around: os.stat_result, *, dir_fd: int | None = None) -> None:
-    """Make a directory, unless it is there, in which others may do what they may in the one around it.
+    """Make a directory, unless it is there, with the permissions of the one around it.
 
-    *around* is the status of that. What root makes belongs to its owner. Raises OSError.
+    *around* is that one's status; if root makes the directory, it gets the same owner. Raises OSError.
     """
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=dir_fd)
     status = os.stat(name, dir_fd=dir_fd)
-    # Not the sticky bit: files there may be one user's, and be moved or deleted by another.
+    # Not the sticky bit: one user's files there may be moved or deleted by another.
     mode = (status.st_mode | around.st_mode) & ~stat.S_ISVTX
     if status.st_uid == os.geteuid():
         with contextlib.suppress(PermissionError):
@@ -86,7 +86,7 @@ def make_directory(name: str | Path, around: os.stat_result, *, dir_fd: int | No
 
 
 def _has_list(path: Path) -> bool:
-    """Tell whether there is an access control list: modes are not the whole truth then."""
+    """Tell whether there is an access control list: then the mode does not say everything."""
     return _has(_ACCESS_LIST, path)
 
 

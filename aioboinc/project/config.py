@@ -1,7 +1,7 @@
-"""A project: its config.xml, and where things are.
+"""A project: its config.xml, and where its things are.
 
-All kinds are read from the same file: a BOINC project's as its ``make_project`` wrote it, and one of ours, which
-names its database in ``<database_url>``.
+All kinds have the same file: a BOINC project's was written by its ``make_project``; ours name the database in
+``<database_url>``.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class Project:
     """For ``connectors.open``."""
     kind: Kind
     upload_certificates: bool
-    """Results need a signed upload certificate, which only BOINC's transitioner makes."""
+    """Whether results need a signed upload certificate, which only BOINC's transitioner makes."""
     delete_delay: int = 0
-    """Seconds for which files are kept after the last result has come back (``delete_delay_hours``)."""
+    """Seconds to keep files after the last result has come back (``delete_delay_hours``)."""
 
     def download_path(self, name: str) -> str:
-        """Return where the input file *name* lies in the download hierarchy; as text, for a Path takes its time."""
+        """Return the path of the input file *name* in the download hierarchy; as text, because a Path is slow."""
         return f"{self.download_dir}/{fanout_directory(name, self.fanout)}/{name}"
 
     def download_file_url(self, name: str) -> str:
@@ -71,7 +71,7 @@ class Project:
         return "/".join(filter(None, (self.download_url, fanout_directory(name, self.fanout), name)))
 
     def upload_path(self, name: str) -> str:
-        """Return where the output file *name* lies in the upload hierarchy; as text, too."""
+        """Return the path of the output file *name* in the upload hierarchy; as text, too."""
         return f"{self.upload_dir}/{fanout_directory(name, self.fanout)}/{name}"
 
 
@@ -162,7 +162,7 @@ def _database_url(root: Path, values: dict[str, str]) -> str:
     password = urllib.parse.quote(values.get("db_passwd", ""), safe="")
     query = ""
     if host in {"", "localhost"}:
-        # MySQL's client library goes by the socket then, whatever the port.
+        # Then MySQL's client library uses the socket, whatever the port.
         sockets = (os.environ.get("MYSQL_UNIX_PORT", ""), *_MYSQL_SOCKETS)
         socket = next((path for path in sockets if path and os.path.exists(path)), "")
         host = "localhost"

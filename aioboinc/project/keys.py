@@ -2,9 +2,9 @@
 
 Programs are signed with RSA-2048, PKCS#1 v1.5 and SHA-256; hosts check that in pure Python.
 
-BOINC's code signing is RSA-1024 over the MD5 of a file: its clients know nothing else, and its ``crypt_prog``
-makes no other keys. It is here for projects of ours that stock clients attach to. Keys and signatures are
-the texts that BOINC's ``lib/crypt.cpp`` reads and writes.
+BOINC's code signing is RSA-1024 over the MD5 of a file: its clients know nothing else, and its ``crypt_prog`` makes no
+other keys. We need it for our own projects that stock clients attach to. Keys and signatures have the text form of
+BOINC's ``lib/crypt.cpp``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class PrivateKey:
         self._key = key
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature of *data*; the same each time."""
+        """Return the signature of *data*, which is the same each time."""
         return self._key.sign(data, padding.PKCS1v15(), hashes.SHA256())
 
     @property
@@ -70,16 +70,16 @@ class PrivateKey:
 def create(private_path: Path, public_path: Path) -> PrivateKey:
     """Make the project's program key, unless it is there, and return it.
 
-    The private key becomes a PEM file that only its owner can read, the public key a JSON file. An existing
-    private key is kept, and its public file written again if that is missing or another's. Blocks, for a good
-    part of a second. Raises `errors.ProjectError`, and MemoryError.
+    The private key becomes a PEM file that only its owner can read, the public key a JSON file. An existing private key
+    is kept; its public file is written again if it is missing or does not fit. Blocks for a good part of a second.
+    Raises `errors.ProjectError`, and MemoryError.
     """
     if os.path.exists(private_path):
         key = load(private_path)
     else:
         try:
             key = PrivateKey(rsa.generate_private_key(_EXPONENT, _BITS))
-        except InternalError as error:  # with fixed arguments, it lacks nothing but memory
+        except InternalError as error:  # with fixed arguments, only lack of memory can fail
             raise MemoryError("no memory for a key") from error
         pem = key._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -93,7 +93,7 @@ def create(private_path: Path, public_path: Path) -> PrivateKey:
 def load(path: Path) -> PrivateKey:
     """Read the private program key from the PEM file *path*. Raises `errors.ProjectError`."""
     try:
-        # Unchecked, which takes a thousandth of the time: a signature made with a damaged key fits nothing.
+        # Unchecked, which is a thousand times faster: signatures made with a damaged key fit nothing anyway.
         key = serialization.load_pem_private_key(_read(path), None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise errors.ProjectError(f"{path}: not a private key in PEM form without a password") from None
@@ -112,13 +112,13 @@ class CodeSignPublicKey:
 
 @dataclass(frozen=True)
 class CodeSignPrivateKey:
-    """The private half of a key of BOINC's: what it takes to sign."""
+    """The private half of a key of BOINC's: what signing needs."""
 
     modulus: int
     exponent: int = field(repr=False)
 
 
-# What follows the number of bits in a key file: numbers, each of so many bytes, in hexadecimal.
+# What follows the number of bits in a key file: numbers of this many bytes each, in hexadecimal.
 _PUBLIC_LAYOUT = (128, 128)
 """modulus, exponent"""
 _PRIVATE_LAYOUT = (128, 128, 128, 64, 64, 64, 64, 64)
@@ -172,7 +172,7 @@ def sign_file_md5(file: Path | str, key: CodeSignPrivateKey) -> str:
 
 
 def verify_file_md5(file: Path | str, signature: str, key: CodeSignPublicKey) -> bool:
-    """Tell whether *signature* is what `sign_file_md5` returns for the file and the private half of *key*."""
+    """Tell whether *signature* was made by `sign_file_md5` for the file, with the private half of *key*."""
     data = _bytes_of(signature)
     padded = _padded(_md5(file), key.modulus)
     if data is None or len(data) != len(padded) or int.from_bytes(data, "big") >= key.modulus:
@@ -195,7 +195,7 @@ def _md5(file: Path | str) -> str:
 
 
 def _padded(md5: str, modulus: int) -> bytes:
-    """Return PKCS#1 v1.5 padding, type 1, around the digits of *md5* themselves: there is no DigestInfo."""
+    """Return PKCS#1 v1.5 padding, type 1, around the digits of *md5* themselves, without a DigestInfo."""
     size = (modulus.bit_length() + 7) // 8
     content = md5.encode("ascii")
     return b"\0\1" + b"\xff" * (size - len(content) - 3) + b"\0" + content

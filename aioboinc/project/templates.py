@@ -1,4 +1,4 @@
-"""The output template of our workunits: what a result's documents are made from."""
+"""The output template of our workunits, from which the documents of results are made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aioboinc.wire import codec, documents
 __all__ = ["OUTPUT", "OUTPUT_TEXT", "read"]
 
 OUTPUT = OUTPUT_TEMPLATE
-"""Where it is, relative to the project's root."""
+"""Its path, relative to the project's root."""
 OUTPUT_TEXT = f"""\
 <output_template>
     <file_info>

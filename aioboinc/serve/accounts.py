@@ -1,6 +1,6 @@
-"""Accounts as clients make and find them, by BOINC's web RPCs.
+"""Lets clients make and find accounts, by BOINC's web RPCs.
 
-A client never sends a password, but its hash with the e-mail address; of that hash we keep a slow one.
+A client never sends a password, but a hash of it and the e-mail address; we store a slow hash of that.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ BAD_EMAIL_ADDRESS = -205
 BAD_PASSWORD = -206
 CREATION_DISABLED = -208
 TRY_LATER = -1
-"""Numbers of errors from BOINC's lib/error_numbers.h."""
+"""Error numbers of BOINC's lib/error_numbers.h."""
 
 _EMAIL = re.compile(r"[^@\s<>&\"',;]{1,64}@[^@\s<>&\"',;/]{1,120}")
 _HASH = re.compile(r"[0-9a-f]{32}")
 _MAX_NAME = 60
 _MAX_NEW = 100
-"""Accounts that an address makes in an hour."""
+"""Accounts that an address may make in an hour."""
 _MAX_QUESTIONS = 600
-"""Passwords that an address tries in an hour."""
+"""Passwords that an address may try in an hour."""
 _HOUR = 3600.0
 _SCRYPT = {"n": 1 << 14, "r": 8, "p": 1}
 
@@ -46,12 +46,12 @@ class Policy:
     """The rules for accounts."""
 
     creation: bool = False
-    """Whoever reaches the project may make an account."""
+    """Whether anybody who reaches the project may make an account."""
     min_passwd_length: int = 6
 
 
 class Refusal(Exception):
-    """The request is refused: number and text of BOINC's error."""
+    """The request is refused; has number and text of BOINC's error."""
 
     def __init__(self, number: int, text: str) -> None:
         super().__init__(text)
@@ -112,7 +112,7 @@ class Accounts:
         self._allow(self._questions, address)
         account = await self._clients.account_by_email(query.get("email_addr", "").strip().lower())
         hash = query.get("passwd_hash", "")
-        # The same work whether there is such an account or not.
+        # The same work, whether the account exists or not.
         right = await self._verify(hash, account.passwd_hash if account else "")
         if account is None:
             raise Refusal(NOT_FOUND, "Not found")
@@ -152,7 +152,7 @@ class Accounts:
             raise Refusal(TRY_LATER, "Too many requests from this address; try again in an hour")
 
     async def _verify(self, hash: str, stored: str) -> bool:
-        """Tell whether *stored* was made from *hash*; an account without a password has none that fits."""
+        """Tell whether *stored* was made from *hash*; nothing fits an account without a password."""
         kind, _, salt = stored.partition("$")
         salt = salt.partition("$")[0]
         usable = kind == "scrypt" and bool(_HASH.fullmatch(hash))

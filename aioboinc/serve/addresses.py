@@ -10,7 +10,7 @@ __all__ = ["is_loopback", "network", "of", "plain"]
 
 
 def of(request: web.Request) -> str:
-    """Return the address that a request comes from; of one from a proxy on this machine, the one that it names."""
+    """Return the address that a request comes from; if a proxy on this machine sent it, the one the proxy names."""
     remote = request.remote or ""
     if is_loopback(remote):
         *_, last = request.headers.get("X-Forwarded-For", "").split(",")
@@ -31,7 +31,7 @@ def plain(text: str) -> str:
 
 
 def network(address: str) -> str:
-    """Return what counts as one address: of IPv6 the 64 bits that a site has got, not those that it chooses."""
+    """Return what counts as one address: for IPv6, the 64 bits assigned to a site, not those it chooses."""
     text = plain(address)
     return str(ipaddress.ip_network(f"{text}/64", strict=False)) if ":" in text else text
 

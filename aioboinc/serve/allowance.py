@@ -1,4 +1,4 @@
-"""How often somebody may have something made: so many at once, and as many again in a period."""
+"""Limits how often somebody may do something: a number at once, and as many again in a period."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 __all__ = ["Allowance"]
 
 _MAX_NAMES = 10_000
-"""Names that are remembered before those that have all of their allowance are forgotten."""
+"""Number of names at which those that have their full allowance are forgotten."""
 
 
 class Allowance:
@@ -20,12 +20,12 @@ class Allowance:
         self._clock = clock
         self._max_names = _MAX_NAMES
         self._used: dict[str, tuple[float, float]] = {}
-        """How much of it each name had used, and when."""
+        """How much each name had used, and when."""
 
     def take(self, *names: str, amount: float = 1) -> float:
-        """Take *amount* of each of *names*; return 0, or if that is too much, the seconds until there is as much.
+        """Take *amount* for each of *names*; return 0. If that is too much, return the seconds to wait.
 
-        Then nothing is taken.
+        In that case nothing is taken.
         """
         now = self._clock()
         used = {name: self._left_over(name, now) for name in names}
@@ -39,7 +39,7 @@ class Allowance:
         return 0.0
 
     def used(self, name: str) -> float:
-        """Return how much of its allowance *name* has used and not got back yet."""
+        """Return how much of its allowance *name* has used and not yet got back."""
         return self._left_over(name, self._clock())
 
     def _left_over(self, name: str, now: float) -> float:

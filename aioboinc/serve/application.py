@@ -1,4 +1,4 @@
-"""The application in the database of a served project, and the account that the project begins with."""
+"""The application in the database of a served project, and the project's first account."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from aioboinc.store import clients
 __all__ = ["Application", "set_up"]
 
 _OWNER = "owner@localhost"
-"""The e-mail address of the account that a project begins with: it has no password."""
+"""The e-mail address of a project's first account, which has no password."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Application:
     versions: Mapping[str, reply.AppVersion]
     """The newest versions, by platform."""
     account: clients.Account
-    """The account that the project began with."""
+    """The project's first account."""
 
 
 async def set_up(project: projects.Project, data: store.Store, *, now: int) -> Application:
-    """Make the tables, the keys, the application with its versions, and an account, as far as they are missing.
+    """Make the tables, the keys, the application with its versions, and an account, if missing.
 
     Raises `errors.ProjectError`, `errors.DatabaseError`.
     """

@@ -1,7 +1,7 @@
-"""How many connections there are at once, and whose.
+"""Limits how many connections there are at once.
 
-Without a bound the process runs out of descriptors, and nothing works any more; with one, whoever takes all that there
-are would keep the others out. So the one who has the most loses the oldest of them when there are too many.
+Without a limit the process runs out of descriptors, and nothing works any more. With a limit alone, whoever takes all
+connections would keep others out. So if there are too many, the address with the most of them loses its oldest one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Door", "max_connections", "raise_descriptor_limit"]
 _MAX_CONNECTIONS = 10_000
 _MIN_CONNECTIONS = 8
 _RESERVE = 100
-"""Descriptors for all that is no connection."""
+"""Descriptors for everything but connections."""
 _EACH = 2
 """Descriptors for a connection: the socket, and a file that is sent or received by it."""
 
@@ -28,13 +28,13 @@ _log = logging.getLogger(__name__)
 
 
 def raise_descriptor_limit() -> None:
-    """Take as many descriptors as the system lets this process have."""
+    """Raise this process's limit of descriptors as far as the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def max_connections() -> int:
-    """Return how many connections the process may have at once, by the descriptors that it may have."""
+    """Return how many connections the process may have at once, given its limit of descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return _MAX_CONNECTIONS
@@ -51,7 +51,7 @@ class Door:
         self._by_address: dict[str, dict[Hashable, asyncio.Transport]] = {}
 
     def watch(self, server: web.Server) -> None:
-        """Look at the connections of *server* from now on. aiohttp has no other place for it."""
+        """Watch the connections of *server* from now on. aiohttp has no other hook for that."""
         made, lost = server.connection_made, server.connection_lost
 
         def connection_made(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -66,17 +66,17 @@ class Door:
         server.connection_lost = connection_lost  # type: ignore[method-assign]
 
     def enter(self, address: str, key: Hashable, transport: asyncio.Transport) -> None:
-        """Note a connection; if that is one too many, close one."""
+        """Note a connection; if there are too many, close one."""
         self._addresses[key] = address
         self._by_address.setdefault(address, {})[key] = transport
         if len(self._addresses) <= self._limit:
             return
         most = max(self._by_address, key=lambda address: len(self._by_address[address]))
         if len(self._by_address[most]) == 1:
-            most = address  # all have one: the newcomer has to wait
+            most = address  # all have one: the new one must wait
         self._seldom(
             logging.WARNING,
-            "more than %d connections at once: the oldest one of %s is closed, which has %d",
+            "more than %d connections at once: closed the oldest one of %s, which has %d",
             self._limit,
             most,
             len(self._by_address[most]),

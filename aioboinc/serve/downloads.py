@@ -14,11 +14,11 @@ from aioboinc.project import config
 __all__ = ["Downloads"]
 
 _NAME = re.compile(r"pyboinc_[A-Za-z0-9_.-]{1,246}")
-"""Of all files that hosts get."""
+"""Names of files that hosts get."""
 _SMALL = 1 << 16
-"""Bytes of a file that is read at once; larger ones are sent piece by piece."""
+"""Maximum bytes of a file that is read at once; larger ones are sent piece by piece."""
 _HEADERS = {
-    # A name stands for the same bytes for ever.
+    # A name always stands for the same bytes.
     hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable",
     hdrs.CONTENT_TYPE: "application/octet-stream",
     "X-Content-Type-Options": "nosniff",
@@ -40,7 +40,7 @@ class Downloads:
         self._thread = thread
 
     async def response(self, request: web.Request, name: str, directory: str | None) -> web.StreamResponse:
-        """Return the file *name*; *directory* is that of the hierarchy, None for a file at its top.
+        """Return the file *name*; *directory* is its directory in the hierarchy, None for a file at the top.
 
         Raises `web.HTTPNotFound`.
         """
@@ -53,11 +53,11 @@ class Downloads:
         try:
             data, status = await self._thread.run(_read, path)
         except (FileNotFoundError, NotADirectoryError):
-            raise web.HTTPNotFound from None  # not left to the response: 404 is not for ever
+            raise web.HTTPNotFound from None  # not from FileResponse, whose headers would have the 404 cached for ever
         if data is None or any(header in request.headers for header in _CONDITIONS):
             return web.FileResponse(path, headers=_HEADERS)
         response = web.Response(body=data, headers=_HEADERS)
-        # As those of the other response.
+        # The same headers as the other response's.
         response.headers[hdrs.ACCEPT_RANGES] = "bytes"
         response.etag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
         response.last_modified = status.st_mtime
@@ -65,7 +65,7 @@ class Downloads:
 
 
 def _read(path: str) -> tuple[bytes | None, os.stat_result]:
-    """Return the content of a file, None for a large one. Raises `FileNotFoundError` if it is none."""
+    """Return a file's content (None for a large file) and status. Raises `FileNotFoundError` for what is no file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)

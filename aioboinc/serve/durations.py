@@ -1,8 +1,7 @@
-"""How long jobs take: what is learned from the ones that are over, so that hosts get as many as they ask for.
+"""Learns from finished jobs how long jobs take, so that hosts get as much work as they ask for.
 
-A host is believed for itself: what it gets goes by the times that it reports. What others get goes by results that
-were found valid, and each host that has some has one vote: their median. Until some hosts have voted the submitter's
-estimate stands.
+A host's own reports decide what this host gets. What others get depends on valid results: each host that has some has
+one vote, and the median counts. Until some hosts have voted, the submitter's estimate counts.
 """
 
 from __future__ import annotations
@@ -17,22 +16,22 @@ from aioboinc.store import reports
 __all__ = ["Durations", "Sizes"]
 
 _SAMPLE = 500
-"""Results of a batch that are looked at to learn about it."""
+"""Results of a batch to read, to learn about the batch."""
 _FRESH = 60.0
-"""Seconds after which they are looked at again."""
+"""Seconds after which they are read again."""
 _MIN_VOTES = 3
-"""Hosts that must have had valid results: of fewer, one could be anything."""
+"""Number of hosts that must have valid results: among fewer, one could decide alone."""
 _MIN_WEIGHT = 0.05
-"""Of the newest run time in a mean."""
+"""Minimum weight of the newest run time in a mean."""
 _MIN_SECONDS = 1.0
-"""What a job takes at least: a client looks after its jobs once a second."""
+"""Minimum duration of a job: a client checks its jobs once a second."""
 _MAX_BATCHES = 200
-"""Batches that are remembered; of others the database knows."""
+"""Number of batches to remember; others are in the database."""
 
 
 @dataclass(slots=True)
 class _Mean:
-    """A mean that forgets."""
+    """A mean that forgets old values."""
 
     value: float = 0.0
     count: int = 0
@@ -45,11 +44,11 @@ class _Mean:
 @dataclass(slots=True)
 class _Batch:
     looked: float
-    """When its valid results were looked at."""
+    """When its valid results were read."""
     median: float | None = None
     """Floating-point operations of a job, as hosts count them; None before some hosts have voted."""
     seconds: dict[int, _Mean] = field(default_factory=dict)
-    """What a job takes on each host, as it says."""
+    """Seconds that a job takes on each host, by its own reports."""
 
 
 class Durations:
@@ -61,7 +60,7 @@ class Durations:
         self._batches: dict[int, _Batch] = {}
 
     async def learn(self, batches: Iterable[int]) -> None:
-        """Look at what the database has about *batches*, if that was not done lately."""
+        """Read what the database has about *batches*, unless that was done lately."""
         now = self._clock()
         for id in set(batches):
             batch = self._batches.get(id)
@@ -76,7 +75,7 @@ class Durations:
                 batch.seconds.setdefault(hostid, seconds)
 
     def add(self, batch: int, hostid: int, seconds: float) -> None:
-        """Note that a job of *batch* has taken *seconds* on a host, as that says."""
+        """Note that a job of *batch* took *seconds* on a host, by its own report."""
         self._batch(batch, -_FRESH).seconds.setdefault(hostid, _Mean()).add(seconds)
 
     def on(self, hostid: int, flops: float) -> Sizes:
@@ -84,13 +83,13 @@ class Durations:
         return Sizes(self, hostid, flops)
 
     def seconds(self, batch: int, hostid: int) -> float | None:
-        """Return what a job of *batch* takes on a host, as that says; None if it has not done any."""
+        """Return the seconds that a job of *batch* takes on a host, by its own reports; None if it has done none."""
         known = self._batches.get(batch)
         mean = known.seconds.get(hostid) if known is not None else None
         return mean.value if mean is not None else None
 
     def median(self, batch: int) -> float | None:
-        """Return the operations of a job of *batch*, as hosts with valid results have found; None: nobody knows."""
+        """Return the operations of a job of *batch*, by hosts with valid results; None if unknown."""
         known = self._batches.get(batch)
         return known.median if known is not None else None
 
@@ -107,7 +106,7 @@ class Sizes:
     _durations: Durations
     _hostid: int
     flops: float
-    """That it does in a second, on a core, as it says."""
+    """Operations a second on one core, as the host claims."""
 
     def operations(self, batch: int, estimate: float) -> float:
         """Return the size of a job of *batch*, for which the submitter has given an *estimate*."""
@@ -117,7 +116,7 @@ class Sizes:
         return max(estimate if size is None else size, _MIN_SECONDS * self.flops)
 
     def least(self, batch: int, estimate: float) -> float:
-        """Return the size that the job may well have: of what is said of it the least, unless the host knows it."""
+        """Return the smallest size that the job may have by any estimate, unless the host itself knows its size."""
         size = self._own(batch)
         if size is None:
             size = min(estimate, self._durations.median(batch) or estimate)

@@ -1,8 +1,8 @@
-"""Which requests are for this project at all: a browser can be made to send others, from the inside of a network.
+"""Refuses requests that other sites' pages make a browser send, from inside a network.
 
-A page of somebody else can have its own name resolve to this server (DNS rebinding), or send requests here. The first
-kind gives itself away by the name in ``Host``, the other by ``Origin`` and ``Sec-Fetch-Site``. BOINC clients send
-neither of these, and the name in the project's URL.
+A foreign page can have its own name resolve to this server (DNS rebinding), or send requests here. The name in ``Host``
+reveals the first kind, ``Origin`` and ``Sec-Fetch-Site`` the other. BOINC clients send neither of these two, and the
+name in the project's URL as ``Host``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["gate"]
 
 _log = logging.getLogger(__name__)
 _MAX_NOTED = 100
-"""Names that are logged, each once."""
+"""Number of names to log, each once."""
 
 
 def gate(master_url: str) -> typedefs.Middleware:
-    """Return the middleware that refuses what is not for the project at *master_url*, before anything is done."""
+    """Return a middleware that first refuses requests that are not for the project at *master_url*."""
     url = urllib.parse.urlsplit(master_url)
     noted: set[str] = set()
 
@@ -50,7 +50,7 @@ def gate(master_url: str) -> typedefs.Middleware:
 
 
 def _own_names(request: web.Request) -> set[str]:
-    """Return what the address that the request has come to is called."""
+    """Return the names of the address that the request came to."""
     name = request.transport.get_extra_info("sockname") if request.transport is not None else None
     if not isinstance(name, tuple):
         return set()
@@ -67,7 +67,7 @@ def _host(text: str) -> str:
 
 
 def _is_foreign(request: web.Request, url: str, *, is_page: bool) -> bool:
-    """Tell whether another site's page has made the browser send *request*. A link to the page is no harm."""
+    """Tell whether another site's page made the browser send *request*. Links to the page are harmless."""
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None and origin.lower() not in {url, f"http://{request.headers.get(hdrs.HOST, '')}".lower()}:
         return True

@@ -1,6 +1,6 @@
-"""Files on their way into the upload hierarchy. What blocks says so.
+"""Files on their way into the upload hierarchy. Functions that block say so.
 
-A file is written beside its place, and takes it when it is whole and safe on the disk.
+A file is written in another place, and moved to its own when it is whole and durable.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PARTIAL = "partial"
 
 
 class Gap(Exception):
-    """Bytes are missing before the position at which a file was to go on; *size* is how many there are."""
+    """Bytes are missing before the position where a file should continue; *size* is how many are there."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -31,7 +31,7 @@ class Gap(Exception):
 
 
 class Damaged(Exception):
-    """A whole file has another MD5 than it should have; it is removed."""
+    """A whole file has a wrong MD5; it is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,14 @@ class Incoming:
             return 0
 
     def write(self, name: str, position: int, block: bytes) -> None:
-        """Write *block* as the end of a file. Raises `Gap`, before anything is changed, and OSError."""
+        """Write *block* at the end of a file. Raises `Gap`, without changing anything, and OSError."""
         flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if position else os.O_CREAT)
         try:
             descriptor = os.open(self.path(name), flags, 0o640)
         except FileNotFoundError:
             if position:
                 raise Gap(0) from None
-            # The upload hierarchy itself was made with its mode, and is not made here.
+            # Not the upload hierarchy itself, which was made with its own mode.
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self._partial)
             descriptor = os.open(self.path(name), flags, 0o640)
@@ -103,10 +103,10 @@ class Incoming:
 
 
 class Placing:
-    """Whole files take their places in the hierarchy *root*, for good.
+    """Moves whole files to their places in the hierarchy *root*, durably.
 
-    A host forgets what it was told is uploaded: that must survive a power cut. A sync costs the same for one file
-    and for a hundred; so those that come while one is under way share the next.
+    A host forgets a file once it is told that the upload is complete, so the file must survive a power cut. A sync
+    costs the same for one file and for a hundred, so files that come during one share the next.
     """
 
     def __init__(self, root: Path) -> None:
@@ -124,7 +124,7 @@ class Placing:
             raise failures[move]
 
     async def settle(self) -> None:
-        """Return when all that is in its place now is durable there. Raises OSError."""
+        """Wait until all files that are in place now are durable there. Raises OSError."""
         await self.place("", "")
 
     async def _round(self) -> Mapping[_Move, OSError]:

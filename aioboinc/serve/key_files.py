@@ -12,12 +12,12 @@ from aioboinc.serve import scheduler
 __all__ = ["ACCOUNT_KEY", "code_sign_keys", "status_key"]
 
 ACCOUNT_KEY = "account_key"
-"""The file with the key of the account that the project began with."""
+"""The file with the key of the project's first account."""
 _STATUS_KEY = "keys/status_key"
 
 
 def status_key(project: projects.Project) -> str:
-    """Return the secret by which the status page shows all; it is made if it isn't there. Blocks."""
+    """Return the key with which the status page shows everything; make it if it isn't there. Blocks."""
     path = project.root / _STATUS_KEY
     if not path.exists():
         durable.place(path, secrets.token_urlsafe(16).encode("ascii"), 0o600)

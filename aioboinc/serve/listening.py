@@ -48,7 +48,7 @@ def master_url(address: Address, url: str | None) -> str:
 
 
 def checked_url(url: str) -> str:
-    """Return a master URL as clients write it. Raises `errors.UsageError` for one that they refuse."""
+    """Return a master URL in the form that clients use. Raises `errors.UsageError` for one that they refuse."""
     try:
         parts = urllib.parse.urlsplit(url)
         number = parts.port

@@ -1,4 +1,4 @@
-"""Jobs that seem too long for every host that has asked: they wait for a faster one, but not for ever."""
+"""Jobs that seem too long for every host that has asked: they wait for a faster host, but not for ever."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable
 __all__ = ["PATIENCE", "Reluctance"]
 
 PATIENCE = 600.0
-"""Seconds for which a batch's jobs are kept for hosts that could meet their deadline, by what is said of them."""
+"""Seconds for which a batch's jobs are kept for hosts that should be able to meet their deadline."""
 _FORGOTTEN = 3600.0
-"""Seconds without such a job after which the batch counts as any other."""
+"""Seconds without such a job after which a batch is treated like any other."""
 
 
 class Reluctance:
@@ -18,10 +18,10 @@ class Reluctance:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._batches: dict[int, tuple[float, float]] = {}
-        """When jobs of each were first passed over, and last."""
+        """When jobs of each batch were passed over first and last."""
 
     def is_over(self, batch: int) -> bool:
-        """Note that a job of *batch* seems too long for a host; tell whether the host may get it all the same."""
+        """Note that a job of *batch* seems too long for a host; tell whether the host may get it nevertheless."""
         now = self._clock()
         first, last = self._batches.get(batch, (now, now))
         if not 0 <= now - last < _FORGOTTEN:
@@ -30,7 +30,7 @@ class Reluctance:
         return now - first >= PATIENCE
 
     def clear(self, batches: Iterable[int]) -> None:
-        """Note that a host gets jobs of *batches* that it can do in time."""
+        """Note that a host gets jobs of *batches* that it can finish in time."""
         for batch in batches:
             self._batches.pop(batch, None)
 

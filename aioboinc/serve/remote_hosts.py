@@ -1,4 +1,4 @@
-"""The hosts that call a served project: which of them a request comes from, and how many there are."""
+"""The hosts of a served project: finds the one that a request comes from, and counts them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Identified", "RemoteHosts", "TooMany"]
 _ACTIVE = 3600
 """Seconds after its last request for which a host counts as active."""
 _COUNTED = 60
-"""Seconds for which a count of them will do."""
+"""Seconds for which their count is reused."""
 
 _MAX_NEW = 250
-"""New hosts in an hour, of an account and from an address: a lab's machines may all come at once."""
+"""New hosts in an hour, for an account and for an address: a lab's machines may all come at once."""
 _HOUR = 3600.0
 
 _log = logging.getLogger(__name__)
@@ -31,17 +31,17 @@ class Identified:
 
     id: int
     values: Mapping[str, int | float | str]
-    """What it says of itself, by the columns of the table ``host``."""
+    """What it says about itself, by columns of the table ``host``."""
     host: clients.Host | None
-    """What was known of it before; None for a new one."""
+    """What was known about it before; None for a new one."""
     is_news: bool
-    """The client does not know the ID yet."""
+    """Whether the ID is new to the client."""
     has_nothing: bool
-    """The results that it had were ended: it has come back without them."""
+    """Whether it came back without the results that it had, which are ended now."""
 
 
 class TooMany(Exception):
-    """There have been too many new hosts; there may be one again after so many seconds."""
+    """There were too many new hosts; *seconds* says when there may be another one."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
@@ -61,14 +61,14 @@ class RemoteHosts:
     async def identify(
         self, account: clients.Account, host: clients.Host | None, request: Request, address: str, *, now: int
     ) -> Identified:
-        """Find the host that calls from *address*, or make it. The rules are those of BOINC's ``authenticate_user``.
+        """Find or make the host that calls from *address*, by the rules of BOINC's ``authenticate_user``.
 
-        *host* is the one that the request gives the ID of. Raises `TooMany`.
+        *host* is the one whose ID the request gives. Raises `TooMany`.
         """
         values = _values(account, request, address)
         if host is not None and host.userid == account.id and request.rpc_seqno >= host.rpc_seqno:
             return Identified(host.id, values, host, is_news=False, has_nothing=False)
-        # From here on it is a host without a past, or a copy of another one, or it comes back.
+        # From here on it is a new host, a copy of another one, or one that comes back.
         found = None
         if host is None and request.host_cpid:
             found = await self._clients.host_by_cpid(account.id, str(values["host_cpid"]))
@@ -89,7 +89,7 @@ class RemoteHosts:
         return Identified(found.id, values, found, is_news=True, has_nothing=has_nothing)
 
     async def active(self, now: int) -> int:
-        """Return how many hosts have called in the last hour, as it was a minute ago at the most."""
+        """Return how many hosts have called in the last hour; at most a minute old."""
         if now - self._counted >= _COUNTED or self._active < 2:
             self._active = await self._clients.active_hosts(now - _ACTIVE)
             self._counted = now
@@ -97,7 +97,7 @@ class RemoteHosts:
 
 
 def _values(account: clients.Account, request: Request, address: str) -> Mapping[str, int | float | str]:
-    # Hashed with the account, so that nobody can pretend to have somebody else's host.
+    # Hashed with the account, so that nobody can claim somebody else's host.
     cpid = hashlib.md5(f"{request.host_cpid}{account.email_addr}".encode(), usedforsecurity=False).hexdigest()
     return {**request.host, "host_cpid": cpid, "external_ip_addr": address}
 

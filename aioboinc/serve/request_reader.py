@@ -1,4 +1,4 @@
-"""Receiving scheduler requests: bounded in bytes and time, and read where a large one holds up nobody else."""
+"""Receives scheduler requests, bounded in bytes and time, and reads large ones without holding up others."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from aioboinc.serve.protocol import request as scheduler_request
 __all__ = ["Reader"]
 
 _SMALL = 16 << 10
-"""Bytes of a request that is read at once, in a millisecond or two: stock clients' are of this size if they report
-little. Larger ones wait for their turn in a thread, and nobody else may send them than hosts of an account."""
+"""Bytes of a request that is read at once, in a millisecond or two: stock clients' requests have this size if they
+report little. Larger ones wait for their turn in a thread, and only hosts of an account may send them.
+"""
 _READ_LIMIT = 4 << 20
-"""Bytes of a request that are read: a client that was long away reports the rest with its next one."""
+"""Bytes of a request to parse: a client that was away for long reports the rest with its next request."""
 _DRAIN_LIMIT = 1 << 30
-"""Bytes of a request that are taken in at all."""
+"""Bytes of a request to receive at most."""
 _MIN_RATE = 5000
-"""Bytes a second that a large request must bring."""
+"""Minimum bytes a second of a large request."""
 _MAX_LARGE = 16
-"""Large requests from an address at a time."""
+"""Maximum of large requests from an address at a time."""
 _BURST, _PERIOD = 64 << 20, 64.0
-"""Bytes of large requests that are read of an address at once, and the seconds until it may send as many again."""
+"""Bytes of large requests that an address may send at once, and seconds until it may send as many again."""
 _REST, _MAX_REST = 2.0, 1.0
-"""How long the thread rests, in proportion to what a request took, and seconds at the most."""
+"""How long the thread rests: a multiple of a request's time, and the maximum in seconds."""
 T = TypeVar("T")
 
 
 class _Turns:
-    """A thread that does one thing after the other, first for those who have had the least.
+    """A thread that does one thing after the other, those with the least weight first.
 
-    Not one that others' files and accounts wait for; and it rests, since it holds the interpreter's lock.
+    It is not the thread for files and accounts; and it rests, because it holds the interpreter's lock.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class _Turns:
         self._busy = False
 
     async def take(self, weight: float, function: Callable[[], T]) -> T:
-        """Call *function* when nobody waits of whom *weight* is less."""
+        """Call *function* when nobody with less *weight* waits."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         heapq.heappush(self._waiting, (weight, next(self._numbers), turn))
@@ -74,7 +75,7 @@ class _Turns:
     def _next(self) -> None:
         while self._waiting and not self._busy:
             *_, turn = heapq.heappop(self._waiting)
-            if not turn.done():  # its client has not gone
+            if not turn.done():  # its client is still there
                 self._busy = True
                 turn.set_result(None)
 
@@ -89,7 +90,7 @@ class Reader:
         self._large: collections.Counter[str] = collections.Counter()
 
     async def read(self, request: web.Request, *, seconds: float) -> scheduler_request.Request:
-        """Return the request in the body of *request*, which takes *seconds* at most, or longer if it is large.
+        """Return the request in the body of *request*, which may take *seconds*, or longer if it is large.
 
         Raises `scheduler_request.BadRequest`, `TimeoutError`.
         """
@@ -104,7 +105,7 @@ class Reader:
             return await self._turns.take(weight, functools.partial(scheduler_request.parse, body, cut=cut))
 
     async def _body(self, request: web.Request, seconds: float, stack: contextlib.ExitStack) -> tuple[bytes, bool]:
-        """Return the body as far as it is read, and whether the rest is missing; a large one has its place."""
+        """Return the body, up to a limit, and whether the rest is missing; *stack* frees a large one's place."""
         body = bytearray()
         size, limit = 0, _SMALL
         end = asyncio.get_running_loop().time() + seconds

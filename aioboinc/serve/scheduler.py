@@ -1,4 +1,4 @@
-"""The scheduler: what becomes of a client's request."""
+"""The scheduler: answers clients' requests."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["CodeSignKeys", "Failure", "Policy", "Scheduler"]
 _DAY = 86400
 _HOUR = 3600
 _PAGES = 2
-"""Pages of unsent results that are searched for one request."""
+"""Pages of unsent results to search for one request."""
 _RESTART = 300
-"""Seconds after which the search for a host begins at the top again: what it could not get it may get now."""
+"""Seconds after which the search for a host starts from the top: it may now get what it could not get."""
 _MIN_AVAILABILITY = 0.1
 _BURST = 20
-"""Requests of a host that may come faster than they should: people press the button *Update*."""
+"""Requests of a host that may come faster than they should, because people press *Update*."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,13 +41,13 @@ class Policy:
     min_sendwork_interval: float = 6.0
     """Seconds between two requests of a host."""
     next_rpc_delay: float = 0.0
-    """Seconds after which an idle host asks again; 0: half a minute to an hour, by the number of hosts."""
+    """Seconds after which an idle host asks again; 0: half a minute to an hour, depending on the number of hosts."""
     max_wus_to_send: int = 50
-    """Results that a host gets at a time, for each of its cores."""
+    """Maximum of results that a host gets at a time, for each of its cores."""
     max_wus_in_progress: int = 100
-    """Results that a host has at a time, for each of its cores."""
+    """Maximum of results that a host has at a time, for each of its cores."""
     daily_result_quota: int = 100_000
-    """Results that a host gets in a day, for each of its cores, unless it has had failures."""
+    """Maximum of results that a host gets in a day, for each of its cores; less after failures."""
     max_ncpus: int = 64
     """Cores of a host that count for these limits."""
     one_result_per_user_per_wu: bool = False
@@ -61,7 +61,7 @@ class CodeSignKeys:
     current: str
     """The text of the public key, without white space around it."""
     signatures: Mapping[str, str]
-    """Signatures of that text, by the older keys that they were made with."""
+    """Signatures of that text, by the older keys that made them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Failure:
     exit_status: int
     stderr: str
     reason: str = ""
-    """What is wrong with its output, if it has ended well."""
+    """What is wrong with its output, if its execution succeeded."""
 
 
 class Scheduler:
@@ -158,11 +158,11 @@ class Scheduler:
         reply.next_rpc_delay = await self._next_rpc_delay(reply.now)
 
     def forget_held(self) -> None:
-        """Read from the database again what hosts have: a request was broken off, and may have changed that."""
+        """Read again from the database what hosts have: an aborted request may have changed it."""
         self._held = None
 
     async def _contact(self, reply: Reply, request: Request, identified: remote_hosts.Identified) -> None:
-        """Take in what the host says of itself, and what it reports."""
+        """Store what the host says about itself, and what it reports."""
         reported = await self._store.clients.contact(
             identified.id,
             0 if identified.is_news else request.rpc_seqno,
@@ -172,7 +172,7 @@ class Scheduler:
             new_day=identified.host is not None and identified.host.rpc_time // _DAY != reply.now // _DAY,
             now=reply.now,
         )
-        # Results that we know nothing of are acknowledged too: the client can do nothing with them.
+        # Unknown results are acknowledged too: the client can do nothing with them.
         reply.acknowledged = [report.name for report in request.reports]
         reply.message_ack = request.has_messages
         self._note_reports(identified.id, reported, reply.now)
@@ -190,7 +190,7 @@ class Scheduler:
             self._on_report()
 
     async def _held_by(self, hostid: int) -> set[str]:
-        """Return the names of the results that the host has, as far as we know; more than those in progress."""
+        """Return the names of the results that the host has, as far as we know; not only those in progress."""
         if self._held is None:
             async with self._sending:
                 if self._held is None:
@@ -232,7 +232,7 @@ class Scheduler:
         await self._give(reply, hostid, assignments, version, request)
 
     def _settle_keys(self, reply: Reply, request: Request) -> bool:
-        """See to it that the client has our key; tell whether it may get work."""
+        """Send the client our key if needed; tell whether it may get work."""
         if request.code_sign_key == self._keys.current:
             return True
         signature = self._keys.signatures.get(request.code_sign_key, "")
@@ -262,7 +262,7 @@ class Scheduler:
             return
         now = reply.now
         flops = _flops(request)
-        # The key of an account without a password was given away by the project's owner.
+        # An account without a password: the project's owner gave away its key.
         groups = (f"account {account.id}", addresses.network(address)) if account.passwd_hash else ()
         limits = recipients.Limits(
             memory=float(request.host["m_nbytes"]) * request.memory_fraction,
@@ -326,7 +326,7 @@ class Scheduler:
         return max(1, min(cores, self._policy.max_ncpus))
 
     def _request_delay(self) -> float:
-        # A little more than the interval, as BOINC does: the client's clock may be fast.
+        # A little more than the interval, as in BOINC, because the client's clock may be fast.
         interval = self._policy.min_sendwork_interval
         return max(1.01 * interval, interval + 1)
 
@@ -336,7 +336,7 @@ class Scheduler:
 
 
 class _Search:
-    """Where the search for a host's next work goes on."""
+    """Where the search for a host's next work continues."""
 
     def __init__(self, now: int) -> None:
         self.position = candidates.TOP
@@ -372,6 +372,6 @@ def _flops(request: Request) -> float:
 
 
 def _availability(request: Request) -> float:
-    """Return the part of the time in which the host computes."""
+    """Return the fraction of time in which the host computes."""
     fraction = float(request.host["on_frac"]) * float(request.host["active_frac"])
     return min(max(fraction, _MIN_AVAILABILITY), 1.0)

@@ -1,7 +1,7 @@
-"""The files of a project that is served: how they come into being.
+"""Makes the files of a served project.
 
-It looks like a BOINC project's directory, so masters find their way in it by config.xml. Done again, each step
-finishes what was begun, or finds that it is done.
+The directory is laid out like a BOINC project's, so masters find everything by config.xml. Each step can be repeated:
+it finishes what was begun, or finds it done.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _CONFIG = """\
     <config>
         <!-- The project's name for people. -->
         <long_name>{name}</long_name>
-        <!-- Hosts know the project by this URL, and have it in their files: it is for good. -->
+        <!-- Hosts identify the project by this URL, and store it: it can't be changed. -->
         <master_url>{url}</master_url>
         <download_url>{url}download</download_url>
         <upload_url>{url}file_upload_handler</upload_url>
         <listen>{listen}</listen>
         <database_url>{database}</database_url>
         <served>1</served>
-        <!-- 1: whoever reaches the server may make an account, as with the option open-accounts. -->
+        <!-- 1: anybody who reaches the server may make an account, as with the option open-accounts. -->
         <open_accounts>0</open_accounts>
         <min_passwd_length>6</min_passwd_length>
         <!-- 1: a job's results go to different accounts, not just to different hosts. -->
         <one_result_per_user_per_wu>0</one_result_per_user_per_wu>
         <!-- Seconds between two requests of a host. -->
         <min_sendwork_interval>6</min_sendwork_interval>
-        <!-- Seconds after which an idle host asks again; 0: by the number of hosts. -->
+        <!-- Seconds after which an idle host asks again; 0: depends on the number of hosts. -->
         <next_rpc_delay>0</next_rpc_delay>
-        <!-- Results that a host gets at a time, has at a time, and gets in a day; for each of its cores. -->
+        <!-- Maximum of results that a host gets at a time, has at a time, and gets in a day, for each core. -->
         <max_wus_to_send>50</max_wus_to_send>
         <max_wus_in_progress>100</max_wus_in_progress>
         <daily_result_quota>100000</daily_result_quota>
@@ -66,11 +66,11 @@ _CONFIG = """\
 _DIRECTORIES = {"download": 0o755, "upload": 0o770, "keys": 0o700, "templates": 0o755, "log": 0o755}
 _SQLITE = "project.sqlite"
 _MAX_PATH = 500
-"""Bytes of the database's path: SQLite takes no longer ones."""
+"""Maximum bytes of the database's path in SQLite."""
 
 
 async def check(root: Path, *, listen: str | None, url: str | None, database: str | None) -> None:
-    """See whether a project can be made in *root* and served, before it is.
+    """Check that a project can be made in *root* and served, before it is.
 
     Raises `errors.UsageError`.
     """
@@ -91,7 +91,7 @@ async def check(root: Path, *, listen: str | None, url: str | None, database: st
 def _check_place(root: Path, database: str | None) -> None:
     """Refuse a directory in which somebody else's files have our names. Raises `errors.ProjectError`.
 
-    What a run that was interrupted has left there is no more than empty directories, keys and the template.
+    An interrupted run leaves only empty directories, keys and the template there.
     """
     refusal = "is there already, and was not made by aioboinc: give --project another directory"
     length = len(os.fsencode(os.path.realpath(root / _SQLITE)))
@@ -121,7 +121,7 @@ def _is_first(path: Path) -> bool:
 def create(root: Path, *, listen: str | None, url: str | None, database: str | None) -> projects.Project:
     """Return the project in *root*, which is made if it isn't there. Blocks.
 
-    Raises `errors.UsageError` if it is there with another URL or database, or if the URL is none that hosts take.
+    Raises `errors.UsageError` if it is there with another URL or database, or if hosts don't accept the URL.
     """
     root = Path(os.path.abspath(root))
     if not (root / "config.xml").exists():
@@ -145,7 +145,7 @@ def create(root: Path, *, listen: str | None, url: str | None, database: str | N
 
 
 def _make_files(root: Path, listen: str, url: str, database: str) -> None:
-    # Accounts' keys are in the database, and the owner alone has business here.
+    # It has accounts' keys: only for the owner.
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, mode in _DIRECTORIES.items():
         with contextlib.suppress(FileExistsError):
@@ -159,6 +159,6 @@ def _make_files(root: Path, listen: str, url: str, database: str) -> None:
         listen=documents.escape(listen),
         database=documents.escape(database),
     )
-    # The URL of a database has its password in it.
+    # The database's URL contains its password.
     durable.place(root / "config.xml", text.encode(), 0o600 if "@" in database else 0o644)
     durable.sync(root)

@@ -1,7 +1,6 @@
-"""The HTTP face of a served project: BOINC's protocol, downloads, and the status page.
+"""The HTTP server of a served project: BOINC's protocol, downloads, and the status page.
 
-Requests are bounded in size and time before anything is done for them; those that are no requests of BOINC's get
-404 without a word.
+Requests are bounded in size and time before anything is done for them; requests that are not BOINC's get an empty 404.
 """
 
 from __future__ import annotations
@@ -29,22 +28,22 @@ __all__ = ["Server", "running"]
 T = TypeVar("T")
 
 _IDLE_SECONDS = 30.0
-"""How long a connection may say nothing, or take for a request's header."""
+"""How long a connection may be idle, or take for a request's header."""
 _BODY_SECONDS = 60.0
-"""How long a request's body may take, and an upload beside what the bytes that it has brought allow it."""
+"""How long a request's body may take; an upload gets more time for the bytes it brings."""
 _MIN_RATE = 1000
-"""Bytes a second that an upload must bring."""
+"""Minimum bytes a second of an upload."""
 _BAD_REQUEST_DELAY = 60.0
 """Seconds until a client may send another request after one that could not be read."""
 _DATABASE_SECONDS = 30.0
 """How long a request waits for the database."""
 _DATABASE_PATIENCE = 3.0
-"""Seconds in which a database that is away may come back before a request is answered without it."""
+"""Seconds to wait for an unreachable database before a request is answered without it."""
 _LINGER_SECONDS = 10.0
-"""How long the rest of a refused body is read, so that the client gets to the reply."""
+"""How long the rest of a refused body is read, so that the client receives the reply."""
 _SHUTDOWN_SECONDS = 0.5
 _DOWN_SECONDS = 300
-"""Seconds after which clients shall try again when the project is down."""
+"""Seconds after which clients try again when the project is down."""
 _PROJECT_DOWN = -183
 """BOINC's ERR_PROJECT_DOWN."""
 _log = logging.getLogger(__name__)
@@ -65,6 +64,8 @@ class Server:
         page: status_page.StatusPage,
     ) -> None:
         """*known_key* tells whether a text is the key of an account."""
+        self.is_ending = False
+        """The project is about to close: what fails now is no news."""
         self._project = project
         self._site = site
         self._scheduler = scheduler
@@ -191,7 +192,7 @@ class Server:
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Say little where a request leads to nothing."""
+        """Answer tersely when a request fails."""
         try:
             if request.headers.get(hdrs.CONTENT_ENCODING):
                 raise web.HTTPUnsupportedMediaType(text="")
@@ -218,6 +219,8 @@ class Server:
                     logging.ERROR, "requests are refused: %s: raise the limit (ulimit -n)", error.strerror
                 )
                 raise _unavailable() from None
+            if self.is_ending:
+                raise _unavailable() from None
             _log.exception("%s %r", request.method, request.path)
             raise web.HTTPInternalServerError(text="") from None
         if not response.prepared:
@@ -225,13 +228,13 @@ class Server:
         return response
 
     def _tell_down(self, error: errors.DatabaseError) -> None:
-        """Write down what is wrong with the database; strangers are told that something is."""
+        """Log what is wrong with the database; strangers learn only that something is."""
         self._seldom(logging.ERROR, "the project is down: %s", error)
 
 
 @contextlib.asynccontextmanager
 async def running(server: Server, host: str, port: int) -> AsyncIterator[int]:
-    """Answer requests at *host* and *port*, 0 for any; the body gets the port's number.
+    """Answer requests at *host* and *port* (0: any free one); yield the port's number.
 
     Raises `errors.UsageError` if nothing can listen there.
     """
@@ -256,11 +259,12 @@ async def running(server: Server, host: str, port: int) -> AsyncIterator[int]:
             raise errors.UsageError(f"--listen {host}:{port}: {error.strerror or error}") from None
         yield runner.addresses[0][1]
     finally:
+        server.is_ending = True
         await runner.cleanup()
 
 
 def _http_log() -> logging.Logger:
-    """Return aiohttp's log without what strangers can write into it."""
+    """Return aiohttp's log, without messages that strangers can cause."""
 
     def is_ours(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -304,7 +308,7 @@ async def _behind(start: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[by
 
 
 async def _in_time(answer: Awaitable[T]) -> T:
-    """Await an answer that takes the database. Raises `errors.DatabaseError` if that does not react."""
+    """Await an answer that needs the database. Raises `errors.DatabaseError` if the database does not respond."""
     try:
         async with asyncio.timeout(_DATABASE_SECONDS):
             return await answer

@@ -1,4 +1,4 @@
-"""Serving a project: its daemons and its HTTP face."""
+"""Serves a project: runs its daemons and its HTTP server."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ __all__ = ["Serving", "running"]
 
 _DAY = 86400.0
 _PACE = loops.Pace(0.25, 1.0)
-"""Hosts wait for seconds at least: let work come together."""
+"""Hosts wait for seconds anyway, so passes can be batched."""
 
 _POLICY = validation.Policy(credit=validation.Credit.RUN_TIME, hosts=True)
-"""Hosts are other people's: they like to see what they have done."""
+"""Hosts belong to other people, who like to see what they have done."""
 
 
 @dataclass(frozen=True)
 class Serving:
-    """A project that is served, for the one who has started it."""
+    """A served project, as its starter sees it."""
 
     project: config.Project
     host: str
     port: int
     """Where the server listens."""
     account_key: str
-    """The key of the account that the project began with."""
+    """The key of the project's first account."""
     status_url: str
-    """The status page with all that it can show."""
+    """The status page that shows everything."""
 
 
 @contextlib.asynccontextmanager
@@ -65,12 +65,11 @@ async def running(
 ) -> AsyncIterator[Serving]:
     """Serve the project in *root*, which is made if it isn't there; hosts can call while the body runs.
 
-    *listen* is HOST:PORT, *url* the project's URL as hosts see it, *database* a URL for `connectors.open`; what is
-    left open is as it was, or the default. With *open_accounts* strangers may make accounts, whatever config.xml
-    says. The end takes a second at most. What fails in the project is raised as
-    itself, and cancels the body.
+    *listen* is HOST:PORT, *url* the project's URL as hosts see it, *database* a URL for `connectors.open`; None leaves
+    it as it was, or at the default. With *open_accounts*, strangers may make accounts, whatever config.xml says.
+    Stopping takes at most a second. An error in the project is raised as it is, and cancels the body.
 
-    Raises `errors.UsageError` for what a person can put right.
+    Raises `errors.UsageError` for what the user can correct.
     """
     await served_project.check(root, listen=listen, url=url, database=database)
     project = await threads.in_thread(served_project.create, root, listen=listen, url=url, database=database)

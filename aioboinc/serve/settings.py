@@ -1,4 +1,4 @@
-"""What config.xml says of serving."""
+"""The settings of config.xml for serving."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Settings:
 
 
 def read(root: Path, *, listen: str | None = None, open_accounts: bool = False) -> Settings:
-    """Read the configuration of serving; *listen* and *open_accounts* are asked for this time.
+    """Read the configuration of serving; *listen* and *open_accounts* override it for this run.
 
     Blocks. Raises `errors.ProjectError`.
     """
@@ -49,7 +49,7 @@ def read(root: Path, *, listen: str | None = None, open_accounts: bool = False) 
     elif "open_accounts" in values:
         open_accounts |= flag("open_accounts")
     else:
-        # A project of 0.1.0: accounts were open to all that reached it, and on this machine alone nobody needs them.
+        # A project of 0.1.0: anybody who reached it could make accounts; on this machine alone, nobody needs that.
         open_accounts |= not addresses.is_loopback(address.host)
     return Settings(
         listen=address,
@@ -70,6 +70,6 @@ def read(root: Path, *, listen: str | None = None, open_accounts: bool = False) 
 
 
 def elements(root: Path) -> Mapping[str, str]:
-    """Return the elements of ``<config>`` and what is in them. Blocks."""
+    """Return the elements of ``<config>`` with their texts. Blocks."""
     config = xml.etree.ElementTree.parse(root / "config.xml").find("config")
     return {} if config is None else {element.tag: (element.text or "").strip() for element in config}

@@ -1,8 +1,8 @@
 """The upload handler: output files of results in progress, whole or in parts.
 
-A file that is complete does not change any more. So nothing that was validated can be replaced, and what a host
-reports is what it has uploaded. A request that is refused has changed nothing. A newer request for a file ends an
-older one: a client that tries again has given up the connection before, whatever the server has heard of that.
+A complete file does not change any more. So nothing that was validated can be replaced, and what a host reports is what
+it has uploaded. A refused request changes nothing. A newer request for a file ends an older one: a client that tries
+again has given up the earlier connection, even if the server has not noticed.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ __all__ = [
 ]
 
 HEADER_LIMIT = 8192
-"""Bytes before the data."""
+"""Maximum bytes before the data."""
 _PARTIAL_DAYS = 14
 _MIN_FREE = 100 << 20
 """Bytes of disk below which no upload begins."""
 _BLOCK = 1 << 18
 _FRESH = 1.0
-"""Seconds for which a result that was in progress is taken to be so."""
+"""Seconds for which a result is assumed to be still in progress."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _RESULT = re.compile(r"(.+)_r\d+_\w+")
 
@@ -55,15 +55,15 @@ class Refusal(Exception):
 
 
 class Permanent(Refusal):
-    """Trying again will not help."""
+    """The request is refused for good."""
 
 
 class Transient(Refusal):
-    """The client shall try again later."""
+    """The request is refused for now; the client should try again later."""
 
 
 class BrokenOff(Transient):
-    """The data have ended too early; the text says why."""
+    """The data ended too early; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,13 @@ class Header:
     name: str
     """Of the file."""
     size_wanted: bool
-    """The client asks how much of the file is there; nothing below counts then."""
+    """The client asks how much of the file is there; then the fields below don't count."""
     nbytes: int = 0
     """Size of the whole file."""
     offset: int = 0
-    """Where in the file the data belong."""
+    """Position of the data in the file."""
     md5: str = ""
-    """Of the whole file, in hexadecimal; empty if the client does not tell."""
+    """MD5 of the whole file, in hexadecimal; empty if the client does not give it."""
     length: int = 0
     """Bytes of the header itself."""
 
@@ -127,7 +127,7 @@ def reply(refusal: Refusal | None = None) -> str:
 
 
 def reply_size(size: int) -> str:
-    """Return the answer to the question how much of a file is there."""
+    """Return the answer to a request for the file's present size."""
     return (
         f"<data_server_reply>\n    <status>0</status>\n    <file_size>{size}</file_size>\n</data_server_reply>\n"
     )
@@ -146,14 +146,14 @@ class Uploads:
         self._seldom = seldom.Seldom(_log)
 
     async def clear(self) -> int:
-        """Remove incomplete files that nobody has gone on with for long; return their number."""
+        """Remove incomplete files that nobody has continued for long; return their number."""
         return await threads.in_thread(self._incoming.clear, time.time() - _PARTIAL_DAYS * 86400)
 
     async def size(self, name: str) -> int:
         """Return how many bytes of a file are there. Raises `Refusal`.
 
-        A client that hears of all of them takes the file for uploaded: of an incomplete one the last byte is not
-        counted, for it may be complete but for its place.
+        If that is all of them, the client takes the file as uploaded. So the last byte of a file that is not in its
+        place yet is not counted.
         """
         await self._limit(name)
         async with self._turn(name):
@@ -168,7 +168,7 @@ class Uploads:
                 raise self._trouble(name, error) from None
 
     async def receive(self, header: Header, data: AsyncIterator[bytes], length: int) -> None:
-        """Take in the data of a file, *length* bytes. What has come before they break off is kept.
+        """Receive *length* bytes of a file's data. If they break off, what has come is kept.
 
         On return the file is durable. *data* may raise `BrokenOff`. Raises `Refusal`.
         """
@@ -191,13 +191,13 @@ class Uploads:
             async for block in _blocks(data):
                 end = position + len(block)
                 if not block and end < header.nbytes:
-                    break  # what is there stays
+                    break  # keep what is there
                 if end == header.nbytes and time.monotonic() - checked > _FRESH:
                     await self._limit(name)  # the result may be over by now
-                # Large files take their time, and get a thread of their own.
+                # Large files take long, and get a thread of their own.
                 in_thread = self._thread.run if len(block) == header.nbytes else threads.in_thread
                 if not await in_thread(self._append, header, position, block):
-                    # It was complete, and the client has not heard of it.
+                    # It was complete, but the client does not know that.
                     await self._placing.settle()
                     return
                 position = end
@@ -209,7 +209,7 @@ class Uploads:
         _log.debug("%s: %d bytes", name, header.nbytes)
 
     async def _limit(self, name: str) -> int:
-        """Return how large a file may be. Raises `Permanent` unless it is one of a result in progress."""
+        """Return how large a file may be. Raises `Permanent` unless it belongs to a result in progress."""
         match = _RESULT.fullmatch(name)
         document = await self._reports.output_of(match[1]) if match else None
         for file in documents.files(document or ""):
@@ -219,7 +219,7 @@ class Uploads:
 
     @contextlib.asynccontextmanager
     async def _turn(self, name: str) -> AsyncIterator[_Turn]:
-        """Be the only one at work on a file; who was before ends, with what has come. Raises `BrokenOff`."""
+        """Become the only one to write a file; who was writing it ends, keeping what came. Raises `BrokenOff`."""
         before = self._turns.get(name)
         turn = self._turns[name] = _Turn()
         try:
@@ -267,7 +267,7 @@ class Uploads:
             raise Transient("Server is out of disk space")
 
     def _trouble(self, name: str, error: OSError) -> Transient:
-        """Return what the client is told, who can do nothing about it; we are told more."""
+        """Return a short refusal for the client, who can do nothing about it; log the details."""
         if os.path.isdir(self._project.upload_dir):
             self._seldom(logging.ERROR, "uploads fail: %s: %s", name, error.strerror)
             return Transient(f"can't write file {name}: {error.strerror}")
@@ -281,7 +281,7 @@ class Uploads:
 
 
 class _Turn:
-    """Somebody's turn at a file."""
+    """One request's turn to write a file."""
 
     def __init__(self) -> None:
         self.over = asyncio.Event()
@@ -289,7 +289,7 @@ class _Turn:
         self._reading: asyncio.Timeout | None = None
 
     def end(self) -> None:
-        """Let a newer one have its turn, as soon as nothing is half done."""
+        """Make way for a newer one, as soon as nothing is half done."""
         if not self._ended and self._reading is not None:
             self._reading.reschedule(0)
         self._ended = True
@@ -300,7 +300,7 @@ class _Turn:
             raise BrokenOff("there is a newer request for the file")
 
     async def while_mine(self, data: AsyncIterator[bytes], length: int) -> AsyncGenerator[bytes, None]:
-        """Yield *length* bytes of *data*, or what there is; raise `BrokenOff` when the turn has been ended."""
+        """Yield *length* bytes of *data*, or what there is. Raises `BrokenOff` when the turn was ended."""
         while length > 0:
             self.check()
             try:
@@ -318,7 +318,7 @@ class _Turn:
 
 
 async def _blocks(data: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Put small pieces together. If *data* break off, what has come is yielded before; of no data, one empty block."""
+    """Join small pieces. If *data* break off, yield what came before; without data, yield one empty block."""
     pieces: list[bytes] = []
     size = total = 0
     broken: BrokenOff | None = None

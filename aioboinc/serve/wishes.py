@@ -1,4 +1,4 @@
-"""What a host asks for, and which of the jobs that it may get fulfil that."""
+"""How much work a host asks for, and which jobs fulfil that."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Wish:
     """How much work a host asks for."""
 
     seconds: float
-    """Over all its cores."""
+    """Seconds of work, over all its cores."""
     instances: float
     """Idle cores."""
     flops: float
@@ -29,9 +29,9 @@ def choose(
     sizes: durations.Sizes,
     may_be_late: Callable[[int], bool] = lambda batch: False,
 ) -> tuple[Sequence[candidates.Candidate], bool]:
-    """Take of the *found* candidates until the wish is fulfilled; tell whether it is.
+    """Take candidates from *found* until the wish is fulfilled; tell whether it is.
 
-    Those that would take longer than they may are passed by, unless *may_be_late* agrees, for a job of their batch.
+    Those that would miss their deadline are skipped, unless *may_be_late* allows it for their batch.
     """
     chosen: list[candidates.Candidate] = []
     seconds, instances = wish.seconds, wish.instances

@@ -1,1 +1,1 @@
-"""``python -m aioboinc setup``: making a BOINC project ready for us, and taking all of that out again."""
+"""``python -m aioboinc setup``: makes a BOINC project ready for us, and undoes that."""

@@ -1,7 +1,7 @@
-"""config.xml and project.xml as text: elements go in and out, every other byte stays as it is.
+"""Edits config.xml and project.xml as text: adds and removes elements, and leaves every other byte as it is.
 
-A document is edited where the parser finds its elements, so comments, indentation and ends of lines are left as
-their author wrote them. What `append` has put in, `remove` takes out again.
+A document is edited at the places where the parser finds its elements, so comments, indentation and line ends stay as
+their author wrote them. `remove` undoes `append`.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True)
 class Element:
-    """An element of a document, by its place in it: offsets in bytes."""
+    """The place of an element in a document: offsets in bytes."""
 
     start: int
     end: int
-    """Of the first byte after it."""
+    """Offset of the first byte after it."""
     content: int
-    """Of the first byte after its start tag."""
+    """Offset of the first byte after its start tag."""
     last_child: tuple[int, int] | None
     """Start and end of its last child element."""
     empty_tag: bool
-    """It is written ``<x/>``."""
+    """Whether it is written ``<x/>``."""
     children: Mapping[str, str]
-    """The text in its child elements by their names, without white space around it."""
+    """The texts of its child elements by name, without white space around them."""
 
 
 def find(document: bytes, *path: str) -> list[Element]:
@@ -52,9 +52,9 @@ def find(document: bytes, *path: str) -> list[Element]:
 
 
 def append(document: bytes, path: Sequence[str], *elements: str) -> bytes:
-    """Put *elements* after the last child of the first element at *path*; that is made if there is none.
+    """Add *elements* after the last child of the first element at *path*, which is made if there is none.
 
-    The lines of each keep their indentation relative to the first, which is indented as what stands there already.
+    The lines of each keep their indentation relative to the first, which is indented like what is there already.
     Raises Malformed.
     """
     parents = find(document, *path)
@@ -79,7 +79,7 @@ def append(document: bytes, path: Sequence[str], *elements: str) -> bytes:
 
 
 def remove(document: bytes, elements: Sequence[Element]) -> bytes:
-    """Take *elements* out, each with the end of line before it if it begins a line."""
+    """Remove *elements*, each with the line end before it if it begins a line."""
     for element in sorted(elements, key=lambda element: -element.start):
         margin = _MARGIN.search(document[: element.start])
         start = margin.start() if margin else element.start
@@ -88,7 +88,7 @@ def remove(document: bytes, elements: Sequence[Element]) -> bytes:
 
 
 def equivalent(one: bytes, other: bytes) -> bool:
-    """Tell whether two documents differ in nothing but white space beside tags and ``<x></x>`` for ``<x/>``."""
+    """Tell whether two documents differ only in white space beside tags, and in ``<x></x>`` for ``<x/>``."""
     first, second = (
         _EMPTY.sub(rb"<\1/>", _BESIDE_TAGS.sub(rb"\1\2", document.strip())) for document in (one, other)
     )
@@ -96,13 +96,13 @@ def equivalent(one: bytes, other: bytes) -> bool:
 
 
 def _margin(document: bytes, offset: int) -> bytes:
-    """Return the end of line and the white space before *offset*; an end of line alone if more stands there."""
+    """Return the line end and the white space before *offset*; only a line end if there is more on the line."""
     margin = _MARGIN.search(document[:offset])
     return margin[0] if margin else (b"\r\n" if b"\r\n" in document else b"\n")
 
 
 class _Finder:
-    """Notes the elements at a path while the parser passes by."""
+    """Collects the elements at a path while parsing."""
 
     def __init__(self, document: bytes, path: tuple[str, ...]) -> None:
         self.found: list[Element] = []

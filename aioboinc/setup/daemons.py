@@ -31,17 +31,17 @@ __all__ = [
 LAUNCHERS: Mapping[str, str] = MappingProxyType(
     {f"pyboinc_{role}": f"aioboinc.daemons.{role}" for role in ("validator", "assimilator", "transitioner")}
 )
-"""The programs that go to ``bin/``, and the modules that they run; the transitioner in use is BOINC's."""
+"""The programs in ``bin/``, and the modules that they run; the transitioner in use is BOINC's."""
 VALIDATORS: Mapping[str, str] = MappingProxyType(
     {
         "pyboinc": "pyboinc_validator -d 3",
         "bitwise": f"sample_bitwise_validator -d 3 --app {config.APP_NAME}",
     }
 )
-"""The commands of the validators that there are to choose from."""
+"""The commands of the validators to choose from."""
 
 _FLAGS = ("-E", "-P")
-"""For the interpreter: neither its environment variables nor the working directory name other modules."""
+"""Interpreter flags: ignore its environment variables and the working directory when importing."""
 _ASSIMILATOR = "pyboinc_assimilator -d 3"
 _PATH = ("boinc", "daemons")
 _ELEMENT = """\
@@ -63,7 +63,7 @@ class Daemon:
 
 
 def find(document: bytes) -> list[Daemon]:
-    """Return our daemons in config.xml, with whatever options the administrator has given to them."""
+    """Return our daemons in config.xml, with any options that the administrator has given them."""
     return [
         Daemon(element, None if kind == "assimilator" else kind)
         for element in config_file.find(document, *_PATH, "daemon")
@@ -80,9 +80,9 @@ def _kind(command: str) -> str | None:
 
 
 def add(document: bytes, validator: str | None) -> bytes:
-    """Return config.xml with our daemons; those that are in it stay as they are.
+    """Return config.xml with our daemons; those already there stay as they are.
 
-    *validator* is one of `VALIDATORS`, and replaces another one; None leaves the choice as it is, ours at first.
+    *validator* is one of `VALIDATORS`, and replaces any other; None leaves the choice as it is (at first, ours).
     """
     present = find(document)
     if validator is not None:
@@ -107,7 +107,7 @@ def launcher(module: str) -> bytes:
 
 
 def check_interpreter() -> None:
-    """Raise `errors.ProjectError` unless this user's daemons can be run by this interpreter. Blocks."""
+    """Raise `errors.ProjectError` unless this interpreter can run this user's daemons. Blocks."""
     try:
         process = subprocess.run(
             [sys.executable, *_FLAGS, "-c", f"import {', '.join(LAUNCHERS.values())}"],
@@ -130,8 +130,8 @@ def check_interpreter() -> None:
 
 
 def running(root: Path, names: Iterable[str] = tuple(LAUNCHERS)) -> list[str]:
-    """Return those of *names*, by default our daemons, that run on this host: each holds a lock.
+    """Return those of *names* (default: our daemons) that run on this host; each holds a lock.
 
-    Where there are several of one, the names of their files begin with its name.
+    If there are several of one, the names of their files begin with its name.
     """
     return [name for name in names if any(map(locking.is_locked, root.glob(f"pid_*/{name}*.lock")))]

@@ -1,4 +1,4 @@
-"""What setting up and its undoing share: the project's files and tools, and the report of each step."""
+"""What setup and undo share: the project's files and tools, and the report of each step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BACKUP = ".before_pyboinc"
 
 
 class Site:
-    """A project, whose administrator is told of each step. In a dry run nothing is changed."""
+    """A project, and a report of each step to its administrator. A dry run changes nothing."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class Site:
         self.applications = data.applications
         self.say = say
         self.changes = 0
-        """Steps that have, or would have, something to do."""
+        """Number of steps that have, or would have, something to do."""
         self.dry_run = dry_run
 
     def step(self, subject: str, change: str | None) -> bool:
-        """Say what happens to *subject*, "added" for example; return whether to do it.
+        """Report the *change* of *subject*, such as "added"; return whether to do it.
 
-        None says that it is as it should be.
+        None means that nothing need change.
         """
         if change is None:
             self.say(f"{subject}: in place")
@@ -55,11 +55,11 @@ class Site:
         return not self.dry_run
 
     def shown(self, path: Path) -> str:
-        """Return *path* for people: relative to the project's root if it is below."""
+        """Return *path* as text for people, relative to the project's root if possible."""
         return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
 
     def check_writable(self, *directories: Path) -> None:
-        """Raise `errors.ProjectError` unless this user may make files in *directories*, or make these."""
+        """Raise `errors.ProjectError` unless this user may make *directories*, and files in them."""
         for directory in directories:
             existing = directory
             while not existing.exists():
@@ -88,7 +88,7 @@ class Site:
     def edit(self, name: str, document: bytes, *, pristine: bool = False) -> None:
         """Replace config.xml or project.xml; the file as it was before our first change is kept beside it.
 
-        *pristine* says that this is the first change: another file that was kept is out of date.
+        *pristine* says that this is the first change, so that an older kept file is out of date.
         """
         path = Path(os.path.realpath(self.root / name))
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -107,7 +107,7 @@ class Site:
         return path if path.is_file() and os.access(path, os.X_OK) else None
 
     async def run(self, tool: Path, *arguments: str) -> str:
-        """Run a program of the project's in its root; return its last line. They fail with exit status 0."""
+        """Run a program of the project's in its root; return its last line, as its exit status says nothing."""
         process = await asyncio.create_subprocess_exec(
             tool,
             *arguments,
@@ -126,9 +126,9 @@ class Site:
 
 
 def become_owner(root: Path, say: Callable[[str], None]) -> None:
-    """Go on as the user whose project it is: files and daemons are that user's.
+    """Continue as the project's owner, whose files and daemons these are.
 
-    Only root can do that; raises `errors.ProjectError` for others, and if *root* is no directory.
+    Only the superuser can; raises `errors.ProjectError` for others, and if *root* is no directory.
     """
     try:
         owner = root.stat()
@@ -142,7 +142,7 @@ def become_owner(root: Path, say: Callable[[str], None]) -> None:
             f"{root} belongs to {name}; run this as that user: "
             f"sudo -u {name} {sys.executable} -m aioboinc setup {root}"
         )
-    say(f"going on as {name}, whose project this is")
+    say(f"continuing as {name}, the project's owner")
     with contextlib.suppress(KeyError):
         os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
     os.setgid(owner.st_gid)
@@ -163,14 +163,14 @@ def _user_name(uid: int) -> str:
 
 @contextlib.contextmanager
 def alone(root: Path) -> Iterator[None]:
-    """Keep others from setting up the project in *root* meanwhile. Raises `errors.ProjectError` if one does."""
+    """Keep others from setting up the project in *root* meanwhile. Raises `errors.ProjectError` if one already does."""
     with locking.held(root, errors.ProjectError(f"{root}: another setup is running; wait for its end")):
         yield
 
 
 @contextlib.contextmanager
 def clear_errors(root: Path) -> Iterator[None]:
-    """Turn what the system refuses into one line that says what to do."""
+    """Turn operating system errors into one line that says what to do."""
     try:
         yield
     except OSError as error:

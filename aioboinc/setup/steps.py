@@ -1,8 +1,8 @@
-"""Making a BOINC project ready for us: ``python -m aioboinc setup``.
+"""Makes a BOINC project ready for us: ``python -m aioboinc setup``.
 
-All is checked before anything is changed. Each step looks at what is there and does the rest: run again, it
-completes an interrupted run, and changes nothing after a complete one. Masters can submit as soon as there is a
-version of the application; all else that they need is there by then.
+Everything is checked before anything is changed. Each step does only what is missing: running setup again completes an
+interrupted run, and changes nothing after a complete one. Masters can submit as soon as there is a version of the
+application; by then, everything else that they need is there.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ ADDED = "<!-- added for pyboinc -->"
 
 @dataclass(frozen=True)
 class Options:
-    """What an administrator may choose; what is left open stays as an earlier run has set it."""
+    """What an administrator may choose; what is not chosen stays as an earlier run set it."""
 
     python: tuple[Path, ...] = ()
-    """Directories of relocatable interpreters to bundle, each for the platform that it is for."""
+    """Directories of relocatable interpreters to bundle, each for its own platform."""
     without_python: bool = False
-    """Bundle no others: those that hosts get already are dropped from the next version."""
+    """Bundle no others: those that hosts get now are left out of the next version."""
     validator: str | None = None
     """One of `daemons.VALIDATORS`; at first ours."""
     user: str | None = None
-    """E-mail address of the account whose batches are; at first the project's oldest account."""
+    """E-mail address of the account that batches belong to; at first the project's oldest account."""
     homogeneous_redundancy: int | None = None
     """BOINC's class of equivalent hosts: 0 none, 1 fine, 2 coarse; at first 0."""
 
@@ -47,10 +47,10 @@ class Options:
 async def setup(
     root: Path, options: Options, *, dry_run: bool = False, say: Callable[[str], None] = print
 ) -> None:
-    """Make the BOINC project in the directory *root* ready, and tell *say* each step.
+    """Make the BOINC project in the directory *root* ready, and report each step to *say*.
 
-    A *dry_run* changes nothing. Started by root, the process goes on as the project's owner for good. Raises
-    `errors.UsageError`, with nothing changed unless the system refuses something in the middle.
+    A *dry_run* changes nothing. If started by the superuser, the process becomes the project's owner's, for good.
+    Raises `errors.UsageError`, before any change unless the system refuses something in the middle.
     """
     read = project.read(root)
     if read.kind is not project.Kind.BOINC:
@@ -131,7 +131,7 @@ class _Setup:
             durable.place(path, data, mode)
 
     async def _app(self) -> applications.Application | None:
-        """Make the application and the platforms; None in a dry run that has not made it."""
+        """Make the application and the platforms. Returns None if a dry run has not made it."""
         rows = self._site.applications
         app = await rows.find(project.APP_NAME)
         known = await rows.platforms()
@@ -151,7 +151,7 @@ class _Setup:
         return app
 
     async def _xadd(self, platforms: list[app_versions.Platform]) -> None:
-        """Put the application and *platforms* into project.xml, and from there into the database by bin/xadd."""
+        """Put the application and *platforms* into project.xml, and with bin/xadd into the database."""
         rows = self._site.applications
         document = self._site.document("project.xml")
         said = ""
@@ -164,7 +164,7 @@ class _Setup:
                 said = await self._site.run(tool)
         if said and await rows.find(project.APP_NAME) is None:
             self._site.say(f"bin/xadd has not added the application ({said}): it was added without")
-        # Without the tool, or where it has failed, as it would have done it.
+        # If the tool is missing, or has failed, do the same as it.
         await rows.register(
             project.APP_NAME,
             project.FRIENDLY_NAME,
@@ -208,14 +208,14 @@ class _Setup:
 
 
 def _keeps_results_apart(document: bytes) -> bool:
-    """Tell whether, by config.xml, no host gets two results of a job. BOINC's ``make_project`` leaves that out."""
+    """Tell whether config.xml keeps a job's results on different hosts. BOINC's ``make_project`` does not set that."""
     (config,) = config_file.find(document, "boinc", "config")[:1]
     names = ("one_result_per_host_per_wu", "one_result_per_user_per_wu")
     return any(config.children.get(name, "0") != "0" for name in names)
 
 
 def own_elements(document: bytes) -> list[config_file.Element]:
-    """Return what is ours in project.xml: the application, and the platforms that were missing."""
+    """Return our elements of project.xml: the application, and the platforms that were missing."""
     platforms = config_file.find(document, "boinc", "platform")
     added = [element for element in platforms if ADDED.encode() in document[element.start : element.end]]
     apps = config_file.find(document, "boinc", "app")

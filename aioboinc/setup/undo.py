@@ -1,6 +1,6 @@
-"""Taking everything that setup has made out of a BOINC project: ``python -m aioboinc setup --undo``.
+"""Removes everything that setup has made from a BOINC project: ``python -m aioboinc setup --undo``.
 
-What is missing already is passed over, so an interrupted run is completed by running it again.
+What is already gone is skipped, so running it again completes an interrupted run.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from aioboinc.store import applications
 __all__ = ["undo"]
 
 _APP = config.APP_NAME
-_JOB_FILE = re.compile(r"pyboinc_(program|\d+_\d+)_[0-9a-f]{64}(\.zip)?(\.md5)?")
+_JOB_FILE = re.compile(r"pyboinc_(program|\d+_\d+(_\d+)?)_[0-9a-f]{64}(\.zip)?(\.md5)?")
 _SHOWN = 5
 
 
 async def undo(
     root: Path, *, force: bool = False, dry_run: bool = False, say: Callable[[str], None] = print
 ) -> None:
-    """Take out what `steps.setup` has put into the project in *root*, and tell *say* each step.
+    """Remove what `steps.setup` has added to the project in *root*, and report each step to *say*.
 
-    Refused while our daemons run, and while batches are unfinished unless *force* aborts them. As long as the
-    database has jobs of ours, finished ones, the output template stays: BOINC's transitioner would stop without it.
-    The application stays too, out of use; and for good if hosts have got versions of it, for their numbers must not
-    come again with other files. A *dry_run* changes nothing. Raises `errors.UsageError`.
+    Refuses while our daemons run, and while batches are unfinished, unless *force* aborts them. As long as the database
+    has (finished) jobs of ours, the output template stays: BOINC's transitioner would stop without it. The application
+    stays too, out of use. If hosts have got versions of it, it stays for good: their numbers must not be reused for
+    other files. A *dry_run* changes nothing. Raises `errors.UsageError`.
     """
     read = config.read(root)
     if read.kind is not config.Kind.BOINC:
@@ -97,10 +97,10 @@ class _Undo:
         self._conclude(jobs, hosts)
 
     def _remove_programs(self) -> None:
-        """Remove the launchers of our daemons, what these have left, and the files of app versions."""
+        """Remove the launchers of our daemons, what the daemons left behind, and the files of app versions."""
         for name in daemons_module.LAUNCHERS:
             self._delete(self._root / "bin" / name)
-            # bin/stop sends signals to the processes that these name, whatever they are by then.
+            # bin/stop signals the processes that these name, whatever they are by then.
             for path in sorted(self._root.glob(f"pid_*/{name}*")):
                 self._delete(path)
         self._delete_versions(self._root / "apps" / _APP)
@@ -109,7 +109,7 @@ class _Undo:
                 self._delete(path)
 
     async def _remove(self, app: applications.Application | None) -> None:
-        """Remove the application, and the platforms that it alone was for."""
+        """Remove the application, and the platforms that only it used."""
         if app and self._site.step(f"app {_APP} with its versions", "removed"):
             await self._store.remove(app.id)
             self._site.reread()
@@ -120,7 +120,7 @@ class _Undo:
         self._take_out("project.xml", self._project, elements)
 
     def _remove_job_files(self) -> None:
-        """Remove what only jobs need; there are none."""
+        """Remove what only jobs need, as there are none."""
         self._delete(self._root / config.OUTPUT_TEMPLATE)
         paths = [path for path in self._download_dir.rglob("pyboinc_*") if _JOB_FILE.fullmatch(path.name)]
         if paths and self._site.step(f"{len(paths)} input files of jobs that BOINC has forgotten", "removed"):
@@ -133,7 +133,7 @@ class _Undo:
             self._site.reread()
 
     def _take_out(self, name: str, document: bytes, elements: Sequence[config_file.Element]) -> None:
-        """Take *elements* out of config.xml or project.xml; unless it was edited it is as before setup then."""
+        """Remove *elements* from config.xml or project.xml; unless edited, the file is then as before setup."""
         backup = self._site.backup(name)
         before = backup.read_bytes() if backup.exists() else None
         left = config_file.remove(document, elements)
@@ -147,7 +147,7 @@ class _Undo:
             self._site.say(f"{self._site.shown(backup)}: kept, for {name} was edited since setup")
 
     def _delete(self, path: Path) -> None:
-        """Remove a file of ours; what else has its name stays."""
+        """Remove a file of ours; anything else with its name stays."""
         if not os.path.lexists(path):
             return
         if what := files.kind(path.lstat()):
@@ -156,7 +156,7 @@ class _Undo:
             path.unlink()
 
     def _delete_versions(self, folder: Path) -> None:
-        """Remove the files of app versions below *folder*, and the directories in which there is nothing else."""
+        """Remove the files of app versions below *folder*, and directories that are empty then."""
         if not folder.is_dir() or not self._site.step(self._site.shown(folder), "removed"):
             return
         for place, _, names in os.walk(folder, topdown=False):
@@ -174,7 +174,7 @@ class _Undo:
             self._site.say("nothing was changed: this was a dry run")
             return
         if not daemons_module.running(self._root, ["feeder"]):
-            (self._root / "reread_db").unlink(missing_ok=True)  # it reads all when it is started
+            (self._root / "reread_db").unlink(missing_ok=True)  # it reads everything when it starts
         if jobs:
             left = (
                 f"the database still has {jobs} finished jobs; for their sake {config.OUTPUT_TEMPLATE} stays, and the "

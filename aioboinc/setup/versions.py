@@ -1,6 +1,6 @@
-"""The versions of the application in a project: which are missing, and how they get there.
+"""Makes the missing versions of the application in a project.
 
-Where the project has ``bin/update_versions``, that makes them from ``apps/``, as it makes all others.
+If the project has ``bin/update_versions``, that makes them from ``apps/``, like all others.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _APP = config.APP_NAME
 
 @dataclass(frozen=True)
 class _Plan:
-    """A version that is to be made."""
+    """A version to make."""
 
     platform: str
     files: Sequence[app_versions.File]
     bundled: bool
-    """It brings an interpreter along."""
+    """Whether it includes an interpreter."""
 
     def title(self, version_num: int) -> str:
         bundled = ", with Python" if self.bundled else ""
@@ -39,12 +39,12 @@ class _Plan:
 
 
 class Versions:
-    """The versions that a project is to have."""
+    """The versions that a project should have."""
 
     def __init__(self, site: Site, bundles: Mapping[str, interpreters.Bundle], *, keep_bundles: bool) -> None:
-        """Raise `errors.UsageError` if the project's files are not in a state for it, or our own are not complete.
+        """Raise `errors.UsageError` if the project's files don't allow it, or our own are incomplete.
 
-        *bundles* are new interpreters by platform; with *keep_bundles* those that hosts get already stay.
+        *bundles* are new interpreters by platform; with *keep_bundles*, those that hosts get already stay.
         """
         self._site = site
         self._bundles = bundles
@@ -64,9 +64,9 @@ class Versions:
         runtime_archive.files()
 
     async def make(self, app: applications.Application | None, key: keys.PrivateKey | None) -> None:
-        """Make what is missing. *app* and *key* may be None, for not there, in a dry run only.
+        """Make what is missing. *app* and *key* may be None, for missing, in a dry run only.
 
-        Where the administrator has deprecated the newest version for a platform, it is left at that.
+        If the administrator has deprecated the newest version for a platform, none is made for it.
         """
         versions = await self._site.applications.versions(app.id) if app else []
         newest = {version.platform: version for version in versions}
@@ -97,7 +97,7 @@ class Versions:
                 await self._publish(app.id, number, missing)
 
     def _restore(self, files: Sequence[app_versions.File]) -> None:
-        """Write files again that have gone from the download directory."""
+        """Write again files that are missing from the download directory."""
         for file in files:
             path = self._site.project.download_dir / file.name
             if not durable.is_placed(path, file.data) and self._site.step(self._site.shown(path), "written again"):
@@ -116,13 +116,13 @@ class Versions:
         await self._verify(appid, number, plans, said)
 
     def _prepare(self, number: int, plans: Sequence[_Plan]) -> None:
-        """Put the files into the download directory and, as update_versions wants them, into ``apps/``."""
+        """Put the files into the download directory and, laid out for update_versions, into ``apps/``."""
         parent = self._apps / _APP / app_versions.label(number)
         parent.mkdir(parents=True, exist_ok=True)
         for plan in plans:
             for file in plan.files:
                 durable.place(self._site.project.download_dir / file.name, file.data)
-            temporary = parent / f".{plan.platform}.new"  # update_versions does not look at names with a dot
+            temporary = parent / f".{plan.platform}.new"  # update_versions ignores names with a leading dot
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             for file in plan.files:
@@ -134,9 +134,9 @@ class Versions:
         durable.sync(self._site.project.download_dir)
 
     async def _obstacle(self, number: int, plans: Sequence[_Plan]) -> str | None:
-        """Return why bin/update_versions is not to be run, None if it is.
+        """Return why bin/update_versions must not be run, None if it may.
 
-        It stops at what it does not know in ``apps/``, and publishes all that is new there, ready or not.
+        It stops at anything unknown in ``apps/``, and publishes everything new there, ready or not.
         """
         if not (self._site.tool("update_versions") and self._site.tool("sign_executable")):
             return "the project has no bin/update_versions with bin/sign_executable"
@@ -154,7 +154,7 @@ class Versions:
                     if new.version_num < 0 or platform not in platforms or new in known:
                         continue
                     if app.name == _APP:
-                        shutil.rmtree(directory)  # left by a run that was interrupted
+                        shutil.rmtree(directory)  # left by an interrupted run
                     else:
                         return f"{self._site.shown(directory)} is not published yet"
         return None
@@ -169,7 +169,7 @@ class Versions:
             await self._site.applications.add_version(appid, platforms[plan.platform], number, document)
 
     async def _verify(self, appid: int, number: int, plans: Sequence[_Plan], said: str) -> None:
-        """Look at what was made: the tools say nothing by their exit status."""
+        """Check what was made: the tools' exit statuses say nothing."""
         versions = await self._site.applications.versions(appid)
         for plan in plans:
             made = [v for v in versions if v.version_num == number and v.platform == plan.platform]
@@ -187,7 +187,7 @@ class Versions:
 
 
 def _next_number(versions: Sequence[applications.Version], platforms: set[str]) -> int:
-    """Return the number for new versions for *platforms*: the newest that there is, if they all can take it."""
+    """Return the number for new versions for *platforms*: the newest one, if all of them can use it."""
     number = max([runtime_archive.version_num(), *(version.version_num for version in versions)])
     taken = {version.platform for version in versions if version.version_num == number}
     return number + 1 if taken & platforms else number

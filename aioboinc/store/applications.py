@@ -1,4 +1,4 @@
-"""Applications: the row, its versions for platforms, who may submit to it. What `setup` makes and takes away."""
+"""Applications: the row, its versions for platforms, and who may submit to it. `setup` makes and removes these."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Application", "Applications", "Known", "UnfinishedBatch", "User", "V
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """An application, also one that is no longer used."""
+    """An application, even one that is no longer used."""
 
     id: int
     deprecated: bool
-    """It is no longer used: hosts don't hear of it."""
+    """Whether it is no longer used, and hidden from hosts."""
     homogeneous_redundancy: int
     """BOINC's class of equivalent hosts: 0 none, 1 fine, 2 coarse."""
 
@@ -39,7 +39,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What tells a version of any application from others."""
+    """Identifies a version of any application."""
 
     app: str
     version_num: int
@@ -58,7 +58,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedBatch:
-    """A batch whose master is not through."""
+    """A batch whose master has not finished."""
 
     id: int
     token: str
@@ -123,7 +123,7 @@ class Applications:
         await self._execute("add_platform", name=name, friendly_name=friendly_name, now=int(self._clock()))
 
     async def remove_platform(self, name: str) -> bool:
-        """Remove a platform that no version is for; tell whether it is gone."""
+        """Remove a platform unless a version is for it; tell whether it is gone."""
         return await self._execute("remove_platform", name=name) > 0
 
     async def versions(self, appid: int) -> list[Version]:
@@ -164,13 +164,13 @@ class Applications:
         return _user(rows[0]) if rows else None
 
     async def submitters(self, appid: int) -> list[User]:
-        """Return who may submit to an application, those that manage it last."""
+        """Return the accounts that may submit to an application; those that manage it come last."""
         return [_user(row) for row in await self._fetch("submitters", appid=appid)]
 
     async def permit(self, appid: int, user: int) -> None:
-        """Let an account submit to an application, and nobody else but those that manage it.
+        """Let only this account, and those that manage an application, submit to it.
 
-        The web pages show the account its batches from now on.
+        From now on the web pages show the account its batches.
         """
 
         async def work(tx: connectors.Transaction) -> None:
@@ -187,7 +187,7 @@ class Applications:
         await self._connector.run(work)
 
     async def unfinished_batches(self, appid: int) -> list[UnfinishedBatch]:
-        """Return the batches of an application whose masters are not through."""
+        """Return the batches of an application whose masters have not finished."""
 
         async def work(tx: connectors.Transaction) -> list[UnfinishedBatch]:
             if not await tx.columns("pyboinc_batch"):
@@ -198,7 +198,7 @@ class Applications:
         return await self._connector.read(work)
 
     async def jobs(self, appid: int) -> int:
-        """Return how many workunits an application has; those that BOINC has purged are gone."""
+        """Return how many workunits an application has, without those that BOINC has purged."""
         rows = await self._fetch("jobs", appid=appid)
         return int(rows[0]["n"])
 
@@ -235,7 +235,7 @@ class Applications:
             await self._unmake_submitters(tx, before)
 
     async def _unmake_submitters(self, tx: connectors.Transaction, rows: Sequence[connectors.Row]) -> None:
-        """Take back what `permit` has done beside the permission, from those that have none any more."""
+        """Undo what else `permit` has done, for accounts that have no permission any more."""
         for row in rows:
             await tx.execute(self._sql["unmake_submitter"], {"user": row["id"]})
 

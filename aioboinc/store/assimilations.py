@@ -1,4 +1,4 @@
-"""Assimilations: workunits to publish in their batch directories, and the count of those that have been."""
+"""Assimilations: workunits to publish in their batch directories, and the count of published ones."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from aioboinc import connectors, models, sql
 __all__ = ["Assimilations", "Execution", "Published", "ValidResult", "Workunit"]
 
 _STDERR_TAIL = 8192
-"""Bytes of a result's stderr that are read: some of them are the client's, not the slave's."""
+"""Bytes of a result's stderr to read; some are the client's, not the slave's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workunit:
-    """A workunit that is to be published."""
+    """A workunit to publish."""
 
     id: int
     name: str
     batch: int
     canonical_resultid: int
-    """0: there is none, the workunit has failed."""
+    """0: there is none, because the workunit has failed."""
     error_mask: int
     xml_doc_in: bytes | None
     """The document that names the canonical result's output files; None if there is no such result."""
     xml_doc_out: bytes | None
-    """What its host has said of these files."""
+    """What its host reported about these files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Published:
 
     workunit: Workunit
     failed: bool
-    """What was published is not an output."""
+    """Whether the file is not an output but a report of a failure."""
 
 
 class Assimilations:
@@ -83,9 +83,9 @@ class Assimilations:
         held: Collection[int] = (),
         share: tuple[int, int] = (1, 0),
     ) -> list[Workunit]:
-        """Return up to *limit* workunits with IDs greater than *after* that are to be published, in their order.
+        """Return up to *limit* workunits to publish, in the order of their IDs, which are greater than *after*.
 
-        Those of the batches *held* are left out. Of *share* (n, r) only workunits with id % n == r.
+        Those of the batches *held* are left out. *share* (n, r) restricts the query to workunits with id % n == r.
         """
 
         async def work(tx: connectors.Transaction) -> list[Workunit]:
@@ -142,7 +142,7 @@ class Assimilations:
         return await self._connector.read(work, brief=True)
 
     async def replace(self, canonical: Mapping[Workunit, int]) -> int:
-        """Let another valid result be the canonical one of each workunit; return how many have it now."""
+        """Make another valid result each workunit's canonical one; return for how many it is now."""
 
         async def work(tx: connectors.Transaction) -> int:
             return sum(
@@ -163,10 +163,10 @@ class Assimilations:
         return await self._connector.run(work, brief=True) if canonical else 0
 
     async def reopen(self, workunits: Sequence[Workunit], *, now: int) -> list[int]:
-        """Take their canonical results from workunits whose valid outputs are lost; return the IDs of those done.
+        """Reopen workunits whose valid outputs are all lost; return the IDs of those reopened.
 
-        The valid results count as errors from now on, so that the transitioner makes others, as far as the
-        workunits' limits let it; what came too late to be compared gets another chance.
+        They lose their canonical results. Their valid results count as errors from now on, so that the transitioner
+        makes others within the workunits' limits. Results that came too late to be compared get another chance.
         """
 
         async def work(tx: connectors.Transaction) -> list[int]:
@@ -195,8 +195,8 @@ class Assimilations:
     async def finish(self, published: Sequence[Published], *, now: int) -> int:
         """Record that workunits have been published, in one transaction.
 
-        Those of which that was recorded before are not counted in their batches again, nor in the number returned.
-        BOINC's own rows of the batches are kept up to date.
+        Those recorded before are counted neither in their batches again nor in the number returned. BOINC's own rows of
+        the batches are kept up to date.
         """
 
         async def work(tx: connectors.Transaction) -> int:

@@ -32,12 +32,12 @@ class App:
 
 @dataclass(frozen=True)
 class End:
-    """That somebody has ended a batch before it was complete."""
+    """How somebody ended a batch before it was complete."""
 
     how: str
     """``aborted``, ``retired`` or ``deleted``."""
     when: int
-    """When it was aborted, in seconds since the epoch; 0 if that is not known."""
+    """When it was aborted, in seconds since the epoch; 0 if unknown."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class Progress:
     digest: str
     """Running SHA-256 over these calls, hexadecimal."""
     submitted: bool
-    """All calls are committed, as far as was known when the last one was."""
+    """Whether all calls are committed, as far as was known at the last one."""
     nassimilated: int
-    """Jobs published in the batch directory, failed ones included."""
+    """Jobs published in the batch directory, including failed ones."""
     nerrors: int
     """Jobs published as failed."""
     version: int
     """Version of the format of the batch's rows and files."""
     end: End | None = None
-    """It was ended by somebody, and not all of its jobs are published."""
+    """Set if somebody has ended it, and not all of its jobs are published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Batches:
         self._clock = clock
 
     async def app(self, name: str) -> App | None:
-        """Return the application *name*, None if the project hasn't got it, or hasn't got our tables."""
+        """Return the application *name*, None if the project lacks it, or lacks our tables."""
 
         async def work(tx: connectors.Transaction) -> App | None:
             row = await tx.fetch_one(self._sql["app"], {"name": name})
@@ -102,7 +102,7 @@ class Batches:
         return await self._connector.read(work)
 
     async def newest(self) -> tuple[int, str] | None:
-        """Return ID and token of the batch that was begun last."""
+        """Return ID and token of the newest batch."""
 
         async def work(tx: connectors.Transaction) -> tuple[int, str] | None:
             row = await tx.fetch_one(self._sql["newest"])
@@ -123,7 +123,7 @@ class Batches:
     ) -> Progress:
         """Return the batch with this *token*; there is exactly one, however often this is called.
 
-        A new one has an ID that is not *taken*: the names of its files are others.
+        A new one gets an ID that is not *taken*, so the names of its files are new too.
 
         A new one belongs to the user who may submit to the application (``user_submit_app``, as `setup` leaves
         it), else to the project's first user.
@@ -182,7 +182,7 @@ class Batches:
         return await self._connector.read(work, brief=True)
 
     async def submitted(self, batch: int, njobs: int) -> None:
-        """Record that the *njobs* calls of *batch* are all."""
+        """Record that *batch* has no more calls than *njobs*."""
 
         async def work(tx: connectors.Transaction) -> None:
             state = {"submitted": models.SubmissionState.SUBMITTED}
@@ -192,7 +192,7 @@ class Batches:
         await self._connector.run(work)
 
     async def documents(self, batch: int) -> AsyncIterator[JobDocument]:
-        """Yield the jobs of *batch* in the order of their IDs; purged ones are not there any more."""
+        """Yield the jobs of *batch* in the order of their IDs, without purged ones."""
         after = 0
         while True:
 
@@ -217,7 +217,7 @@ class Batches:
         return {row["name"]: Job(**row) for row in rows}
 
     async def withdraw(self, batch: int) -> bool:
-        """Remove *batch* if nothing was submitted to it; tell whether that was so."""
+        """Remove *batch* if nothing was submitted to it; tell whether it was removed."""
 
         async def work(tx: connectors.Transaction) -> bool:
             if not await tx.execute(self._sql["withdraw"], {"id": batch}):
@@ -228,9 +228,9 @@ class Batches:
         return await self._connector.run(work)
 
     async def settle(self, batch: int, appid: int) -> None:
-        """Count the jobs of *batch* that nobody can count any more, for their workunits are gone, as failed.
+        """Count as failed the jobs of *batch* whose workunits are gone.
 
-        Nothing is changed while there are some that the assimilator may still count.
+        Changes nothing while there are jobs that the assimilator may still count.
         """
 
         async def work(tx: connectors.Transaction) -> None:
@@ -242,7 +242,7 @@ class Batches:
                 "ready": models.AssimilateState.READY,
                 "done": models.AssimilateState.DONE,
             }
-            for query in ("ready", "unfinished"):  # the first is quick, and mostly the answer
+            for query in ("ready", "unfinished"):  # the first is quick, and mostly decides
                 if await tx.fetch_one(self._sql[query], {"id": batch, "appid": appid, **states}):
                     return
             await tx.execute(self._sql["settle"], {"id": batch, **states})
@@ -251,7 +251,7 @@ class Batches:
         await self._connector.run(work)
 
     async def complete(self, tx: connectors.Transaction, batch: int) -> None:
-        """Let BOINC's row say that *batch* is complete, if that is so. Part of a transaction of others."""
+        """Mark BOINC's row of *batch* complete, if it is. Part of the caller's transaction."""
         await tx.execute(
             self._sql["complete"],
             {

@@ -1,4 +1,4 @@
-"""Calls: the keys by which a batch knows them, and what is changed of the jobs of those that are not done."""
+"""Calls: the keys that identify them in a batch, and changes to unfinished jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEY_SIZE = 16
 _PAGE = 64
 """Chunks read at a time: two megabytes."""
 _NO_KEY = bytes(KEY_SIZE)
-"""In place of the key of a call that nobody can make again: its job was withdrawn."""
+"""Replaces the key of a call whose job was withdrawn, so that no call has it any more."""
 
 Decide = Callable[[transitions.Workunit, Sequence[transitions.Result]], transitions.Decision]
 
@@ -27,7 +27,7 @@ class Chunk:
     """Calls that were committed together."""
 
     first: int
-    """Number of the first one's job."""
+    """Number of the first call's job."""
     keys: bytes
     """Their keys, one after the other."""
     kinds: str
@@ -35,7 +35,7 @@ class Chunk:
 
 
 async def add(tx: connectors.Transaction, batch: int, chunk: Chunk) -> None:
-    """Insert the keys of *chunk*, which is not there yet."""
+    """Insert the keys of *chunk*, which must be new."""
     values = {"batch": batch, "first": chunk.first, "keys": chunk.keys, "kinds": chunk.kinds}
     await tx.execute(sql.load("calls", tx.dialect)["add"], values)
 
@@ -69,7 +69,7 @@ class Calls:
             after = rows[-1]["first"]
 
     async def adopt(self, batch: int, chunks: Iterable[Chunk], *, before: int, version: int, digest: str) -> None:
-        """Give the calls of a batch of version *before* their keys, all at once. Doing this twice does it once."""
+        """Give all calls of a batch of version *before* their keys, in one transaction. May be done twice."""
 
         async def work(tx: connectors.Transaction) -> None:
             values = {"batch": batch, "before": before, "version": version, "digest": digest}
@@ -85,7 +85,7 @@ class Calls:
         """Cancel those of *workunits* that have no output; return the numbers of their calls, which are forgotten.
 
         *workunits* are the calls by the names of their workunits, *firsts* the numbers with which chunks begin.
-        *decide* says what becomes of a workunit that is cancelled. In one transaction.
+        *decide* says what becomes of a cancelled workunit. All in one transaction.
         """
 
         async def work(tx: connectors.Transaction) -> list[int]:
@@ -104,7 +104,7 @@ class Calls:
     async def change(
         self, batch: int, names: Collection[str], options: jobs.Options, chunks: Sequence[Chunk]
     ) -> None:
-        """Let those of the workunits *names* that have no output ask for *options*; *chunks* say so of their calls."""
+        """Give *options* to those of the workunits *names* that have no output; *chunks* are their updated notes."""
 
         async def work(tx: connectors.Transaction) -> None:
             await self._sql.fit(tx)

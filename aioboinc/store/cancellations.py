@@ -1,4 +1,4 @@
-"""Cancellations: batches that nobody wants any more, and what is unfinished of them."""
+"""Cancellations: batches that nobody wants any more, and their unfinished workunits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["Batch", "Cancellations", "Piece"]
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch that is to be cancelled."""
+    """A batch to cancel."""
 
     id: int
     unfinished: int
-    """How many of its jobs are not published, nor cancelled yet."""
+    """Number of its jobs that are neither published nor cancelled yet."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Cancellations:
         limit: int,
         finished: bool,
     ) -> Piece | None:
-        """Let *decide* say what becomes of the next *limit* workunits of *batch*, and write that down.
+        """Cancel the next *limit* workunits of *batch*: store what *decide* says becomes of each.
 
-        These are those with IDs greater than *after* that are not assimilated; with outputs only if *finished*. In
-        one transaction, in which they are locked. None if there are no more.
+        These have IDs greater than *after* and are not assimilated; ones with outputs count only if *finished*. All in
+        one transaction, in which they are locked. Returns None if there are no more.
         """
 
         async def work(tx: connectors.Transaction) -> Piece | None:
@@ -97,12 +97,12 @@ class Cancellations:
         return await self._connector.run(work, brief=True)
 
     async def unpublished(self, batch: int, appid: int) -> bool:
-        """Tell whether the assimilator has still to publish outputs of *batch*."""
+        """Tell whether the assimilator still has to publish outputs of *batch*."""
         values = {"batch": batch, "appid": appid, "ready": models.AssimilateState.READY}
         return bool(await self._connector.read(lambda tx: tx.fetch_all(self._sql["unpublished"], values)))
 
     async def hasten(self, workunits: Collection[int]) -> int:
-        """Let the transitioner see those of *workunits* that are cancelled now; return their number."""
+        """Make those of *workunits* that are cancelled due for the transitioner; return their number."""
         values = {
             "ids": list(workunits),
             "now": int(self._clock()),

@@ -15,15 +15,15 @@ from aioboinc.store.recipients import Recipient
 __all__ = ["TOP", "Candidate", "Choose", "Position", "Search"]
 
 _PAGE = 500
-"""Unsent results looked at in one go."""
+"""Unsent results in a page, which is read at once."""
 _FIRST_BATCH = 4
-"""Candidates that are read first: most requests are for a few. As many again as have been read so far follow."""
+"""Candidates to read first, as most requests are for a few. Then the number read doubles each time."""
 _LAST = (1 << 63) - 1
 """No ID is higher."""
 _RETRY_AFTER = 900
-"""Seconds after which a host may get a job again that failed on it, though there are others that could take it."""
+"""Seconds after which a job that failed on a host may go to it again, even if others could take it."""
 _COUNTED = (models.Outcome.SUCCESS,)
-"""Outcomes after which a host gets no other result of the same workunit: its output counts, or has counted."""
+"""Outcomes after which a host gets no other result of the same workunit, because its output counts or counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class Candidate:
 
 
 Choose = Callable[[Iterable[Candidate]], tuple[Sequence[Candidate], bool]]
-"""Returns those of candidates that the host takes, and whether it wants no others then."""
+"""Returns the candidates that the host takes, and whether it wants no others after these."""
 
 
 class Search:
-    """A search for up to *limit* results that a host may get, and takes: those that *choose* chooses, or all."""
+    """A search for up to *limit* results that a host may get: those that *choose* selects, or all."""
 
     def __init__(
         self,
@@ -69,13 +69,13 @@ class Search:
     ) -> None:
         self.chosen: Sequence[Candidate] = ()
         self.is_over = False
-        """Nothing else is wanted."""
+        """Whether nothing else is wanted."""
         self._sql = sql
         self._tx = tx
         self._limit = limit
         self._choose = choose
         self._found: dict[int, Candidate] = {}
-        """Candidates by workunit: a host gets one of each."""
+        """Candidates by workunit; a host gets one of each."""
         self._rows: dict[int, connectors.Row] = {}
         self._conditions = {
             "unsent": models.ServerState.UNSENT,
@@ -86,9 +86,9 @@ class Search:
         }
 
     async def walk(self, position: Position, pages: int) -> tuple[Position, bool]:
-        """Go on through up to *pages* after *position*.
+        """Search up to *pages* after *position*.
 
-        Return where that ends, and whether it is the end of all.
+        Return where the search has ended, and whether that is the end of all unsent results.
         """
         while pages > 0:
             pages -= 1
@@ -114,11 +114,11 @@ class Search:
 
     @property
     def _batch_size(self) -> int:
-        """How many candidates to read next."""
+        """Return how many candidates to read next."""
         return self._limit - len(self._found) if self._choose is None else max(_FIRST_BATCH, len(self._found))
 
     def row(self, candidate: Candidate) -> connectors.Row:
-        """Return what there is about a candidate, with the documents that its host needs."""
+        """Return the row of a candidate, with the documents that its host needs."""
         return self._rows[candidate.workunitid]
 
     def _take(self, rows: Iterable[connectors.Row]) -> None:
@@ -148,7 +148,7 @@ class Search:
         return None
 
     async def _page_end(self, priority: int, after: int) -> int | None:
-        if self._choose is None:  # nothing is passed by, so there is nothing to bound
+        if self._choose is None:  # nothing is skipped, so there is nothing to bound
             return _LAST if after < _LAST else None
         row = await self._tx.fetch_one(
             self._sql["page_end"],
@@ -166,7 +166,7 @@ class Search:
 def _conditions(recipient: Recipient) -> Mapping[str, int | float]:
     limits = recipient.limits
     if limits is None:
-        # As the only host it gets again at once what has failed on it.
+        # If it is the only host, it gets failed jobs again at once.
         return {
             "hostid": recipient.hostid,
             "userid": -1,

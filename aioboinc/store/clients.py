@@ -19,7 +19,7 @@ _NUMBERS = (
     *("d_boinc_used_total", "d_boinc_used_project", "d_boinc_max", "n_bwup", "n_bwdown"),
 )
 _SILENT = dict.fromkeys((*_TEXTS, "external_ip_addr", "product_name", "misc"), "") | dict.fromkeys(_NUMBERS, 0)
-"""What a host says of itself that says nothing, by the columns of the table ``host``."""
+"""Values for what a host does not tell, by columns of the table ``host``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host, as it was at its request before."""
+    """A host, as it was at its previous request."""
 
     id: int
     userid: int
@@ -52,9 +52,9 @@ class Host:
     total_credit: float
     expavg_credit: float
     hardware: tuple[int, str, str, str, str]
-    """Cores, CPU's vendor and model, operating system and its version: what does not change over night."""
+    """Cores, vendor and model of the CPU, operating system and its version; these rarely change."""
     banned: bool
-    """The host's requests are refused (``max_results_day`` of -1)."""
+    """Whether the host's requests are refused (``max_results_day`` of -1)."""
 
 
 class Clients:
@@ -67,11 +67,11 @@ class Clients:
         self._quotas = recipients.Quotas(connector)
 
     async def caller(self, key: str, hostid: int) -> tuple[Account | None, Host | None]:
-        """Return the account whose hosts show *key*, and if there is one, the host with this ID."""
+        """Return the account with this *key* and, if there is one, the host with this ID."""
 
         async def work(tx: connectors.Transaction) -> tuple[Account | None, Host | None]:
             row = await tx.fetch_one(self._sql["account_by_key"], {"key": key})
-            # MySQL compares as people do: case and accents do not count.
+            # MySQL ignores case and accents.
             if row is None or not secrets.compare_digest(row["authenticator"], key):
                 return None, None
             host = await tx.fetch_one(self._sql["host"], {"id": hostid}) if hostid else None
@@ -94,7 +94,7 @@ class Clients:
         return await self._connector.read(work, brief=True)
 
     async def create_account(self, name: str, email_addr: str, passwd_hash: str, *, now: int) -> Account | None:
-        """Make an account with a random key; None if the address has one. A name that is taken gets a number."""
+        """Make an account with a random key; None if the address has one. A number is added to a taken name."""
 
         async def work(tx: connectors.Transaction) -> bool:
             names = (name if number == 1 else f"{name} {number}" for number in range(1, _NAMES_TRIED))
@@ -121,7 +121,7 @@ class Clients:
         return await self.account_by_email(email_addr) if await self._connector.run(work, brief=True) else None
 
     async def host_by_cpid(self, userid: int, cpid: str) -> Host | None:
-        """Return the account's newest host with this name over all projects."""
+        """Return the account's newest host with this cross-project name."""
         return await self._host("host_by_cpid", {"userid": userid, "host_cpid": cpid})
 
     async def similar_host(self, userid: int, values: Mapping[str, int | float | str]) -> Host | None:
@@ -129,7 +129,7 @@ class Clients:
         return await self._host("similar_host", {"userid": userid, **values})
 
     async def create_host(self, userid: int, values: Mapping[str, int | float | str], *, now: int) -> int:
-        """Make a host from what it says of itself, by column; return its ID. What it does not say is 0 or empty."""
+        """Make a host from what it says about itself, by column; return its ID. Other columns are 0 or empty."""
 
         async def work(tx: connectors.Transaction) -> int:
             return await tx.insert(self._sql["create_host"], {**_SILENT, **values, "userid": userid, "now": now})
@@ -156,12 +156,12 @@ class Clients:
         new_day: bool,
         now: int,
     ) -> Sequence[reports.Reported]:
-        """Note that a host has called, what it says of itself, and the results that it reports.
+        """Store that a host has called, what it says about itself, and the results that it reports.
 
-        Returns the results that were still expected from it; the transitioner gets to see their workunits. All of
-        it is durable on return, so the client may forget the results. A failed result halves what the host may get
-        in a day (of *quota*), unless nobody's results of the batch have been good so far; the validator doubles it
-        with good ones. On a *new_day* the host has got nothing yet.
+        Returns the results that were still expected from it; their workunits are due for the transitioner. Everything
+        is durable on return, so the client may forget the results. A failed result halves what the host may get in a
+        day (at first *quota*), unless nobody's results of the batch have been good so far; the validator doubles it for
+        good ones. On a *new_day*, the host's count starts at 0.
         """
 
         async def work(tx: connectors.Transaction) -> Sequence[reports.Reported]:

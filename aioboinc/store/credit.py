@@ -1,4 +1,4 @@
-"""Credit: what a job is worth, and the recent averages of those who get it. The formulas are BOINC's."""
+"""Credit: what a job is worth, and recent averages of credit. The formulas are BOINC's."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterable
 __all__ = ["MAX_GRANTED", "from_run_time", "recent_average", "recent_turnaround"]
 
 MAX_GRANTED = 200.0 * 1000 * 365
-"""The most that a result is ever granted: a year of one TeraFLOPS."""
+"""Maximum credit of a result: a year of one TeraFLOPS."""
 
 _PER_OPERATION = 200 / 86400e9
 """A Cobblestone is a 200th of what a host of one GFLOPS does in a day."""
 _HALF_LIFE = 7 * 86400.0
 _DAY = 86400.0
 _UNKNOWN_SPEED = 1e9
-"""What clients report whose benchmarks failed."""
+"""What clients report if their benchmarks failed."""
 _TYPICAL_SPEED = 4.3e9
 
 
 def from_run_time(
     executions: Iterable[tuple[float, float]], operations_bound: float, maximum: float = MAX_GRANTED
 ) -> float:
-    """Return the credit for a job by its valid *executions*.
+    """Return the credit for a job, from its valid *executions*.
 
     These are pairs of seconds and floating-point operations a second. None counts for much more than
-    *operations_bound*; those worth more than *maximum* or nothing are left out, and high values weigh less than
-    low ones. 0 if nothing is left.
+    *operations_bound*; those worth nothing, or more than *maximum*, are left out, and high values weigh less than low
+    ones. Returns 0 if nothing is left.
     """
     values = []
     for seconds, speed in executions:
@@ -44,7 +44,7 @@ def from_run_time(
 def recent_average(average: float, computed: float, credit: float, started: float, now: float) -> float:
     """Return the credit a day after *credit* was granted *now* for work that was *started* then.
 
-    *average* is what it was when it was last *computed*; that 0 means never. It halves in a week without work.
+    *average* is its value when it was last *computed* (0: never). It halves in a week without work.
     """
     if not computed:
         return credit / max((now - started) / _DAY, 1 / _DAY) if credit else 0.0
@@ -56,5 +56,5 @@ def recent_average(average: float, computed: float, credit: float, started: floa
 
 
 def recent_turnaround(average: float, seconds: float) -> float:
-    """Return a host's average turnaround after one of *seconds*; 0 means that there was none before."""
+    """Return a host's average turnaround after one of *seconds*; an *average* of 0 means none before."""
     return 0.7 * average + 0.3 * seconds if average else seconds

@@ -1,4 +1,4 @@
-"""Deletions: workunits and results whose files may go."""
+"""Deletions: workunits and results whose files may be deleted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Deletable:
-    """A workunit or a result whose files may go."""
+    """A workunit or a result whose files may be deleted."""
 
     id: int
     name: str
@@ -45,9 +45,9 @@ class Deletions:
         after: int = 0,
         share: tuple[int, int] = (1, 0),
     ) -> list[Deletable]:
-        """Return up to *limit* of those with IDs greater than *after* that are in *state*, in their order.
+        """Return up to *limit* of those in *state*, in the order of their IDs, which are greater than *after*.
 
-        Of *share* (n, r) only those with id % n == r.
+        *share* (n, r) restricts the query to those with id % n == r.
         """
 
         async def work(tx: connectors.Transaction) -> list[Deletable]:
@@ -74,9 +74,9 @@ class Deletions:
         failed: Collection[int],
         state: models.FileDeleteState = models.FileDeleteState.READY,
     ) -> int:
-        """Record of which IDs the files are *gone*, and of which that has *failed*; they were in *state* before.
+        """Record the IDs whose files are *gone*, and those where deletion *failed*; they were in *state* before.
 
-        Returns the number of those that still were.
+        Returns how many still were in *state*.
         """
 
         async def work(tx: connectors.Transaction) -> int:

@@ -1,4 +1,4 @@
-"""Dispatch: which results hosts get, and which they need no longer."""
+"""Dispatch: which results hosts get, and which they no longer need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STATES = {"unsent": models.ServerState.UNSENT, "in_progress": models.ServerStat
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A result that has been sent to a host, with all that the host needs."""
+    """A result sent to a host, with everything that the host needs."""
 
     name: str
     """Name of the result."""
@@ -39,29 +39,29 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a search for work has led to."""
+    """The outcome of a search for work."""
 
     assignments: Sequence[Assignment]
     position: Position
-    """Where the search has ended."""
+    """Where the search ended."""
     at_end: bool
-    """No unsent results are left after that."""
+    """Whether no unsent results are left after that."""
     quota_exhausted: bool = False
-    """The host has got all it gets today."""
+    """Whether the host has got all that it may get today."""
     is_full: bool = False
-    """The host has all it may have at a time."""
+    """Whether the host has all that it may have at a time."""
     is_proven: bool = False
-    """Since the last one that failed, results of the host have been found valid."""
+    """Whether results of the host were found valid since its last failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """Results that a host has and nobody needs."""
+    """Results that a host has but nobody needs."""
 
     unusable: Sequence[str]
     """Names of those that are cancelled or unknown."""
     dispensable: Sequence[str]
-    """Names of those that need not be begun any more."""
+    """Names of those that need not be started any more."""
 
 
 class Dispatch:
@@ -86,7 +86,7 @@ class Dispatch:
         return await self._connector.read(work, brief=True)
 
     async def excess(self, hostid: int, names: Collection[str]) -> Excess:
-        """Return which of the results that a host has nobody needs."""
+        """Return the results among *names* that nobody needs."""
 
         async def work(tx: connectors.Transaction) -> list[connectors.Row]:
             return await tx.fetch_all(self._sql["known"], {"names": list(names), "hostid": hostid})
@@ -104,10 +104,10 @@ class Dispatch:
     async def resend(
         self, hostid: int, names: Collection[str], *, now: int
     ) -> tuple[Sequence[Assignment], Collection[str]]:
-        """Send results again that a host should have and has not, with a new deadline.
+        """Send again results that a host should have but does not, with a new deadline.
 
-        Those that nobody needs any more end instead. Return what is sent, and the names of all *names* that were
-        in progress.
+        Those that nobody needs any more are ended instead. Return what was sent, and those of *names* that were in
+        progress.
         """
 
         async def work(tx: connectors.Transaction) -> tuple[Sequence[Assignment], Collection[str]]:
@@ -142,10 +142,10 @@ class Dispatch:
         pages: int = sys.maxsize,
         now: int,
     ) -> Sent:
-        """Send unsent results to a host: up to *limit* that *choose* takes; without that, whatever there is.
+        """Send unsent results to a host: up to *limit* that *choose* takes; without *choose*, any.
 
-        Candidates come from up to *pages* after *start*, but first from the first page of all if there are urgent
-        ones, of a higher priority: the cost does not grow with the number of unsent results.
+        Candidates come from up to *pages* after *start*; but if there are urgent ones, of a higher priority, first from
+        the very first page. So the cost does not grow with the number of unsent results.
         """
 
         async def work(tx: connectors.Transaction) -> Sent:
@@ -163,7 +163,7 @@ class Dispatch:
         return await self._connector.run(work, durable=False, brief=True)
 
     async def take_back(self, hostid: int, names: Collection[str]) -> int:
-        """Make results unsent again that the host no longer has; return their number."""
+        """Make results that the host no longer has unsent again; return their number."""
 
         async def work(tx: connectors.Transaction) -> int:
             return await tx.execute(self._sql["take_back"], {"names": list(names), "hostid": hostid, **_STATES})
@@ -171,7 +171,7 @@ class Dispatch:
         return await self._connector.run(work, durable=False, brief=True)
 
     async def take_back_all(self, userid: int, cpid_prefix: str) -> int:
-        """Make results unsent again that hosts had whose names begin with *cpid_prefix*; return their number."""
+        """Make all results unsent again of hosts whose names begin with *cpid_prefix*; return their number."""
 
         async def work(tx: connectors.Transaction) -> int:
             return await tx.execute(
@@ -181,7 +181,7 @@ class Dispatch:
         return await self._connector.run(work, durable=False, brief=True)
 
     async def count_unsent(self, limit: int) -> int:
-        """Return how many results no host has; the count ends at *limit*."""
+        """Return how many results are unsent; the count stops at *limit*."""
 
         async def work(tx: connectors.Transaction) -> int:
             row = await tx.fetch_one(
@@ -246,7 +246,7 @@ def _deadline(now: int, delay_bound: int) -> int:
 
 
 def _new_deadline(row: connectors.Row, now: int) -> int:
-    """Return the deadline of a result that is sent again: half the time it had, as BOINC gives it."""
+    """Return the deadline of a result that is sent again: half the time it had, as in BOINC."""
     deadline, sent = int(row["report_deadline"]), int(row["sent_time"])
     half = now + (deadline - sent) // 2
     return min(max(half, deadline), _deadline(now, row["delay_bound"]))

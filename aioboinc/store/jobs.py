@@ -1,4 +1,4 @@
-"""What a call becomes on its way to the database: a call, a job of some form, a chunk of jobs."""
+"""The stages of a call on its way to the database: a call, a job, a chunk of jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["AUTO", "MAX_KINDS", "Call", "Chunk", "Form", "Job", "Kind", "Options
 AUTO = 0
 """In place of a number of calls: to be found out."""
 MAX_KINDS = 1024
-"""Programs and options to keep what was worked out for them: where each call has its own, that is of no use."""
+"""Size of caches for programs and options; if each call has its own, caching is of no use."""
 
 _DAY = 86400
 _MAX_COUNT = 1000
@@ -28,7 +28,7 @@ _MAX_DELAY = 100_000_000
 class Options:
     """What a call may ask of the project. The names and most defaults are BOINC's ``create_work``'s.
 
-    Objects are told apart by identity, which is quick: calls that ask for the same share one.
+    Objects are compared by identity, which is fast: calls that ask for the same share one object.
     """
 
     quorum: int | None = None
@@ -81,25 +81,25 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """What calls of the same program with the same options have in common. Objects are told apart by identity."""
+    """What calls of the same program with the same options share. Objects are compared by identity."""
 
     sources: bundle.Sources
     """The slave and the modules it imports."""
     name: str
-    """Of the slave or the function, as the calls name it."""
+    """Name of the slave or the function, as in the calls."""
     program: bytes
-    """32 bytes: what makes a call of this program another one than the same call of another program."""
+    """32 bytes that identify the program in its calls' keys."""
     options: Options
     """What the calls ask of the project."""
     named: Mapping[str, int | float]
     """Those options that the calls name."""
     options_sha256: bytes
-    """What version 0.1 of aioboinc noted of them: SHA-256 of their text, as the calls wrote them."""
+    """SHA-256 of their text, as the calls wrote them, which version 0.1 of aioboinc recorded."""
     chunk: int = 1
-    """Calls that may share a workunit at most; `AUTO`: as many as suit the times that they take."""
+    """Maximum of calls that may share a workunit; `AUTO`: as many as suit their run times."""
 
 
-@dataclass(slots=True)  # not frozen: that takes thrice as long to make, and there are millions
+@dataclass(slots=True)  # not frozen, which takes three times as long to make; there are millions
 class Call:
     """One call, ready to be written."""
 
@@ -109,35 +109,35 @@ class Call:
     input_sha256: bytes
     """SHA-256 of ``input``, 32 bytes."""
     key: bytes
-    """16 bytes that calls with the same program and input have in common, and no others."""
+    """16 bytes that identify program and input."""
     late: bool
-    """It was made when there may have been results that it depends on."""
+    """Whether it may depend on results."""
     taker: Any
-    """Who gets its output; of no concern to the store."""
+    """Gets its output; the store does not use it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Form:
-    """What workunits of the same program and options have in common. Objects are told apart by identity."""
+    """What workunits of the same program and options share. Objects are compared by identity."""
 
     options: Options
-    """With nothing left open."""
+    """With the defaults filled in."""
     document: tuple[str, ...]
-    """Their ``xml_doc``: text, the name of a value, text, the name of a value and so on, text."""
+    """Their ``xml_doc``: alternately text and the name of a value, beginning and ending with text."""
 
 
 @dataclass(slots=True)
 class Job:
-    """One workunit to be."""
+    """One workunit to insert."""
 
     form: Form
     values: Mapping[str, str]
-    """Its ``name``, and what else the form's document has places for."""
+    """Its ``name``, and the other values that the form's document names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Jobs that are committed together; their input files are in place and durable."""
+    """Jobs to commit together, whose input files are in place and durable."""
 
     first: int
     """Number of the first call."""
@@ -145,7 +145,7 @@ class Chunk:
     """Workunits of the batch that were made before."""
     jobs: Sequence[Job]
     keys: bytes
-    """The 16 bytes of each one's call that tell it from all others of the batch."""
+    """The keys of the jobs' calls, 16 bytes each."""
     kinds: str
     """What the master notes of the calls' programs and options, as JSON."""
     digest: str

@@ -1,4 +1,4 @@
-"""A project of whatever kind, reached: what a master knows of it."""
+"""An open project of any kind, as a master sees it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["Place", "reached"]
 
 @dataclass(frozen=True)
 class Place:
-    """A project that is reached. What its events tell, a database would tell later: both sides poll as well.
+    """An open project. Its events only speed things up: both sides also poll the database.
 
-    Daemons in this process set and await them; where the daemons run elsewhere nothing but the poll does.
+    Daemons in this process set and await them; if the daemons run elsewhere, only polling is left.
     """
 
     project: config.Project
     store: store.Store
     submitted: asyncio.Event = field(default_factory=asyncio.Event)
-    """To be set when jobs have been committed."""
+    """Set it when jobs have been committed."""
     assimilated: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when jobs have been published."""
+    """Is set when jobs have been published."""
 
 
 @contextlib.asynccontextmanager
 async def reached(project: config.Project) -> AsyncIterator[Place]:
-    """Reach a project whose hosts and daemons run elsewhere. Raises `errors.DatabaseError`."""
+    """Open a project whose hosts and daemons run elsewhere. Raises `errors.DatabaseError`."""
     async with store.open(project) as data:
         yield Place(project, data)

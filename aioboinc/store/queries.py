@@ -8,7 +8,7 @@ __all__ = ["Queries"]
 
 
 class Queries:
-    """The queries of *noun* by name, for tables that have all columns until `fit` has looked."""
+    """The queries of *noun* by name; until `fit` is called, for tables with all columns."""
 
     def __init__(self, noun: str, dialect: str) -> None:
         self._noun = noun
@@ -20,7 +20,7 @@ class Queries:
         return self._queries[name]
 
     async def fit(self, tx: connectors.Transaction) -> None:
-        """Fit them to the database's tables, which are looked at once."""
+        """Fit them to the database's tables, which are read only once."""
         if self._fitted:
             return
         dispensable = sql.dispensable(self._noun, self._dialect)

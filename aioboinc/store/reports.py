@@ -1,6 +1,6 @@
-"""Reports: what hosts say of the executions of results, and results that hosts have no longer.
+"""Reports: what hosts say about executions, and results that hosts no longer have.
 
-Verbs take whole groups, are guarded by the result's state and its host, and may be done twice.
+Verbs take whole groups. They are guarded by the result's state and host, so they may be done twice.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a host says of a result's execution, which is over."""
+    """What a host says about a finished execution of a result."""
 
     name: str
     """Name of the result."""
     client_state: models.ClientState
-    """FILES_UPLOADED is success, if the exit status is 0 too."""
+    """FILES_UPLOADED means success, if the exit status is 0 too."""
     exit_status: int
     cpu_time: float
     """Seconds."""
@@ -36,7 +36,7 @@ class Report:
     """Seconds."""
     app_version_num: int
     xml_doc_out: str
-    """The output files as the host has sent them."""
+    """The output files as the host reports them."""
     stderr_out: str
     peak_working_set_size: float = 0
     """Bytes."""
@@ -54,13 +54,13 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A result of which the report was accepted."""
+    """A result whose report was accepted."""
 
     report: Report
     batch: int
     app_version_id: int
     elapsed_time: float
-    """Seconds, as far as they are possible."""
+    """Seconds, limited to what is possible."""
 
 
 class Reports:
@@ -72,10 +72,10 @@ class Reports:
         self._quotas = Quotas(connector)
 
     async def record(self, reports: Mapping[int, Sequence[Report]], *, now: int) -> set[str]:
-        """Record that executions are over, by the IDs of their hosts; return the names of those still expected.
+        """Record that executions are over, by host ID; return the names of those that were still expected.
 
-        The transitioner gets to see their workunits. Reports of results that the host hasn't got are ignored.
-        After a power cut the last results may be in progress again.
+        Their workunits are due for the transitioner. Reports of results that the host does not have are ignored. After
+        a power cut the last results may be in progress again.
         """
 
         async def work(tx: connectors.Transaction) -> set[str]:
@@ -93,10 +93,10 @@ class Reports:
         quota: int,
         now: int,
     ) -> Sequence[Reported]:
-        """Do the same in another's transaction for one host, with limits.
+        """Do the same for one host with limits, in the caller's transaction.
 
-        It can have used its *ncpus* cores no longer than since it has got the result. Its failures halve what it may
-        get in a day (of *quota*).
+        It can't have used its *ncpus* cores for longer than it has had the result. Its failures halve what it may get
+        in a day (at first *quota*).
         """
         reported = await self._accept(tx, {hostid: reports}, ncpus, now) if reports else ()
         batches = {result.batch for result in reported if result.report.outcome != models.Outcome.SUCCESS}
@@ -109,7 +109,7 @@ class Reports:
         return reported
 
     async def detach(self, hostid: int, *, now: int) -> int:
-        """End the results of a host that no longer has them; others are made for them. Return their number."""
+        """End the results of a host that no longer has them, so that others replace them. Return their number."""
         states = {
             "in_progress": models.ServerState.IN_PROGRESS,
             "over": models.ServerState.OVER,
@@ -128,7 +128,7 @@ class Reports:
         return await self._connector.run(work, brief=True)
 
     async def output_of(self, result: str) -> str | None:
-        """Return the document of a *result* that may upload its output files; None if there is none such."""
+        """Return the document of *result* if it may upload its output files, else None."""
 
         async def work(tx: connectors.Transaction) -> str | None:
             row = await tx.fetch_one(self._sql["uploadable"], {"name": result, **_EXPECTED})
@@ -139,7 +139,7 @@ class Reports:
     async def durations(self, batch: int, limit: int) -> Sequence[tuple[int, float, float]]:
         """Return the run times of the valid ones of a batch's first *limit* results.
 
-        They are the host, seconds, and the floating-point operations a second of the host.
+        Each is the host, seconds, and the host's floating-point operations a second.
         """
 
         async def work(tx: connectors.Transaction) -> Sequence[tuple[int, float, float]]:
@@ -157,7 +157,7 @@ class Reports:
         ncpus: int | None,
         now: int,
     ) -> Sequence[Reported]:
-        """Write down those of *reports* that are expected. Times are what is possible on *ncpus* cores, if given."""
+        """Store those of *reports* that are expected. *ncpus*, if given, limits times to what is possible."""
         sent = {
             (row["hostid"], row["name"]): row
             for row in await tx.fetch_all(
@@ -183,7 +183,7 @@ class Reports:
 
 
 def _is_hosts_fault(result: Reported, succeeding: set[int]) -> bool:
-    """Tell whether a failure is likely to be the host's: nobody has aborted it, and others do such jobs."""
+    """Tell whether a failure is probably the host's fault: nobody aborted the result, and other such jobs succeed."""
     report = result.report
     return (
         report.outcome != models.Outcome.SUCCESS
@@ -195,11 +195,11 @@ def _is_hosts_fault(result: Reported, succeeding: set[int]) -> bool:
 def _columns(
     report: Report, row: connectors.Row, ncpus: int | None, now: int
 ) -> dict[str, int | float | str | bytes]:
-    """Return what a report makes of a result's row, and the states it is about, as parameters by name."""
+    """Return the values that a report gives a result's row, and those of the guard, as parameters by name."""
     success = report.outcome == models.Outcome.SUCCESS
     elapsed, cpu = report.elapsed_time, report.cpu_time
     if ncpus is not None:
-        # As BOINC's scheduler corrects it.
+        # BOINC's scheduler corrects it likewise.
         elapsed = max(0.0, min(max(elapsed, cpu), now - row["sent_time"]))
         cpu = min(cpu, elapsed * ncpus)
     return {

@@ -1,6 +1,6 @@
 """New results: rows that wait for a host, made from an output template.
 
-They are what BOINC's ``create_result`` and ``process_result_template`` make, without upload certificates.
+They are the same as those of BOINC's ``create_result`` and ``process_result_template``, without upload certificates.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _system_random = random_numbers.SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A result to be."""
+    """A result to insert."""
 
     workunitid: int
     name: str
-    """The workunit's name, an underscore, a number that no other result of it has."""
+    """The workunit's name, an underscore, and a number that no other result of it has."""
     appid: int
     batch: int
     priority: int
     size_class: int = -1
-    """-1, or the class for which BOINC's size regulator releases it."""
+    """The class for which BOINC's size regulator releases it, or -1."""
 
 
 async def insert(
@@ -40,7 +40,7 @@ async def insert(
     now: int,
     random: random_numbers.Random = _system_random,
 ) -> None:
-    """Insert results, leaving out those whose name is there already.
+    """Insert results, except those whose names exist already.
 
     The number in the name of an output file is drawn from *random*: other hosts must not guess it.
     """
@@ -72,10 +72,10 @@ async def insert_first(
     now: int,
     random: random_numbers.Random = _system_random,
 ) -> None:
-    """Insert the first results of a batch's workunits with IDs greater than *after*, *most* of each at the most.
+    """Insert the first results, up to *most* each, of a batch's workunits with IDs greater than *after*.
 
-    The same as `insert`, but done by the database alone: it takes a fraction of the time, and no IDs to be read.
-    The results of a workunit have IDs in a row: BOINC's transitioner takes that for granted.
+    This does the same as `insert`, but in the database alone: it takes a fraction of the time, and needs no IDs. A
+    workunit's results get consecutive IDs, which BOINC's transitioner takes for granted.
     """
     parameters: dict[str, int | str] = {
         "batch": batch,

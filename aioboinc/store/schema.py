@@ -1,8 +1,7 @@
-"""The tables: ours are made here. Of those of a BOINC project, the columns that we can't do without.
+"""The tables: makes ours, and lists the columns that we need of a BOINC project's.
 
-All others that we know may be missing. Those are the ones of older projects: BOINC adds columns from time to time,
-and a project gets them when its administrator runs ``html/ops/upgrade_db.php``. The ones here are all there since
-2011.
+Other columns that we use may be missing in older projects: BOINC adds columns from time to time, and a project gets
+them when its administrator runs ``html/ops/upgrade_db.php``. Those listed here have all existed since 2011.
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ class Schema:
         self._sql = sql.load("tables", connector.dialect)
 
     async def make(self, *, whole: bool = False) -> None:
-        """Make the tables that are not there: in MySQL only ours, unless *whole*."""
+        """Make missing tables: in MySQL only ours, unless *whole*."""
         await self._connector.script(sql.schema(self._connector.dialect, whole=whole))
 
     async def ours(self) -> set[str]:
-        """Return which of our tables are there: ``pyboinc_batch``, ``pyboinc_calls``."""
+        """Return which of our tables exist: ``pyboinc_batch``, ``pyboinc_calls``."""
 
         async def work(tx: connectors.Transaction) -> set[str]:
             return {name for name in ("pyboinc_batch", "pyboinc_calls") if await tx.columns(name)}
@@ -59,7 +58,7 @@ class Schema:
         await self._connector.script([self._sql["drop_calls"], self._sql["drop_batches"]])
 
     async def missing(self) -> list[str]:
-        """Return what is needed and not there, ``table`` or ``table.column``; in the order of their names."""
+        """Return what is needed but missing, as ``table`` or ``table.column``, sorted."""
 
         async def work(tx: connectors.Transaction) -> list[str]:
             missing: list[str] = []

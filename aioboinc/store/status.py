@@ -1,4 +1,4 @@
-"""Status: what people want to know of a project at a glance."""
+"""Status: what people want to know about a project at a glance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Batch:
     complete: bool
     """They are all."""
     done: int
-    """Jobs published, failed ones included."""
+    """Jobs published, including failed ones."""
     failed: int
     in_progress: int
     """Results that hosts have."""
@@ -34,7 +34,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host and what it is."""
+    """A host and its description."""
 
     id: int
     domain_name: str
@@ -43,7 +43,7 @@ class Host:
     cpu: str
     system: str
     rpc_time: int
-    """When it called last."""
+    """Time of its last call."""
     total_credit: float
     in_progress: int
     """Results that it has."""
@@ -56,7 +56,7 @@ class Overview:
     batches: Sequence[Batch]
     """The newest first."""
     hosts: Sequence[Host]
-    """Those that called last first."""
+    """The hosts, sorted by their last call, newest first."""
     nhosts: int
     nactive: int
     """Hosts that have called in the last hour."""
@@ -72,7 +72,7 @@ class Status:
         self._sql = sql.load("status", connector.dialect)
 
     async def overview(self, *, limit: int, now: int) -> Overview:
-        """Return what there is to say, with *limit* batches and hosts at most."""
+        """Return an overview with up to *limit* batches and hosts."""
 
         async def work(tx: connectors.Transaction) -> Overview:
             in_progress = await tx.fetch_all(

@@ -29,13 +29,13 @@ class Submissions:
     async def commit(self, batch: int, appid: int, chunk: jobs.Chunk) -> None:
         """Insert the workunits of *chunk* and advance the batch's count of them, and its digest, in one transaction.
 
-        With an output template their first results are inserted too, as BOINC's transitioner would on its
-        first pass; without one that pass is due at once. Doing this twice does it once.
+        With an output template, their first results are inserted too, as BOINC's transitioner would do on its first
+        pass; without one, that pass is due at once. May be done twice.
 
-        A batch all of whose calls were committed is open again.
+        If all calls of the batch were committed, it is open again.
 
-        Raises `errors.DatabaseError` if the batch is not where the chunk begins: somebody else submits to it;
-        `errors.BatchAborted` if somebody has ended the batch.
+        Raises `errors.DatabaseError` if the batch does not end where the chunk begins, because somebody else submits to
+        it, and `errors.BatchAborted` if somebody has ended the batch.
         """
         now = int(self._clock())
         njobs = chunk.before + len(chunk.jobs)
@@ -80,7 +80,7 @@ class Submissions:
 
 
 def _workunit(batch: int, appid: int, now: int, options: jobs.Options, *, first_pass: bool) -> dict[str, _Value]:
-    """Return what the workunits of *options* have in common."""
+    """Return the columns that workunits with *options* share."""
     delay_bound = int(options.delay_bound)
     return {
         "create_time": now,
@@ -124,7 +124,7 @@ def _composed(
     document: Sequence[str],
     alike: Sequence[jobs.Job],
 ) -> tuple[str, list[dict[str, _Value]]]:
-    """Return an INSERT for jobs with the same *document*, and its rows, which have what is not *alike* in all.
+    """Return an INSERT for jobs with the same *document*, and its rows, without the columns that are *alike*.
 
     Columns that an older project lacks are left out.
     """

@@ -1,4 +1,4 @@
-"""Transitions: workunits that are due, with their results, and what the transitioner makes of them."""
+"""Transitions: workunits that are due, with their results, and what the transitioner decides on them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Decision:
 
     @property
     def timed_out(self) -> list[int]:
-        """IDs of the results that are given up now."""
+        """Return the IDs of results that are given up now."""
         return [
             after.id
             for before, after in self.results
@@ -90,9 +90,9 @@ class Transitions:
         self._sql = queries.Queries("transitions", connector.dialect)
 
     async def due(self, appid: int, *, now: int, limit: int, share: tuple[int, int] = (1, 0)) -> dict[int, str]:
-        """Return up to *limit* workunits whose transition time is over, the longest overdue first.
+        """Return up to *limit* workunits whose transition time has come, the longest overdue first.
 
-        These are their IDs, and the files of their output templates. Of *share* (n, r) only workunits with
+        Returns their IDs, and the files of their output templates. *share* (n, r) restricts the query to workunits with
         id % n == r.
         """
 
@@ -121,11 +121,11 @@ class Transitions:
         *,
         now: int,
     ) -> int:
-        """Let *decide* make up its mind about those of the workunits *ids* that are due, and write that down.
+        """Let *decide* decide on those of the workunits *ids* that are due, and store the decisions.
 
-        All in one transaction, in which the workunits are locked, so that several transitioners do not get in each
-        other's way. *templates* are the workunits' output templates by their file names. Returns the number of
-        workunits that were due.
+        All in one transaction, in which the workunits are locked, so that several transitioners don't conflict.
+        *templates* are the workunits' output templates by their file names. Returns the number of workunits that were
+        due.
         """
 
         async def work(tx: connectors.Transaction) -> int:
@@ -144,9 +144,9 @@ class Transitions:
         rows: Sequence[connectors.Row],
         decide: Callable[[Workunit, Sequence[Result]], Decision],
     ) -> Sequence[Decision]:
-        """Let *decide* make up its mind about locked workunits, by their *rows*; write down what becomes of them.
+        """Let *decide* decide on locked workunits, given their *rows*; store the decisions and return them.
 
-        That is all but new results. The decisions are returned.
+        New results are left to the caller.
         """
         await self._sql.fit(tx)
         results_of: defaultdict[int, list[Result]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Validations: workunits with new outputs, and what the validator finds of them."""
+"""Validations: workunits with new outputs, and what the validator decides on them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Result:
     flops_estimate: float
     """Speed of the host: floating-point operations a second."""
     xml_doc_out: bytes | None = None
-    """What the host has said of its output files."""
+    """What the host reported about its output files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Workunit:
     canonical_resultid: int
     """0: none yet."""
     canonical_credit: float
-    """Credit of the canonical result; before there is one what the submitter has fixed, 0 for nothing."""
+    """Credit of the canonical result; before there is one, what the submitter has fixed, or 0."""
     assimilate_state: int
     rsc_fpops_bound: float
     results: tuple[Result, ...]
@@ -56,29 +56,29 @@ class Workunit:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the validator finds of one result."""
+    """What the validator decides on one result."""
 
     result: Result
     outcome: models.Outcome
     """SUCCESS, or VALIDATE_ERROR for an output that is missing or malformed."""
     validate_state: models.ValidateState
     credit: float = 0.0
-    """Credit that is granted."""
+    """Credit to grant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the validator finds of a workunit."""
+    """What the validator decides on a workunit."""
 
     workunit: Workunit
     verdicts: tuple[Verdict, ...] = ()
     canonical: int = 0
-    """The result found canonical now; 0: none."""
+    """The result that becomes canonical; 0: none."""
     error_mask: int = 0
     target_nresults: int = 0
-    """Results needed, if that is more than before."""
+    """Number of results needed, if more than before."""
     postponed: bool = False
-    """Outputs can't be read now: all stays as it is."""
+    """Whether outputs can't be read now, so that everything stays as it is."""
 
 
 class Validations:
@@ -91,9 +91,9 @@ class Validations:
     async def pending(
         self, appid: int, *, limit: int, after: int = 0, share: tuple[int, int] = (1, 0)
     ) -> list[Workunit]:
-        """Return up to *limit* workunits with IDs greater than *after* that wait for it, in their order.
+        """Return up to *limit* workunits to validate, in the order of their IDs, which are greater than *after*.
 
-        Of *share* (n, r) only workunits with id % n == r.
+        *share* (n, r) restricts the query to workunits with id % n == r.
         """
 
         async def work(tx: connectors.Transaction) -> list[Workunit]:
@@ -127,14 +127,13 @@ class Validations:
     async def record(
         self, decisions: Sequence[Decision], *, now: int, later: int, hosts: bool, quota: int = 0
     ) -> int:
-        """Write *decisions* down, in one transaction; return the number of those that still held.
+        """Store *decisions*, in one transaction; return how many still held.
 
-        A decision holds unless another validator has decided on the workunit, or it was assimilated or has failed
-        in the meantime. The transitioner gets to see undecided workunits *now*, postponed ones *later*. With
-        *hosts* the records of hosts, users and teams are kept too, as BOINC's validator does, except for its
-        averages of peak FLOP counts, elapsed times and turnaround times by app version. With a *quota*, what a host
-        may get in a day of an app version halves with each result that is not valid, and doubles back to it with
-        each that is.
+        A decision holds unless another validator has decided on the workunit, or it was assimilated or failed in the
+        meantime. Undecided workunits are due for the transitioner *now*, postponed ones *later*. With *hosts*, the
+        records of hosts, users and teams are kept too, as by BOINC's validator, but without its averages of peak FLOP
+        counts, elapsed times and turnaround times by app version. With a *quota*, what a host may get in a day of an
+        app version halves with each result that is not valid, and doubles, up to the quota, with each valid one.
         """
 
         async def work(tx: connectors.Transaction) -> int:
@@ -154,7 +153,7 @@ class Validations:
         """Lock the workunits of *decisions*; return the decisions that hold."""
         ids = [decision.workunit.id for decision in decisions]
         if all(_state(decision.workunit) == _NEW for decision in decisions):
-            # Reading how many there are takes a fraction of the time of reading which.
+            # Counting them takes a fraction of the time of reading them.
             row = await tx.fetch_one(self._sql["claim_new"], {"ids": ids, "init": models.AssimilateState.INIT})
             if row is not None and row["n"] == len(set(ids)):
                 return decisions
@@ -200,7 +199,7 @@ class Validations:
                 "unsent": models.ServerState.UNSENT,
             },
         )
-        # BOINC's transitioner may be at work on these: it is not told to look, the assimilator will do that.
+        # BOINC's transitioner may be working on these: don't make them due; the assimilator will do that.
         await tx.execute(
             self._sql["decided"],
             {
@@ -228,7 +227,7 @@ class Validations:
             )
 
     async def _credit(self, tx: connectors.Transaction, verdicts: Sequence[Verdict], now: int, quota: int) -> None:
-        """Keep the records of the hosts of *verdicts*, their users and the users' teams."""
+        """Update the records of the hosts of *verdicts*, of their users, and of the users' teams."""
         valid: defaultdict[int, list[Verdict]] = defaultdict(list)
         counts: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
         for verdict in verdicts:
@@ -259,7 +258,7 @@ class Validations:
         *,
         owner: str,
     ) -> dict[int, list[Verdict]]:
-        """Credit the rows of *noun* with their verdicts; return these by the *owner* of the rows."""
+        """Credit the rows of *noun* for their verdicts; return the verdicts by the rows' *owner*."""
         if not verdicts_of:
             return {}
         changed = []
@@ -283,7 +282,7 @@ def _state(workunit: Workunit) -> tuple[int, int]:
 
 
 def _steps(nvalid: int, ninvalid: int, quota: int) -> dict[str, int]:
-    """Return by what a host's quota is divided, and multiplied then."""
+    """Return the factors by which a host's quota is divided and then multiplied."""
     return {"divisor": 2 ** min(ninvalid, 30), "factor": 2 ** min(nvalid, 30), "quota": quota}
 
 

@@ -18,7 +18,7 @@ import contextlib
 import dataclasses
 from typing import Any
 
-from aioboinc.wire import classes, forms, reader, writer
+from aioboinc.wire import classes, forms, layouts, reader, writer
 
 __all__ = [
     "LIMITS",
@@ -35,8 +35,8 @@ __all__ = [
     "import_packages",
 ]
 
-Instance = classes.Instance
-Member = classes.Member
+Instance = layouts.Instance
+Member = layouts.Member
 OPAQUE = classes.OPAQUE
 Registry = classes.Registry
 

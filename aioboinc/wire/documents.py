@@ -16,13 +16,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from aioboinc.wire import names
+
 __all__ = [
     "INPUT",
     "OUTPUT",
     "PROGRAM",
+    "Calls",
     "File",
     "Identity",
     "Template",
+    "calls_of",
     "client_messages",
     "escape",
     "files",
@@ -35,6 +39,9 @@ __all__ = [
     "stderr_text",
     "workunit_form",
 ]
+
+Calls = names.Calls
+calls_of = names.calls_of
 
 PROGRAM = "pyboinc_program"
 """Name under which a job opens its program."""

@@ -3,34 +3,50 @@
 It is the canonical pickle (see codec) of a dict with the keys ``pyboinc`` (the version of this format),
 ``job``, ``input`` and ``program`` (SHA-256 of the files), ``status`` (``ok`` or ``error``) and ``value``, in
 this order. Errors are data, and the same on every machine, so that an exception that is the program's own
-reaches quorum. Standard library only, Python 3.8 syntax: hosts get this file too.
+reaches quorum.
+
+A workunit of several calls has the status ``calls``, and for a value a list of bytes, a piece for each call from the
+first on: the canonical pickle of a list, ``True`` and the output, or ``False`` and the error. There may be fewer of
+these than of calls, as a runtime ends at the workunit's limit. Standard library only, Python 3.8 syntax: hosts get
+this file too.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import linecache
 import os
 import re
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aioboinc.wire import codec, exceptions
+from aioboinc.wire import codec, exceptions, names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 __all__ = [
     "HEADER_SIZE",
+    "MAX_PIECES",
     "Envelope",
+    "Outcome",
     "check",
+    "check_content",
     "decode",
+    "decode_call",
+    "decode_calls",
+    "encode",
+    "encode_call",
+    "encode_calls",
     "encode_error",
     "encode_output",
     "format_traceback",
     "header",
+    "is_calls",
     "is_ok",
+    "is_ok_call",
 ]
 
 _ERROR_KEYS = ["type", "message", "traceback", "causes"]
@@ -40,21 +56,22 @@ _BEFORE_PROGRAM = b"\x8c\x07programC\x20"
 _STATUS = b"\x8c\x06status"
 _OK = b"\x8c\x02ok\x8c\x05value"
 _ERROR = b"\x8c\x05error\x8c\x05value"
+_CALLS = b"\x8c\x05calls\x8c\x05value"
 _END = b"u."
+_OK_CALL = b"\x80\x04](\x88"
+_ERROR_CALL = b"\x80\x04](\x89"
+_END_OF_CALL = b"e."
 # There is one way to write what is before the value. Names of jobs are ASCII.
 _ENVELOPE = re.compile(
-    b"%b\x8c(.)([!-~]{0,255}?)%b(.{32})%b(.{32})%b(?:(%b)|%b)"
-    % tuple(map(re.escape, (_BEFORE_JOB, _BEFORE_INPUT, _BEFORE_PROGRAM, _STATUS, _OK, _ERROR))),
+    b"%b\x8c(.)([!-~]{0,255}?)%b(.{32})%b(.{32})%b(?:(%b)|(%b)|%b)"
+    % tuple(map(re.escape, (_BEFORE_JOB, _BEFORE_INPUT, _BEFORE_PROGRAM, _STATUS, _OK, _CALLS, _ERROR))),
     re.DOTALL,
 )
 
-_CALLS = re.compile(
-    b"%b\x8c(.)([!-~]{0,255}?)%b(.{32})%b(.{32})%b\x8c\x05calls\x8c\x05value"
-    % tuple(map(re.escape, (_BEFORE_JOB, _BEFORE_INPUT, _BEFORE_PROGRAM, _STATUS))),
-    re.DOTALL,
-)
 HEADER_SIZE = 1024
 """Bytes that what comes before an output's value has at most."""
+MAX_PIECES = codec.LIMITS.size
+"""Bytes that the pieces of several calls may have together."""
 _MAX_MESSAGE = 4000
 _MAX_LINE = 200
 _MAX_FRAMES = 50
@@ -76,11 +93,42 @@ class Envelope(NamedTuple):
     program_sha256: bytes
     """SHA-256 of the program file."""
     status: str
-    """``ok`` or ``error``."""
+    """``ok``, ``error`` or ``calls``."""
     value: Any
     """The output; or the error: a dict with ``type`` and ``message`` of the exception, ``traceback``, a list
     of [file, line, function, source line], and ``causes``, a list of [type, message] of the exceptions
-    before it."""
+    before it; or the list of pieces, which `decode_call` reads."""
+
+
+class Outcome(NamedTuple):
+    """What a call has come to, encoded."""
+
+    is_ok: bool
+    """Whether it is an output, not an exception."""
+    body: bytes
+    """The output, or the error as in an `Envelope`: a whole pickle."""
+
+    @classmethod
+    def of_output(cls, value: Any, registry: codec.Registry | None) -> Outcome:
+        """Return that of the output *value*. Raises codec.NotData."""
+        return cls(True, codec.encode(value, registry, root="output"))
+
+    @classmethod
+    def of_error(cls, exc: BaseException, program_root: str | os.PathLike[str], *, note: str = "") -> Outcome:
+        """Return that of the exception *exc* that ended the slave, whose files are in *program_root*.
+
+        It depends on the program and its input only, not on the machine or the version of Python, as far as the
+        message of the exception doesn't. *note* is added to that. Reads the program's source lines.
+        """
+        program = _Program(program_root)
+        addition = f"\n{note}"[: _MAX_MESSAGE // 2] if note else ""
+        error = {
+            "type": _type_name(exc),
+            "message": program.message(exc)[: _MAX_MESSAGE - len(addition)] + addition,
+            "traceback": program.frames(exc),
+            "causes": program.causes(exc),
+        }
+        return cls(False, codec.encode(error, root="error"))
 
 
 def header(job: str, input_sha256: bytes, program_sha256: bytes) -> bytes:
@@ -91,6 +139,12 @@ def header(job: str, input_sha256: bytes, program_sha256: bytes) -> bytes:
     return b"".join((_BEFORE_JOB, name, _BEFORE_INPUT, input_sha256, _BEFORE_PROGRAM, program_sha256, _STATUS))
 
 
+def encode(job: str, input_sha256: bytes, program_sha256: bytes, outcome: Outcome) -> bytes:
+    """Return the envelope of the *outcome* of *job*."""
+    status = _OK if outcome.is_ok else _ERROR
+    return b"".join((header(job, input_sha256, program_sha256), status, memoryview(outcome.body)[2:-1], _END))
+
+
 def encode_output(
     job: str,
     input_sha256: bytes,
@@ -99,8 +153,7 @@ def encode_output(
     registry: codec.Registry | None,
 ) -> bytes:
     """Return the envelope of the output *value*. Raises codec.NotData."""
-    body = codec.encode(value, registry, root="output")
-    return b"".join((header(job, input_sha256, program_sha256), _OK, memoryview(body)[2:-1], _END))
+    return encode(job, input_sha256, program_sha256, Outcome.of_output(value, registry))
 
 
 def encode_error(
@@ -112,45 +165,70 @@ def encode_error(
     *,
     note: str = "",
 ) -> bytes:
-    """Return the envelope of the exception *exc* that ended the slave, whose files are in *program_root*.
+    """Return the envelope of the exception *exc*, as of `Outcome.of_error`."""
+    return encode(job, input_sha256, program_sha256, Outcome.of_error(exc, program_root, note=note))
 
-    It depends on the program and its input only, not on the machine or the version of Python, as far as the
-    message of the exception doesn't. *note* is added to that. Reads the program's source lines.
-    """
-    program = _Program(program_root)
-    addition = f"\n{note}"[: _MAX_MESSAGE // 2] if note else ""
-    error = {
-        "type": _type_name(exc),
-        "message": program.message(exc)[: _MAX_MESSAGE - len(addition)] + addition,
-        "traceback": program.frames(exc),
-        "causes": program.causes(exc),
-    }
-    body = codec.encode(error, root="error")
-    return b"".join((header(job, input_sha256, program_sha256), _ERROR, body[2:-1], _END))
+
+def encode_call(outcome: Outcome) -> bytes:
+    """Return the piece that the *outcome* of a call among several is."""
+    opening = _OK_CALL if outcome.is_ok else _ERROR_CALL
+    return b"".join((opening, memoryview(outcome.body)[2:-1], _END_OF_CALL))
+
+
+def encode_calls(job: str, input_sha256: bytes, program_sha256: bytes, pieces: Sequence[bytes]) -> bytes:
+    """Return the envelope of the workunit *job* with the *pieces* of its calls, `MAX_PIECES` bytes at most."""
+    limits = dataclasses.replace(codec.LIMITS, size=MAX_PIECES + 8 * len(pieces))
+    body = codec.encode(list(pieces), root="calls", limits=limits)
+    return b"".join((header(job, input_sha256, program_sha256), _CALLS, memoryview(body)[2:-1], _END))
 
 
 def decode(data: bytes, registry: codec.Registry | None, *, limits: codec.Limits = codec.LIMITS) -> Envelope:
-    """Return the envelope in *data*. Raises codec.Malformed, whatever *data* is."""
+    """Return the envelope in *data*; what is in the pieces of several calls is not looked at.
+
+    Raises codec.Malformed, whatever *data* is.
+    """
     match = _ENVELOPE.match(data)
     if match is None or len(match[2]) != match[1][0]:
         raise codec.Malformed("is not the envelope of an output, or one of another version")
-    _, job, input_sha256, program_sha256, ok = match.groups()
+    _, name, input_sha256, program_sha256, ok, calls = match.groups()
+    job = name.decode("ascii")
+    count = names.count_of(job)
+    if (count > 1) != bool(calls):
+        raise codec.Malformed("is not the output of one call" if calls else f"is not the output of {count} calls")
+    if calls:
+        limits = dataclasses.replace(limits, size=limits.size + 8 * count)
     value = codec.decode_part(data, match.end(), _END, registry, limits=limits)
+    if calls and not (_is_list(value, count, _is_piece) and value):
+        raise codec.Malformed(f"has something else than outputs of {count} calls or fewer")
+    if not (ok or calls or _is_error(value)):
+        raise codec.Malformed("has an error that is not one, or one with too much in it")
+    status = "ok" if ok else "calls" if calls else "error"
+    return Envelope(job, input_sha256, program_sha256, status, value)
+
+
+def decode_calls(data: bytes) -> tuple[str, bytes, bytes, list[bytes]]:
+    """Return name, SHA-256 of the input and of the program, and the pieces in the envelope of several calls.
+
+    Raises codec.Malformed, whatever *data* is. What is in a piece is for `decode_call` to see.
+    """
+    content = decode(data, codec.OPAQUE)
+    if content.status != "calls":
+        raise codec.Malformed("is not the output of several calls")
+    return content.job, content.input_sha256, content.program_sha256, content.value
+
+
+def decode_call(piece: bytes, registry: codec.Registry | None) -> tuple[bool, Any]:
+    """Return whether a call has ended without an exception, and its output or the error.
+
+    Raises codec.Malformed, whatever *piece* is.
+    """
+    ok = is_ok_call(piece)
+    if not ok and not piece.startswith(_ERROR_CALL):
+        raise codec.Malformed("is not the output of a call")
+    value = codec.decode_part(piece, len(_OK_CALL), _END_OF_CALL, registry)
     if not ok and not _is_error(value):
         raise codec.Malformed("has an error that is not one, or one with too much in it")
-    return Envelope(job.decode("ascii"), input_sha256, program_sha256, "ok" if ok else "error", value)
-
-
-def decode_calls(data: bytes) -> Any:
-    match = _CALLS.match(data)
-    if match is None:
-        raise codec.Malformed("is not the envelope of the outputs of several calls")
-    _, job, input_sha256, program_sha256 = match.groups()
-    return job.decode("ascii"), input_sha256, program_sha256, codec.decode_part(data, match.end(), _END, None)
-
-
-def decode_call(data: bytes, registry: codec.Registry | None) -> Any:
-    return codec.decode(data, registry)
+    return ok, value
 
 
 def is_ok(data: bytes) -> bool:
@@ -159,16 +237,39 @@ def is_ok(data: bytes) -> bool:
     return match is not None and match[5] is not None
 
 
-def check(data: bytes, job: str, input_sha256: bytes, program_sha256: bytes) -> None:
-    """Raise codec.Malformed if *data* is no output of *job* with that input and program.
+def is_calls(data: bytes) -> bool:
+    """Tell whether *data* begins as the output of several calls does."""
+    match = _ENVELOPE.match(data)
+    return match is not None and match[6] is not None
 
-    What can't be told without the program is not checked: whether it has the classes of the objects.
+
+def is_ok_call(piece: bytes) -> bool:
+    """Tell whether *piece*, of a call among several, has an output that is no error."""
+    return piece.startswith(_OK_CALL)
+
+
+def check(data: bytes, job: str, input_sha256: bytes, program_sha256: bytes) -> int:
+    """Return of how many calls *data* has outcomes; raise codec.Malformed if it is no output of *job*.
+
+    It is one if it names that input and program. What can't be told without the program is not checked: whether it has
+    the classes of the objects.
     """
     if not data.startswith(header(job, input_sha256, program_sha256)):
         raise codec.Malformed(f"is not an output of {job} with its input and program")
-    if data[len(header(job, input_sha256, program_sha256)) :].startswith(b"\x8c\x05calls"):
-        return
-    decode(data, codec.OPAQUE)
+    return check_content(data)
+
+
+def check_content(data: bytes) -> int:
+    """Return of how many calls *data* has outcomes; raise codec.Malformed if it is no output, from end to end."""
+    content = decode(data, codec.OPAQUE)
+    if content.status != "calls":
+        return 1
+    for number, piece in enumerate(content.value):
+        try:
+            decode_call(piece, codec.OPAQUE)
+        except codec.Malformed as error:
+            raise codec.Malformed(f"call {number}: {error}") from None
+    return len(content.value)
 
 
 def format_traceback(error: dict[str, Any]) -> str:
@@ -196,6 +297,10 @@ def _is_error(value: Any) -> bool:
         and _is_list(value["traceback"], _MAX_FRAMES, _is_frame)
         and _is_list(value["causes"], _MAX_CAUSES, _is_exception)
     )
+
+
+def _is_piece(value: Any) -> bool:
+    return type(value) is bytes
 
 
 def _is_list(value: Any, most: int, is_item: Callable[[Any], bool]) -> bool:

@@ -15,7 +15,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any
 
-from aioboinc.wire import classes, hashes, writer
+from aioboinc.wire import classes, hashes, layouts, writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,7 +107,7 @@ def read(  # noqa: C901, PLR0912, PLR0915
                     position = data.index(b"\n", middle + 1, middle + _MAX_NAME) + 1
                     name = data[start : position - 1]
                     opener = readers.get(name) or registry.reader(name)
-                    if type(opener) is classes.Constant:
+                    if type(opener) is layouts.Constant:
                         values.append(opener.value)
                         continue
                     if type(opener) is tuple:
@@ -137,7 +137,7 @@ def read(  # noqa: C901, PLR0912, PLR0915
                             _check_order(data, starts[first:])
                             del starts[first:]
                         values.append(_hashed(opcode, items, registry, has_wide))
-                elif isinstance(opener, classes.Layout):
+                elif isinstance(opener, layouts.Layout):
                     if not data.startswith(opener.closing, position - 1) or (opener.named and len(items) % 2):
                         raise ValueError(_WRONG)
                     position += len(opener.closing) - 1
@@ -229,9 +229,9 @@ def _integer(raw: bytes) -> int:
     return int.from_bytes(raw, "little", signed=True)
 
 
-def _opened(layouts: tuple[classes.Layout, ...], data: bytes, position: int) -> classes.Layout:
-    """Return which of *layouts* the object at *position* has."""
-    for layout in layouts:
+def _opened(known: tuple[layouts.Layout, ...], data: bytes, position: int) -> layouts.Layout:
+    """Return which of the layouts *known* the object at *position* has."""
+    for layout in known:
         if data.startswith(layout.opening, position):
             return layout
     raise ValueError(_WRONG)

@@ -15,7 +15,7 @@ import struct
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from aioboinc.wire import classes, forms, hashes
+from aioboinc.wire import classes, forms, hashes, layouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -277,13 +277,13 @@ def _other(encoder: Encoder, value: Any) -> None:
             _call(encoder, writer[0], writer[1](value))
             return
         layout = _known(encoder.registry, value)
-    if isinstance(layout, classes.Members):
+    if isinstance(layout, layouts.Members):
         encoder.put(layout.write(value))
     else:
         _object(encoder, value, layout)
 
 
-def _object(encoder: Encoder, value: Any, layout: classes.Layout) -> None:
+def _object(encoder: Encoder, value: Any, layout: layouts.Layout) -> None:
     parts = layout.take(value)
     encoder.enter(value, 2 * len(parts))
     encoder.put(layout.head)
@@ -325,7 +325,7 @@ HANDLERS: dict[type, Handler] = _Handlers(
 """For every type, exactly, what writes its values; may raise forms.Refused."""
 
 
-def _known(registry: classes.Registry, value: Any) -> classes.Layout | classes.Members:
+def _known(registry: classes.Registry, value: Any) -> layouts.Layout | layouts.Members:
     """Return how *value*, of a class not seen before, is written; raises Refused with the reason."""
     _check_kind(value)
     cls = type(value)

@@ -17,7 +17,7 @@ from pathlib import Path
 from patience import PATIENCE
 
 from aioboinc.app_versions import runtime_archive
-from aioboinc.program import archive, bundle
+from aioboinc.program import archive, bundle, signed_archive
 from aioboinc.project import keys
 
 PROJECT = "http://example.org/test/"
@@ -68,6 +68,7 @@ class FakeClient:
     python: str
     """The ``python3`` that the launcher finds first."""
     key: keys.PrivateKey
+    workunit: str = JOB
     shm_key: int = -1
     client_pid: int = field(default_factory=os.getpid)
     cpu_time: float = 0.0
@@ -109,7 +110,7 @@ class FakeClient:
 
     def job(self, sources: bundle.Sources, data: bytes, project: str = PROJECT) -> bytes:
         """Lay out a job and return the bytes of the program file."""
-        content = bundle.build(sources, project, self.key)
+        content = signed_archive.build(sources, project, self.key)
         self.put("program_1.zip", content)
         self.put("input_1", data)
         self.link("pyboinc_program", "program_1.zip")
@@ -139,7 +140,7 @@ class FakeClient:
         text = _INIT_DATA.format(
             project_dir=self.project,
             boinc_dir=self.root,
-            job=JOB,
+            job=self.workunit,
             shm_key=self.shm_key,
             client_pid=self.client_pid,
             cpu_time=self.cpu_time,

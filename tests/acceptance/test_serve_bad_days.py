@@ -262,7 +262,7 @@ async def test_more_connections_than_descriptors(
     _, complaints = await asyncio.to_thread(process.communicate)
     lines = complaints.splitlines()
     assert len(lines) == 1, complaints
-    assert "connections at once: the oldest one of 127.0.0.1 is closed" in lines[0]
+    assert "connections at once: closed the oldest one of 127.0.0.1" in lines[0]
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -210,9 +210,13 @@ class Unhandled:
     def unhandled(self, first, end, limit):
         return [number for number in range(first, end) if number not in self.handled][:limit]
 
+    def workunit_name(self, number):
+        return f"pyboinc_{self.batch}_{number}"
+
 
 def patrolling(world, batch, tmp_path, jobs):
     directory = batch_directory.BatchDirectory(tmp_path / "batch")
+    jobs.batch = batch
     return patrol.Patrol(world.store, directory, batch, jobs, clock=lambda: world.now)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from test_runtime_slave import Ran, fork
 
 from aioboinc.app_versions import runtime_archive
-from aioboinc.program import bundle, functions
+from aioboinc.program import bundle, functions, signed_archive
 from aioboinc.project import keys
 from aioboinc.slave_runtime import init_data, signature, slave, unpacking
-from aioboinc.wire import envelope
+from aioboinc.wire import envelope, several
 
 __all__ = ["Host", "Master", "host", "master"]
 
@@ -95,10 +96,31 @@ class Host:
             return envelope.format_traceback(bundle.located(sources, found.value))
         return found.value
 
-    def run(self, sources: bundle.Sources, data: bytes, python: str = "") -> Ran:
-        """Run a job with the encoded input *data*."""
+    def call_several(
+        self, program: functions.Program, calls: Sequence[tuple[Any, ...]], python: str = ""
+    ) -> list[tuple[bool, Any]]:
+        """Return whether each of several calls in a workunit has an output, and that or its error."""
+        encoded = [program.encode(args, {}) for args in calls]
+        sources = encoded[0][0]
+        data = several.encode_inputs(0.0, [data for _, data in encoded])
+        ran = self.run(sources, data, python, f"{JOB}_{len(calls)}")
+        assert ran.status == 0, ran.text
+        assert ran.data is not None
+        assert "pyboinc-slave" not in ran.text, "our frames are not shown"
+        registry = bundle.registry(sources)
+        return [envelope.decode_call(piece, registry) for piece in envelope.decode_calls(ran.data)[3]]
+
+    def error_alone(self, program: functions.Program, *args: Any) -> Any:
+        """Return the error of a call that has a workunit of its own."""
+        sources, data = program.encode(args, {})
+        ran = self.run(sources, data)
+        assert ran.data is not None, ran.text
+        return envelope.decode(ran.data, None).value
+
+    def run(self, sources: bundle.Sources, data: bytes, python: str = "", job: str = JOB) -> Ran:
+        """Run the workunit *job* with the encoded input *data*."""
         folder = self._folder
-        (folder / "program.zip").write_bytes(bundle.build(sources, "http://example.org/", PRIVATE))
+        (folder / "program.zip").write_bytes(signed_archive.build(sources, "http://example.org/", PRIVATE))
         slot = folder / "slot"
         slot.mkdir(exist_ok=True)
         (slot / "pyboinc_input").write_bytes(data)
@@ -110,7 +132,7 @@ class Host:
             for name in sources.modules:
                 sys.modules.pop(name, None)
             prepared = slave.prepare(unpacking.unpack(str(folder / "program.zip"), str(folder / "unpacked"), KEY))
-            return slave.run(prepared, str(slot), init_data.InitData(wu_name=JOB))
+            return slave.run(prepared, str(slot), init_data.InitData(wu_name=job))
 
         if python:
             (folder / "runtime.zip").write_bytes(runtime_archive.build())
@@ -122,7 +144,7 @@ class Host:
                 str(folder / "program.zip"),
                 str(folder / "unpacked"),
                 str(slot),
-                JOB,
+                job,
             ]
             environment = {"PYTHONPATH": str(folder / "runtime.zip"), "PYTHONDONTWRITEBYTECODE": "1"}
             with log.open("w") as file:

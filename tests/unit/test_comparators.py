@@ -195,3 +195,52 @@ def test_parse():
 def test_parse_errors(text):
     with pytest.raises(errors.UsageError, match="comparator"):
         comparators.parse(text)
+
+
+def calls(*values):
+    """Return the output of several calls; an exception is one's outcome."""
+    outcomes = [
+        envelope.Outcome.of_error(value, "/nowhere")
+        if isinstance(value, Exception)
+        else envelope.Outcome.of_output(value, REGISTRY)
+        for value in values
+    ]
+    return envelope.encode_calls("pyboinc_1_0_4", SHA, SHA, list(map(envelope.encode_call, outcomes)))
+
+
+BY_CALL = {
+    "bitwise": comparators.BITWISE,
+    "numeric": comparators.Numeric(relative=1e-6),
+    "custom": comparators.Custom(lambda one, other: abs(one - other) < 1e-5),
+}
+
+
+@pytest.mark.parametrize("kind", BY_CALL)
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], True),
+        ([1.0, 2.0, 3.0], [1.0, 2.5, 3.0], False),
+        ([1.0, 2.0, 3.0], [1.0, 2.0], True),
+        ([1.0, 2.0, 3.0], [1.0], True),
+        ([1.0, 2.0, 3.0], [4.0], False),
+        ([1.0, ValueError("a")], [1.0, ValueError("a"), 5.0], True),
+        ([1.0, ValueError("a")], [1.0, ValueError("b")], False),
+        ([1.0, ValueError("a")], [1.0, 2.0], False),
+        ([1.0, UP], [1.0, 1.0], None),
+    ],
+)
+def test_several_calls_agree_as_far_as_both_have_got(kind, one, other, expected):
+    comparator = BY_CALL[kind]
+    kept = comparator.prepare(calls(*one)), comparator.prepare(calls(*other))
+    expected = kind != "bitwise" if expected is None else expected
+    assert comparator.agree(*kept) is expected
+    assert comparator.agree(*reversed(kept)) is expected
+
+
+@pytest.mark.parametrize("kind", BY_CALL)
+def test_several_calls_and_one_never_agree(kind):
+    comparator = BY_CALL[kind]
+    several, one = comparator.prepare(calls(1.0)), failure(comparator, ValueError("a"), "/nowhere")
+    assert not comparator.agree(several, one)
+    assert not comparator.agree(one, several)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from aioboinc import errors
-from aioboinc.program import bundle
+from aioboinc.program import bundle, signed_archive
 from aioboinc.project import keys
 from aioboinc.slave_runtime import signature, unpacking
 
@@ -552,7 +552,7 @@ def test_fingerprint_does_not_depend_on_the_folder(tmp_path):
 
 def test_program_file(collect, key):
     sources = collect(FILES, ["data"])
-    built = bundle.build(sources, PROJECT, key)
+    built = signed_archive.build(sources, PROJECT, key)
     with zipfile.ZipFile(io.BytesIO(built)) as archive:
         names = archive.namelist()
         contents = {name: archive.read(name) for name in names}
@@ -582,7 +582,7 @@ def test_program_file_is_reproducible(tmp_path, key):
         for path in (tmp_path / folder).rglob("*"):
             os.utime(path, (number * 10**9, number * 10**9))
         (tmp_path / folder / "slave.py").chmod((0o755, 0o600)[number])
-        built.add(bundle.build(bundle.collect(tmp_path / folder / "slave.py", ["data"]), PROJECT, key))
+        built.add(signed_archive.build(bundle.collect(tmp_path / folder / "slave.py", ["data"]), PROJECT, key))
     assert len(built) == 1
 
 
@@ -590,7 +590,7 @@ def test_order_of_include_does_not_matter(collect, key):
     files = {**FILES, "x": "", "y": ""}
     one, other = collect(files, ["x", "y"]), collect(files, ["y", "x"])
     assert one.fingerprint == other.fingerprint
-    assert bundle.build(one, PROJECT, key) == bundle.build(other, PROJECT, key)
+    assert signed_archive.build(one, PROJECT, key) == signed_archive.build(other, PROJECT, key)
 
 
 def test_project_and_key_are_in_the_file_only(collect, key):
@@ -599,9 +599,9 @@ def test_project_and_key_are_in_the_file_only(collect, key):
     assert (
         len(
             {
-                bundle.build(sources, PROJECT, key),
-                bundle.build(sources, "x", key),
-                bundle.build(sources, PROJECT, other),
+                signed_archive.build(sources, PROJECT, key),
+                signed_archive.build(sources, "x", key),
+                signed_archive.build(sources, PROJECT, other),
             }
         )
         == 3
@@ -611,7 +611,7 @@ def test_project_and_key_are_in_the_file_only(collect, key):
 def test_hosts_accept_it(collect, key, tmp_path):
     sources = collect(FILES, ["data"])
     path = tmp_path / "program.zip"
-    path.write_bytes(bundle.build(sources, PROJECT, key))
+    path.write_bytes(signed_archive.build(sources, PROJECT, key))
     unpacked = unpacking.unpack(str(path), str(tmp_path / "unpacked"), signature.parse(key.public_json))
     assert (unpacked.slave, unpacked.modules) == (sources.slave, sources.modules)
     assert unpacked.sha256 == hashlib.sha256(path.read_bytes()).digest()

@@ -26,9 +26,10 @@ PAGES = re.compile(
 CALLS = re.compile(
     r"SEARCH pyboinc_calls USING (INDEX sqlite_autoindex_pyboinc_calls_1 \(batch=\? AND first[=>]\?\))"
     r"|SEARCH pyboinc_batch USING INTEGER PRIMARY KEY \(rowid=\?\)"
-    r"|SEARCH workunit USING INDEX \w+ \(name=\?\)"
+    r"|SEARCH (workunit|w) USING INDEX \w+ \(name=\?\)"
     r"|SEARCH workunit USING INTEGER PRIMARY KEY \(rowid=\?\)"
     r"|SEARCH result USING INDEX res_wuid \(workunitid=\?\)"
+    r"|SEARCH r USING INTEGER PRIMARY KEY \(rowid=\?\)"
 )
 UNBOUND = {
     "in_progress": "at the start",

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from aioboinc.program import bundle
+from aioboinc.program import bundle, signed_archive
 from aioboinc.project import keys
 from aioboinc.slave_runtime import failures, init_data, program_file, progress, signature, slave, unpacking
 from aioboinc.wire import codec, envelope
@@ -61,7 +61,7 @@ def run(tmp_path: Path) -> Run:
         contents["app_slave.py"] = ("import app_types\n" + textwrap.dedent(text)).encode()
         contents["table.txt"] = b"1 2 3"
         sources = bundle.Sources("app_slave.py", contents, {name: f"{name}.py" for name in modules}, "")
-        (tmp_path / "program.zip").write_bytes(bundle.build(sources, "http://example.org/", PRIVATE))
+        (tmp_path / "program.zip").write_bytes(signed_archive.build(sources, "http://example.org/", PRIVATE))
         slot_dir = tmp_path / "slot"
         slot_dir.mkdir(exist_ok=True)
         (slot_dir / "pyboinc_input").write_bytes(codec.encode(input_value))

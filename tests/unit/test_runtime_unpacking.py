@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from aioboinc.program import archive, bundle
+from aioboinc.program import archive, bundle, signed_archive
 from aioboinc.project import keys
 from aioboinc.slave_runtime import program_file, signature, unpacking
 
@@ -67,7 +67,7 @@ def test_what_the_library_builds_is_accepted(tmp_path: Path) -> None:
     (folder / "pack" / "inner.py").write_text("")
     (folder / "é.txt").write_text("é")
     sources = bundle.collect(folder / "app_slave.py", ["é.txt"])
-    unpacked = unpack(tmp_path, bundle.build(sources, PROJECT, PRIVATE))
+    unpacked = unpack(tmp_path, signed_archive.build(sources, PROJECT, PRIVATE))
     assert unpacked.modules == sources.modules
     assert {name: (Path(unpacked.root) / name).read_bytes() for name in sources.files} == sources.files
 

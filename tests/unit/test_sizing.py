@@ -21,7 +21,7 @@ def calls(count, of_kind, size=1):
     return [jobs.Call(of_kind, bytes(size), bytes(32), bytes(16), False, None) for _ in range(count)]
 
 
-def sizes(unfinished=lambda: 0, **aim):
+def sizes(unfinished=lambda: 1, **aim):
     return sizing.Sizes(dataclasses.replace(AIM, **aim), 1, unfinished)
 
 
@@ -91,6 +91,18 @@ async def test_they_do_not_wait_for_ever():
     await unknown.ready(calls(10, kind()))
     assert unknown.counts(calls(32, kind())) == [16, 16]
     await unknown.ready(calls(10, kind()))
+
+
+async def test_they_do_not_wait_when_nothing_is_left_to_do():
+    unfinished = 1
+    unknown = sizes(lambda: unfinished)
+    unknown.counts(calls(64, kind()))
+    waiting = asyncio.create_task(unknown.ready(calls(10, kind())))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    unfinished = 0  # all have failed
+    unknown.tell()
+    await waiting
 
 
 async def test_not_too_much_is_submitted_at_once():

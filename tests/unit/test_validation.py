@@ -162,6 +162,38 @@ def test_later_results(values, verdicts):
     assert {v.credit for v in decision.verdicts if v.validate_state == VALID} <= {7.0}
 
 
+class Prefix(Equal):
+    """Several calls, a letter each."""
+
+    def agree(self, one, other):
+        return all(map(str.__eq__, one, other))
+
+
+@pytest.mark.parametrize(
+    ("values", "quorum", "canonical", "verdicts"),
+    [
+        (["abc", "abc"], 2, 1, [VALID, VALID]),
+        (["abc", "a"], 2, 2, [VALID, VALID]),  # nobody has confirmed what the first one says of the others
+        (["a", "abc"], 2, 1, [VALID, VALID]),
+        (["abc", "ab", "a"], 2, 2, [VALID, VALID, VALID]),
+        (["a", "abc", "abc"], 2, 2, [VALID, VALID, VALID]),
+        (["a", "abc", "abx"], 2, 1, [VALID, VALID, VALID]),
+        (["abc", "abx"], 2, 0, [INCONCLUSIVE, INCONCLUSIVE]),
+        (["abx", "abc", "abc"], 2, 2, [INVALID, VALID, VALID]),
+        (["abc", "a"], 1, 1, [VALID, VALID]),
+        (["a", "abc", "abc", "abc"], 4, 2, [VALID, VALID, VALID, VALID]),
+        (["a", "ab", "abc", "abc"], 4, 2, [VALID, VALID, VALID, VALID]),
+    ],
+)
+def test_of_several_calls_no_more_are_taken_than_a_quorum_has_confirmed(values, quorum, canonical, verdicts):
+    results = [result(number) for number, _ in enumerate(values, start=1)]
+    item = workunit(results, min_quorum=quorum, target_nresults=9, max_success_results=9)
+    outputs = {row.id: Output(State.GOOD, values[row.id - 1], ncalls=len(values[row.id - 1])) for row in results}
+    decision = validation.decide(item, outputs, validation.Policy(comparator=Prefix()))
+    assert decision.canonical == canonical
+    assert list(judged(decision).values()) == verdicts
+
+
 def test_later_results_after_the_deletion():
     results = [result(1, validate_state=VALID, file_delete_state=2), result(2), result(3, validate_state=INVALID)]
     item = workunit(results, canonical_resultid=1, assimilate_state=2)

@@ -82,10 +82,13 @@ class Execution:
         if over.strays:
             self._kill(failures.LEAVE_SECONDS)
         client_state, exit_status, message, xml_doc_out = self._outcome(over.status, configuration)
+        label = self._slot.label() if exit_status else ""
         self._slot.end()
         stderr = self._slot.stderr_end()
         if exit_status == failures.NO_OUTPUT and not stderr:
-            stderr = "pyboinc: slave returned no output: its process ended too early\n"
+            stderr = f"pyboinc: {label}slave returned no output: its process ended too early\n"
+        elif label and f"pyboinc: {label}" not in stderr:
+            stderr += f"pyboinc: {label}{message}\n"
         return {
             "name": self.job["name"],
             "client_state": client_state,

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-__all__ = ["Configuration", "Job", "Report", "stderr_out"]
+from aioboinc.slave_runtime import slot
+
+__all__ = ["CHECKPOINTS", "Configuration", "Job", "Report", "stderr_out"]
+
+
+CHECKPOINTS = {slot.CHECKPOINT: "", slot.CALLS: ".calls"}
+"""The files in a slot from which a job goes on, and how the names of the kept ones end."""
 
 
 class Configuration(TypedDict):
@@ -54,7 +60,7 @@ class Job(TypedDict):
     fpops_est: float
     fpops_bound: float
     checkpoint: str | None
-    """Path of a checkpoint from which it goes on."""
+    """Path of a checkpoint from which it goes on; with .calls behind it that of the finished calls."""
 
 
 class Report(TypedDict):

@@ -9,8 +9,8 @@ import html
 import os
 import shutil
 
-from aioboinc.embedded.process.messages import Job
-from aioboinc.slave_runtime import slot
+from aioboinc.embedded.process.messages import CHECKPOINTS, Job
+from aioboinc.slave_runtime import finished, slot
 
 __all__ = ["Slot"]
 
@@ -60,16 +60,24 @@ class Slot:
         for name, content in files.items():
             self._write(name, os.fsencode(content))
         if job["checkpoint"]:
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(job["checkpoint"], os.path.join(self.path, slot.CHECKPOINT))
+            for name, suffix in CHECKPOINTS.items():
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(job["checkpoint"] + suffix, os.path.join(self.path, name))
         try:
             os.unlink(job["output"])  # of an earlier execution of the same result; it would pass for this one's
         except FileNotFoundError:
             os.makedirs(os.path.dirname(job["output"]), exist_ok=True)
 
     def end(self) -> None:
-        """Note that the job is over: nothing is to go on from its checkpoint."""
-        slot.remove(os.path.join(self.path, slot.CHECKPOINT))
+        """Note that the job is over: nothing is to go on from where it was."""
+        for name in CHECKPOINTS:
+            slot.remove(os.path.join(self.path, name))
+
+    def label(self) -> str:
+        """Return what is to be said first of a mishap of the job: which call of a workunit of several it was in."""
+        assert self._job is not None
+        label: str = finished.label(self.path, self._job["workunit"])
+        return label
 
     def leave(self) -> None:
         """Note that nothing is left running here."""
@@ -94,8 +102,8 @@ class Slot:
     def size(self) -> int:
         """Return the number of bytes in the directory."""
         total = 0
-        for folder, _, names in os.walk(self.path):
-            for name in names:
+        for folder, _, files in os.walk(self.path):
+            for name in files:
                 with contextlib.suppress(OSError):
                     total += os.lstat(os.path.join(folder, name)).st_size
         return total

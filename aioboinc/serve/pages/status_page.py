@@ -1,7 +1,7 @@
 """The status page: batches with their progress, hosts, recent errors, and how to attach a host.
 
-Everybody who reaches the project sees how far it is. Names of hosts, what slaves wrote to stderr, directories and
-the account key are for those who open the page with the project's status key.
+Everybody who reaches the project sees its progress. Names of hosts, what slaves wrote to stderr, directories and the
+account key are shown only with the project's status key.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from aioboinc.store import validations
 __all__ = ["StatusPage"]
 
 _SHOWN = 50
-"""Batches and hosts on the page."""
+"""Maximum of batches, and of hosts, on the page."""
 _FAILURES = 10
 """Errors kept."""
 _FAILURES_OF_HOST = 3
-"""Of one host, so that the others' are seen."""
+"""Maximum of failures of one host, so that others' are seen."""
 _STDERR = 2000
-"""Characters of it shown."""
+"""Characters of stderr to show."""
 _FRESH = 2.0
-"""Seconds for which the database is not asked again, however many look."""
+"""Seconds for which the page's data are reused, however many people look."""
 
 
 class StatusPage:
@@ -71,15 +71,15 @@ class StatusPage:
             self._failures = (failure, *kept[: _FAILURES - 1])
 
     def add_bad(self, result: validations.Result, reason: str) -> None:
-        """Show a result that has ended well without an output that counts. May be called in any thread."""
+        """Show a result that succeeded without a usable output. May be called in any thread."""
         self.add_failure(scheduler.Failure(int(self._clock()), result.name, result.hostid, 0, "", reason))
 
     def html(self, scheduler_url: str) -> str:
-        """Return the page; clients read where the scheduler is from it."""
+        """Return the page, from which clients read the scheduler's URL."""
         return self._template.substitute(name=reply.escape(self._site.name), scheduler_url=scheduler_url)
 
     async def status(self, key: str) -> dict[str, Any]:
-        """Return what the page shows to somebody with *key*."""
+        """Return what the page shows with *key*."""
         full = hmac.compare_digest(key.encode(), self._status_key.encode())
         now = self._clock()
         if self._overview is None or not 0 <= now - self._seen < _FRESH:
@@ -105,7 +105,7 @@ class StatusPage:
 
 
 def _printable(value: Any) -> Any:
-    """Return *value* with all of its texts safe to show: most are a host's, or an account's."""
+    """Return *value* with all its texts safe to show: most come from hosts or accounts."""
     if isinstance(value, str):
         return printable.lines(value)
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""What hosts claim, as numbers within their ranges: the one place where these are checked.
+"""Numbers that hosts claim, brought into their ranges: the only place where these are checked.
 
-A number that is missing, no number or not finite gets its fallback; one out of its range gets the nearest end of it.
-So does BOINC's scheduler, where it looks. A name without a range can't be read.
+What is missing, not a number or not finite gets a fallback; a number out of its range gets the range's nearest end.
+BOINC's scheduler does the same, where it checks. A name without a range can't be read.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 __all__ = ["MAX_FLOPS", "MIN_FLOPS", "flops", "fraction", "integer", "number"]
 
 MIN_FLOPS, MAX_FLOPS = 1e7, 1e11
-"""Floating-point operations that a core of any host does in a second, by BOINC's benchmark: it is compiled C."""
+"""Range of a core's floating-point operations a second in BOINC's benchmark, which is compiled C."""
 _DEFAULT_FLOPS = 1e9
-"""What BOINC takes of a host that does not tell."""
+"""What BOINC assumes for a host that does not tell."""
 _MAX_INT = 2**31 - 1
 _MAX_BYTES = 2.0**60
 _MAX_SECONDS = 1e9
@@ -26,7 +26,7 @@ class _Range:
     low: float
     high: float
     fallback: float = 0.0
-    """Of what is no number; where 0 is out of the range, it stands for that too."""
+    """Used for what is no number, and for 0 if that is out of the range."""
 
     def read(self, text: str | None) -> float:
         try:
@@ -89,11 +89,11 @@ _RANGES: Mapping[str, _Range] = {
     "final_peak_swap_size": _BYTES,
     "final_peak_disk_usage": _BYTES,
 }
-"""By the names of elements. 0 cores, and 0 operations a second, are none that a host has."""
+"""Ranges by names of elements. No host has 0 cores, or does 0 operations a second."""
 
 
 def number(name: str, text: str | None) -> float:
-    """Return what the element *name* with this *text* stands for."""
+    """Return the number in the *text* of the element *name*."""
     return _RANGES[name].read(text)
 
 
@@ -103,10 +103,10 @@ def integer(name: str, text: str | None) -> int:
 
 
 def fraction(name: str, text: str | None) -> float:
-    """Return a preference in percent as a fraction; 1 where there is none, which 0 stands for too."""
+    """Return a preference in percent as a fraction; 1 if it is missing or 0."""
     return number(name, text) / 100 or 1.0
 
 
 def flops(value: float) -> float:
-    """Return a host's operations a second as far as they are possible; rows may be older than the ranges."""
+    """Return a host's operations a second, brought into their range; rows may be older than the range."""
     return _FLOPS.read(repr(value))

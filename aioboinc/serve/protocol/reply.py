@@ -1,4 +1,4 @@
-"""The scheduler RPC's reply: what the scheduler has decided, as the text that clients read."""
+"""The scheduler RPC's reply: the scheduler's decisions, as the text that clients read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aioboinc.store import clients, dispatch
 __all__ = ["App", "AppVersion", "Message", "Reply", "Site", "escape", "render"]
 
 _VERSION = 803
-"""Version of BOINC's scheduler that this one is like."""
+"""Version of the BOINC scheduler that this one resembles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,44 +47,44 @@ class Message:
 
     text: str
     notice: bool = False
-    """It is for the host's owner too."""
+    """Whether it is for the host's owner too."""
 
 
 @dataclass(slots=True)
 class Reply:
-    """What a client is told; filled step by step."""
+    """The reply to a client; filled step by step."""
 
     request_delay: float = 0.0
     """Seconds until the client may call again."""
     next_rpc_delay: float = 0.0
-    """Seconds until the client calls again in any case; 0: when it sees fit."""
+    """Seconds until the client calls again in any case; 0: when it wants."""
     messages: list[Message] = field(default_factory=list)
     account: clients.Account | None = None
     """Whose host it is; None: the request was refused."""
     host: clients.Host | None = None
     """The host, unless it is new."""
     new_hostid: int = 0
-    """The ID that the client has to use from now on; 0: as before."""
+    """The ID that the client must use from now on; 0: as before."""
     now: int = 0
     code_sign_key: str = ""
-    """The key that the client shall check application files with; empty: it knows it."""
+    """The key to check application files with; empty if the client has it."""
     code_sign_key_signature: str = ""
-    """The key's signature with the one that the client knows."""
+    """The key's signature by the key that the client has."""
     acknowledged: Sequence[str] = ()
     """Results that the client can forget."""
     aborts: Sequence[str] = ()
-    """Results that the client has to abort."""
+    """Results that the client must abort."""
     aborts_if_not_started: Sequence[str] = ()
     app: App | None = None
     version: AppVersion | None = None
     """The version that the assignments are for."""
     flops: float = 0.0
-    """Floating-point operations that the host is expected to do in a second, on one core."""
+    """Expected floating-point operations a second on one core of the host."""
     assignments: Sequence[dispatch.Assignment] = ()
     message_ack: bool = False
     """Messages of applications have arrived."""
     project_is_down: bool = False
-    """The client shall call again later, and keep what it has."""
+    """Whether the client should call again later, and keep what it has."""
 
 
 def render(reply: Reply, site: Site) -> bytes:

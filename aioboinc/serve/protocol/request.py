@@ -1,4 +1,4 @@
-"""The scheduler RPC's request: from the bytes that a client sends to typed values, or to a refusal."""
+"""The scheduler RPC's request: parses a client's bytes into typed values, or refuses them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aioboinc.store import reports
 __all__ = ["BadRequest", "Request", "parse", "peek_account_key"]
 
 _MAX_TEXT = 254
-"""Characters of a column of text in BOINC's tables, and of a result's name with some room."""
+"""Characters of a text column in BOINC's tables; more than a result's name has."""
 _MAX_BLOB = 65_535
 """Bytes of a blob in BOINC's tables."""
 _SECTIONS = {"host_info", "time_stats", "net_stats", "disk_usage"}
@@ -30,7 +30,7 @@ Values = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client asks for, and what it says of itself and of its results."""
+    """What a client asks for, and what it says about itself and its results."""
 
     account_key: str
     """The account's ``authenticator``."""
@@ -43,15 +43,15 @@ class Request:
     code_sign_key: str
     """The project's public key as the client knows it; empty before the first reply."""
     cpu_seconds: float
-    """Seconds of work that are asked for, over all cores; 0 with ``cpu_instances`` 0: none."""
+    """Seconds of work to send, over all cores; if 0 and ``cpu_instances`` is 0, none."""
     cpu_instances: float
-    """Number of idle cores that work is asked for."""
+    """Number of idle cores to send work for."""
     shares_machine: bool
-    """Several clients run on the machine, each a host of its own."""
+    """Whether several clients run on the machine, each as its own host."""
     host_cpid: str
-    """The host's name over all its projects."""
+    """The host's name across all its projects."""
     host: Mapping[str, int | float | str]
-    """What the host says of itself, by the columns of the table ``host``."""
+    """What the host says about itself, by columns of the table ``host``."""
     disk_share: float
     """Bytes of disk that the project may use on the host."""
     ncpus_fraction: float
@@ -61,9 +61,9 @@ class Request:
     reports: Sequence[reports.Report]
     """Results that are over."""
     in_progress: frozenset[str] | None
-    """Names of the results that the host has; None if it does not tell."""
+    """Names of the results that the host has; None if it does not say."""
     has_messages: bool
-    """There are messages of applications to the project."""
+    """Whether there are messages from applications to the project."""
 
 
 def peek_account_key(start: bytes) -> str:
@@ -73,7 +73,7 @@ def peek_account_key(start: bytes) -> str:
 
 
 def parse(body: bytes, *, cut: bool = False) -> Request:
-    """Read a request; *cut*: it was longer. What is not read of it will come again. Raises `BadRequest`.
+    """Read a request; *cut* says that it was longer. What is not read will come again. Raises `BadRequest`.
 
     Takes time in proportion to the length.
     """
@@ -130,7 +130,7 @@ def _platforms(root: Element, values: Values) -> Sequence[str]:
 
 def _reports(root: Element) -> Sequence[reports.Report]:
     found = (_report(child) for child in root.children if child.name == "result")
-    # A client that reports a result twice gets it counted once.
+    # A result that a client reports twice counts once.
     return tuple({report.name: report for report in found if report.name}.values())
 
 
@@ -166,7 +166,7 @@ def _file_info(element: Element) -> str:
 
 
 def _clipped(text: str) -> str:
-    """Return the end of *text*, as much as fits a blob, without control characters."""
+    """Return the end of *text*, as much as a blob can hold, without control characters."""
     data = _CONTROLS.sub("", text[-_MAX_BLOB:]).encode()
     return data[-_MAX_BLOB:].decode("utf-8", "ignore")
 
@@ -177,7 +177,7 @@ def _escaped(text: str) -> str:
 
 _FILE_INFO = ("name", "nbytes", "max_nbytes", "md5_cksum", "upload_url")
 
-# Columns of the table host, and where in a request their values are.
+# Columns of the table host, and the places of their values in a request.
 _HOST_TEXTS = {
     "domain_name": "host_info/domain_name",
     "last_ip_addr": "host_info/ip_addr",

@@ -1,7 +1,7 @@
-"""Reading the elements of a scheduler request, in time that is linear in its length.
+"""Reads the elements of a scheduler request, in time linear in its length.
 
-What clients send is almost XML: some of their elements hold text as it is, ampersands stand alone. There are no
-attributes, entities of their own or document types. Of a request over a limit the part is read that is whole.
+What clients send is almost XML: some elements contain raw text, and ampersands may stand alone. There are no
+attributes, own entities or document types. If a request exceeds a limit, its whole elements before that are read.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 __all__ = ["MAX_ELEMENTS", "MAX_REPORTS", "BadRequest", "Element", "scan"]
 
 MAX_ELEMENTS = 60_000
-"""A request that reports MAX_REPORTS results, and lists all that a host may have, stays below."""
+"""More than in a request that reports MAX_REPORTS results and lists all that a host may have."""
 MAX_REPORTS = 1000
-"""Results of which reports are read; the client reports the others with its next request."""
+"""Number of reports to read; the client sends the others with its next request."""
 _MAX_DEPTH = 16
 _MAX_TEXT = 4096
-"""Characters that are kept of an element's text."""
+"""Characters to keep of an element's text."""
 _TAG = re.compile(r"<(/?)([A-Za-z_][A-Za-z0-9_.-]{0,63})[ \t\r\n]{0,64}(/?)>")
 _RAW = {
     "stderr_out",
@@ -28,7 +28,7 @@ _RAW = {
     "time_stats_log",
     "job_log",
 }
-"""Elements whose content is text as it is, or of which little or nothing is read."""
+"""Elements with raw text, or of which little or nothing is read."""
 
 
 class BadRequest(ValueError):
@@ -43,12 +43,12 @@ class Element:
     def __init__(self, name: str) -> None:
         self.name = name
         self.text = ""
-        """What is before its first child; of raw elements all of it."""
+        """The text before its first child; all of it for raw elements."""
         self.children: Sequence[Element] = ()
 
 
 def scan(text: str, *, cut: bool = False) -> Element:
-    """Return the root element of *text*, with those of its children that are whole; *cut*: its end is missing.
+    """Return the root element of *text* with its whole children; *cut* says that the end is missing.
 
     Raises `BadRequest`.
     """
@@ -66,7 +66,7 @@ class _Scan:
         self._elements = 0
         self._reports = 0
         self._absent: set[str] = set()
-        """What does not follow any more: it is not searched for again."""
+        """Texts that don't occur any more; they are not searched for again."""
 
     def root(self) -> Element:
         while (match := _TAG.search(self._text, self._position)) is not None:
@@ -90,7 +90,7 @@ class _Scan:
         return self._elements > MAX_ELEMENTS or self._reports > MAX_REPORTS
 
     def _begin(self, name: str, *, is_empty: bool) -> bool:
-        """Take in an element; return False if it has no end."""
+        """Read an element; return False if it has no end."""
         if len(self._open) >= _MAX_DEPTH:
             raise BadRequest("too deep")
         element = Element(name)
@@ -109,7 +109,7 @@ class _Scan:
             if isinstance(parent.children, list):
                 parent.children.append(element)
             else:
-                parent.children = [element]  # most have none: a list each would take as long as all the rest
+                parent.children = [element]  # most have none, and making a list for each would double the time
         if not is_empty:
             limit = self._position + _MAX_TEXT
             end = self._text.find("<", self._position, limit)
@@ -118,7 +118,7 @@ class _Scan:
         return True
 
     def _end_of_raw(self, end_tag: str) -> int:
-        # The client puts it behind a CDATA section, so that a program's own output may contain the tag.
+        # The client puts it after a CDATA section, so that a program's output may contain the tag.
         if self._text.find("<![CDATA[", self._position, self._position + 100) >= 0:
             end = self._find(f"]]>\n{end_tag}")
             if end >= 0:
@@ -134,7 +134,7 @@ class _Scan:
         return found
 
     def _part(self) -> Element:
-        """Return the root as far as its children are whole."""
+        """Return the root with its whole children."""
         is_over_limit = self._elements > MAX_ELEMENTS or self._reports > MAX_REPORTS
         if not self._open or not (self._cut or is_over_limit):
             raise BadRequest("not well-formed: no end")
