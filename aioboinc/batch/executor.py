@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import concurrent.futures
+import contextlib
 import itertools
 import logging
 import os
@@ -25,6 +26,7 @@ from aioboinc.batch import (
     loop_thread,
     mapping,
     settings,
+    takers,
     tracebacks,
     wrapped,
 )
@@ -181,6 +183,10 @@ class _Worker:
         self._folder = folder
         self._calling = threading.RLock()
         """Calls are made one at a time. They may come from what the interpreter does to make room during one."""
+        self._called: Any = None
+        """The function called last, with these options, and what calls it."""
+        self._call_options: Mapping[str, Any] | None = None
+        self._call: Callable[[takers.Taker, Sequence[Any], Mapping[str, Any]], None]
         self._closed = False
         self._failure: BaseException | None = None
         self._untold: BaseException | None = None
@@ -202,10 +208,12 @@ class _Worker:
         with self._calling:
             if self._closed:
                 raise errors.CallOutsideBatch("cannot schedule new futures after shutdown: make a new Executor")
-            call = self._calls.caller(called, options)
+            if called is not self._called or options is not self._call_options:
+                self._call = self._calls.caller(called, options)
+                self._called, self._call_options = called, options
             self._futures.add(future)
             try:
-                call(self._futures, args, kwargs)
+                self._call(self._futures, args, kwargs)
                 return future
             except (asyncio.CancelledError, errors.CallOutsideBatch):
                 self._futures.take_back()  # the batch has ended by itself
@@ -274,14 +282,17 @@ class _Worker:
             withdrawing = one.tasks.create_task(self._withdraw(one))
             self._begun.set_result(None)
             await self._futures.all_ended()
-            withdrawing.cancel()
+            await withdrawing
             one.calls.sender.drop()  # all that nobody has taken is cancelled
-            one.uncall(self._futures.unwanted())
+            await one.committed_all()  # and so is the rest that is not done
+            await one.withdraw(self._futures.unwanted())
             self._futures.end()
 
     async def _withdraw(self, one: held.Held) -> None:
-        """Cancel the jobs whose futures were cancelled."""
-        while True:
+        """Cancel the jobs whose futures were cancelled, until all futures are settled or cancelled."""
+        while not self._futures.is_over:
             await self._futures.cancelled.wait()
-            await asyncio.sleep(_GRACE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE):
+                    await self._futures.all_ended()
             await one.withdraw(self._futures.unwanted())

@@ -101,6 +101,11 @@ class Futures(takers.Queue):
 
     # For the event loop.
 
+    @property
+    def is_over(self) -> bool:
+        """No more calls are made, and all futures are settled or cancelled."""
+        return self._all_ended.is_set()
+
     async def all_ended(self) -> None:
         """Wait until no more calls are made, and all futures are settled or cancelled."""
         await self._all_ended.wait()
@@ -166,3 +171,4 @@ class Futures(takers.Queue):
     def _look(self) -> None:
         if self._is_last and self._nended == self._nmade:
             self._all_ended.set()
+            self.cancelled.set()  # there will be no others

@@ -119,17 +119,19 @@ class Held:
         """Return the batch's session once there is a call; None if the run ends without a call."""
         return await asyncio.shield(self._opened)
 
-    def uncall(self, numbers: Sequence[int]) -> None:
-        """Take back the calls of the jobs *numbers*, as far as their outputs are not there."""
-        if numbers:
-            current = self._opened.result()
+    async def committed_all(self) -> None:
+        """Wait until all calls made so far are in the project, which no time of others keeps any longer."""
+        if self.calls.sender.sent:
+            current = await self.opened()
             assert current is not None
-            current.uncall(numbers)
+            current.hurry()
+            await current.committed_all()
 
     async def withdraw(self, numbers: Sequence[int]) -> None:
         """Take back the calls of the jobs *numbers*; cancel the jobs as far as they are not done."""
-        current = await self.opened()
-        if current is not None:
+        if numbers:
+            current = await self.opened()
+            assert current is not None
             current.uncall(numbers)
             await current.withdraw(numbers)
 
