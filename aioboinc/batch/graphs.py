@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,7 @@ def get(submit: Submit, graph: Any, keys: Any, **options: Any) -> Any:
 def _called(submit: Submit, key: Any, task: Any, data: Mapping[Any, Any]) -> concurrent.futures.Future[Any]:
     """Begin to compute *task*, which needs *data*; return the future of its result."""
     if _is_call(task):
+        _check_name(task.func)
         args, kwargs = (
             _values(task.args, data, key),
             dict(zip(task.kwargs, _values(task.kwargs.values(), data, key), strict=True)),
@@ -100,6 +102,18 @@ def _check(node: Any, key: Any) -> None:
         for inner in (*node.args, *node.kwargs.values()):
             if isinstance(inner, spec.GraphNode):
                 _check(inner, key)
+
+
+def _check_name(function: Any) -> None:
+    """Refuse a function under whose name its program has what dask has made of it: hosts would get that."""
+    from dask.delayed import Delayed
+
+    name = getattr(function, "__name__", "")
+    if isinstance(getattr(sys.modules.get(getattr(function, "__module__", "")), name, None), Delayed):
+        raise errors.ProgramError(
+            f"{name} can't be sent to hosts: its decorator, dask.delayed, stands in its place: write "
+            f"dask.delayed({name}) where it is called"
+        )
 
 
 def _is_call(node: Any) -> bool:

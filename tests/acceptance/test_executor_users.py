@@ -74,6 +74,10 @@ def test_what_dask_can_not_send(functions, opened):
         with pytest.raises(aioboinc.UsageError) as caught:
             array.ones((4, 4), chunks=2).sum().compute(scheduler=executor)
         assert "dask.delayed" in " ".join([str(caught.value), *caught.value.__notes__])
+        decorated = functions.add
+        functions.add = dask.delayed(decorated)
+        with pytest.raises(aioboinc.ProgramError, match=r"write dask\.delayed\(add\)"):
+            functions.add(1, 2).compute(scheduler=executor)
         with pytest.raises(aioboinc.ProgramError, match="lambda"):
             dask.delayed(lambda x: x)(3).compute(scheduler=executor)
 
