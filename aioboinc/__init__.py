@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from aioboinc.batch.blocking import run
     from aioboinc.batch.calls import pyboinc_call
     from aioboinc.batch.executor import Executor
+    from aioboinc.batch.info import JobInfo
     from aioboinc.batch.job import Job
     from aioboinc.batch.master import Summary, pyboinc_master
     from aioboinc.batch.progress import Progress
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         MalformedResult,
         NoCalls,
         NotData,
+        NotDone,
         ProgramError,
         ProjectError,
         RemoteError,
@@ -51,9 +53,11 @@ __all__ = [
     "FailedResult",
     "Job",
     "JobFailed",
+    "JobInfo",
     "MalformedResult",
     "NoCalls",
     "NotData",
+    "NotDone",
     "ProgramError",
     "Progress",
     "ProjectError",
@@ -72,6 +76,7 @@ _MODULES = {
     "Batch": "batch.batch",
     "Executor": "batch.executor",
     "Job": "batch.job",
+    "JobInfo": "batch.info",
     "Progress": "batch.progress",
     "Summary": "batch.master",
     "pyboinc_call": "batch.calls",

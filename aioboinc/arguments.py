@@ -30,6 +30,8 @@ __all__ = [
     "number",
     "options",
     "path",
+    "rename",
+    "shown",
     "slave",
     "version",
     "whole",
@@ -37,6 +39,9 @@ __all__ = [
 
 _MAX_SHOWN = 60
 """Characters to show of a refused value."""
+_NEAR = 0.75
+"""How near a name must be to another one to be taken for it, as `difflib` measures it."""
+_CALL = "pyboinc_call: "
 
 
 def whole(what: str, value: object, least: int, most: int | None = None, *, unit: str = "") -> int:
@@ -48,9 +53,9 @@ def whole(what: str, value: object, least: int, most: int | None = None, *, unit
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]  # the except clause handles it
     except TypeError:
-        raise errors.ArgumentError(f"{what}={_shown(value)}: {wanted}") from None
+        raise errors.ArgumentError(f"{what}={shown(value)}: {wanted}") from None
     if number < least or (most is not None and number > most):
-        raise errors.BoundsError(f"{what}={_shown(value)}: {wanted}")
+        raise errors.BoundsError(f"{what}={shown(value)}: {wanted}")
     return number
 
 
@@ -58,20 +63,20 @@ def number(what: str, value: object, *, unit: str) -> float:
     """Return *value*, a finite number greater than 0."""
     wanted = f"must be a positive number, in {unit}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise errors.ArgumentError(f"{what}={_shown(value)}: {wanted}")
+        raise errors.ArgumentError(f"{what}={shown(value)}: {wanted}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not 0 < number < math.inf:
-        raise errors.BoundsError(f"{what}={_shown(value)}: {wanted}")
+        raise errors.BoundsError(f"{what}={shown(value)}: {wanted}")
     return number
 
 
 def flag(what: str, value: object) -> bool:
     """Return *value*, a truth value: words such as ``"no"`` are true for Python."""
     if not isinstance(value, bool):
-        raise errors.ArgumentError(f"{what}={_shown(value)}: must be True or False")
+        raise errors.ArgumentError(f"{what}={shown(value)}: must be True or False")
     return value
 
 
@@ -80,12 +85,12 @@ def path(what: str, value: object) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike):
-        raise errors.ArgumentError(f"{what}={_shown(value)}: must be a path, str or Path")
+        raise errors.ArgumentError(f"{what}={shown(value)}: must be a path, str or Path")
     text = os.fspath(value)
     if not isinstance(text, str):
-        raise errors.ArgumentError(f"{what}={_shown(value)}: must be a path, str or Path, not of bytes")
+        raise errors.ArgumentError(f"{what}={shown(value)}: must be a path, str or Path, not of bytes")
     if not text or "\0" in text:
-        raise errors.UsageError(f"{what}={_shown(value)}: no path is like that")
+        raise errors.UsageError(f"{what}={shown(value)}: no path is like that")
     return Path(text)
 
 
@@ -99,7 +104,7 @@ def function(what: str, value: Any, use: str, *arguments: str) -> None:
             f"{value.__name__}()"
         )
     if not callable(value):
-        raise errors.ArgumentError(f"{what}={_shown(value)}: must be a function: {use}")
+        raise errors.ArgumentError(f"{what}={shown(value)}: must be a function: {use}")
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):
@@ -144,7 +149,7 @@ def chunk(what: str, value: object) -> int:
         return 0
     with contextlib.suppress(errors.UsageError):
         return whole(what, value, 1)
-    raise errors.ArgumentError(f'{what}={_shown(value)}: must be a whole number of 1 or more, or "auto"')
+    raise errors.ArgumentError(f'{what}={shown(value)}: must be a whole number of 1 or more, or "auto"')
 
 
 def slave(value: object) -> None:
@@ -158,10 +163,10 @@ def slave(value: object) -> None:
     if not isinstance(value, str | Path):
         raise errors.ArgumentError(
             f"pyboinc_call: the slave must be the name of a Python file, 'app_slave.py' for example, not "
-            f"{_shown(value)}"
+            f"{shown(value)}"
         )
     if not str(value) or "\0" in str(value):
-        raise errors.UsageError(f"pyboinc_call: the slave must be the name of a Python file, not {_shown(value)}")
+        raise errors.UsageError(f"pyboinc_call: the slave must be the name of a Python file, not {shown(value)}")
 
 
 def iterables(what: str, values: Sequence[object]) -> None:
@@ -171,7 +176,7 @@ def iterables(what: str, values: Sequence[object]) -> None:
     for value in values:
         if not isinstance(value, Iterable | AsyncIterable):
             raise errors.ArgumentError(
-                f"{what}: {_shown(value)} can't be gone through: it takes a list, for example"
+                f"{what}: {shown(value)} can't be gone through: it takes a list, for example"
             )
 
 
@@ -179,33 +184,42 @@ def version(value: object) -> str | None:
     """Return the *version* of a program that a call names, or None."""
     if value is None or (isinstance(value, str) and value):
         return value
-    raise errors.ArgumentError(f"version={_shown(value)}: must be text that is not empty, '2' for example")
+    raise errors.ArgumentError(f"version={shown(value)}: must be text that is not empty, '2' for example")
 
 
 def file_names(value: object) -> tuple[str | Path, ...]:
     """Return ``include``: a list of names of files."""
     wanted = "must be a list of names of files and folders, include=['table.csv'] for example"
     if isinstance(value, str | bytes | Path) or not isinstance(value, Collection):
-        raise errors.ArgumentError(f"pyboinc_call: include={_shown(value)}: {wanted}")
+        raise errors.ArgumentError(f"pyboinc_call: include={shown(value)}: {wanted}")
     for name in value:
         if not isinstance(name, str | Path):
-            raise errors.ArgumentError(f"pyboinc_call: include={_shown(value)}: {wanted}, not {_shown(name)}")
+            raise errors.ArgumentError(f"pyboinc_call: include={shown(value)}: {wanted}, not {shown(name)}")
         if not str(name) or "\0" in str(name):
-            raise errors.UsageError(f"pyboinc_call: include={_shown(value)}: no file has the name {_shown(name)}")
+            raise errors.UsageError(f"pyboinc_call: include={shown(value)}: no file has the name {shown(name)}")
     return tuple(value)
 
 
-def options(given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse options that are not *known*."""
+def options(given: Iterable[str], known: Iterable[str], own: Iterable[str] = ("include", "version")) -> None:
+    """Refuse options that are not *known*. The function that has them may have others of its *own*."""
     known = sorted(known)
+    others = sorted({*known, *own})
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            near = difflib.get_close_matches(name, others, 1, _NEAR)
+            remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(others)}"
             raise errors.ArgumentError(f"pyboinc_call: there is no option {name}: {remedy}")
 
 
-def _shown(value: object) -> str:
+def rename(error: errors.UsageError, caller: str) -> None:
+    """Let *error*, if it is of the arguments of a call, name *caller* in place of ``pyboinc_call``."""
+    text = str(error.args[0]) if error.args else ""
+    if text.startswith(_CALL):
+        error.args = (f"{caller}: {text[len(_CALL) :]}", *error.args[1:])
+
+
+def shown(value: object) -> str:
+    """Return *value* as it is shown where it is refused, in one short line."""
     try:
         text = " ".join(repr(value).split())
     except Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "MalformedResult",
     "NoCalls",
     "NotData",
+    "NotDone",
     "ProgramError",
     "ProjectError",
     "RemoteError",
@@ -61,6 +63,10 @@ class BoundsError(UsageError, ValueError):
 
 class CallOutsideBatch(UsageError, RuntimeError):
     """``pyboinc_call`` outside of a running batch: not in ``make_calls`` or a handler, or too late."""
+
+
+class NotDone(UsageError, RuntimeError):
+    """What a job is asked for is not there yet; or it never will be in this run, as the batch was left."""
 
 
 class ProgramError(UsageError):
@@ -151,6 +157,11 @@ class RemoteError(JobFailed):
         self.message = message
         self.traceback = traceback
 
+    def __str__(self) -> str:
+        lines = _LINE.findall(self.traceback)
+        where = " (in {2}, {0}:{1})".format(*lines[-1]) if lines else ""
+        return printable.line(f"{self.job}: {self.reason}{where}")
+
 
 class BatchFailed(AioboincError, ExceptionGroup[JobFailed]):
     """Jobs of a batch failed and there is no ``handle_error``; raised after all other outputs were handled."""
@@ -158,6 +169,9 @@ class BatchFailed(AioboincError, ExceptionGroup[JobFailed]):
     def derive(self, excs: Sequence[JobFailed]) -> BatchFailed:  # type: ignore[override]
         return BatchFailed(self.message, excs)
 
+
+_LINE = re.compile(r'^ *File "(.*)", line (\d+), in (.*)$', re.MULTILINE)
+"""A frame in a traceback as text."""
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: make room, then run the same command again",
@@ -197,3 +211,8 @@ def of_files(path: Path | str, kind: type[UsageError] = UsageError) -> Iterator[
         yield
     except OSError as error:
         raise kind(describe(error.filename or path, error)) from error
+
+
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = "aioboinc"  # as users know it: tracebacks say so

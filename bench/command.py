@@ -20,9 +20,11 @@ from bench import (
     idle,
     keys,
     measuring,
+    memory,
     passes,
     programs,
     report,
+    restart,
     resume,
     scale,
     serve,
@@ -44,6 +46,8 @@ _STAGES: dict[str, Callable[[environment.Environment], Awaitable[measuring.Stage
     "decoding": decoding.run,
     "keys": keys.run,
     "programs": programs.run,
+    "memory": memory.run,
+    "restart": restart.run,
 }
 
 
@@ -51,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what *arguments* ask for, and print it; return the exit status."""
     options = _options(arguments)
     beside = None if options.beside is None else options.beside.resolve()
-    settings = environment.Settings(options.jobs, options.database, options.rounds, beside, options.directory)
+    older = None if options.older is None else options.older.resolve()
+    settings = environment.Settings(
+        options.jobs, options.database, options.rounds, beside, options.directory, older
+    )
     soak = hostile.Settings(options.hosts, options.seconds)
     work = {**_STAGES, "hostile": lambda place: hostile.run(place, soak), "resume": resume.run}
     try:
@@ -101,6 +108,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=10_000, help="jobs in each round (default: 10000)")
     parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite")
     parser.add_argument("--beside", type=Path, metavar="PROJECT_DIR", help="a BOINC project whose tools run too")
+    parser.add_argument("--older", type=Path, metavar="CHECKOUT", help="an older version, which restarts too")
     parser.add_argument("--rounds", type=int, default=3, help="rounds to take the median of (default: 3)")
     parser.add_argument(
         "--directory", type=Path, metavar="DIR", help="work in this directory, and keep everything"

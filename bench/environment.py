@@ -76,6 +76,8 @@ class Settings:
     """A BOINC project whose tools are measured too."""
     directory: Path | None = None
     """Where to make the directories, which are then kept; None: temporary ones."""
+    older: Path | None = None
+    """A checkout of an older version, whose restart is measured too."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from bench import jobs, measuring, stand_in
 from bench.environment import Environment, Place
 from bench.measuring import Contender, Kind
 
-__all__ = ["Outputs", "run"]
+__all__ = ["Outputs", "restart", "run"]
 
 _ALL_PUBLISHED = "UPDATE pyboinc_batch SET nassimilated = njobs"
 
@@ -30,7 +30,7 @@ async def run(environment: Environment) -> measuring.Stage:
 
     contenders = [
         contender("aioboinc, new/ to handler to old/", _handling),
-        contender("aioboinc, a master starts again on a finished batch", _restart),
+        contender("aioboinc, a master starts again on a finished batch", restart),
     ]
     series = await measuring.compete(contenders, settings.jobs, settings.rounds)
     return measuring.Stage("handling", settings.jobs, settings.database, series)
@@ -92,6 +92,9 @@ class Outputs:
     def order(self, number: int) -> int:
         return number
 
+    async def look(self, number: int) -> None:
+        raise AssertionError("the handler does not take the job")
+
     def input(self, order: int) -> Any:
         raise AssertionError("the handler does not take the job")
 
@@ -107,7 +110,8 @@ async def _handling(environment: Environment) -> float:
         return time.perf_counter() - start
 
 
-async def _restart(environment: Environment) -> float:
+async def restart(environment: Environment, *, reordered: bool = False) -> float:
+    """Return the seconds that a master takes to start again on a finished batch, calls as before or *reordered*."""
     count = environment.settings.jobs
     place = await environment.new_place()
     async with place.opened() as opened:
@@ -121,7 +125,7 @@ async def _restart(environment: Environment) -> float:
     slave = str(place.batch_dir / jobs.SLAVE)
 
     async def make_calls() -> AsyncIterator[Awaitable[None]]:
-        for number in range(count):
+        for number in jobs.order(count, reordered=reordered):
             yield calls.pyboinc_call(slave, jobs.value(number), quorum=1)
 
     seen: set[int] = set()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
+from collections.abc import Iterator
 
 from aioboinc.batch import calls, ledger, queue, sizing, staging, submission, takers
 from aioboinc.store import jobs
 from bench.environment import Opened, Place
 
-__all__ = ["SLAVE", "TOKEN", "submit", "value"]
+__all__ = ["SLAVE", "TOKEN", "order", "submit", "value"]
 
 SLAVE = "slave.py"
 TOKEN = "0" * 32
@@ -23,6 +25,14 @@ def value(number: int) -> dict[str, object]:
         "name": f"sample {number:08}",
         "parameters": [number + step / 16 for step in range(16)],
     }
+
+
+def order(count: int, *, reordered: bool) -> Iterator[int]:
+    """Yield the numbers of so many calls, each once: from 0 on, or *reordered*, without a list of them."""
+    step = round(count * 0.618) | 1 if reordered else 1
+    while math.gcd(step, count) != 1:
+        step += 1
+    return (number * step % count for number in range(count))
 
 
 async def submit(

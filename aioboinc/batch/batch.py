@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import inspect
+import logging
 import os
 import sys
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 from aioboinc import arguments, errors
-from aioboinc.batch import held, mapping, settings, takers
+from aioboinc.batch import held, mapping, settings, takers, tracebacks
 from aioboinc.batch.job import Job
 from aioboinc.batch.progress import Progress
+from aioboinc.store import jobs
 
 __all__ = ["Arguments", "Batch", "Caller", "Program", "folder_of_caller"]
+
+_log = logging.getLogger(__name__)
 
 Program = str | Path | Callable[..., Any]
 
@@ -40,6 +45,8 @@ class Caller:
 
         Options are ``include``, ``version``, ``chunk`` and the fields of `aioboinc.JobOptions`, as for `pyboinc_call`.
         """
+        with tracebacks.InCall("Batch.options"):
+            _check_options(options)
         return Caller(self._batch, {**self._options, **options})
 
     def submit(self, program: Program, /, *args: Any, **kwargs: Any) -> Job:
@@ -51,7 +58,8 @@ class Caller:
         Raises `errors.ProgramError` for a program that is missing or can't be sent, `errors.NotData` for an argument
         that is not data, and other `errors.UsageError` for a call that is wrong.
         """
-        return self._batch._submit(program, args, kwargs, self._options)
+        with tracebacks.InCall(self._batch._name("submit")):
+            return self._batch._submit(program, args, kwargs, self._options)
 
     def map(
         self,
@@ -70,7 +78,8 @@ class Caller:
 
         Raises `errors.UsageError` for wrong arguments; the iteration raises what `submit` raises.
         """
-        return self._batch._map(program, iterables, {"chunk": "auto", **self._options}, ordered=ordered)
+        with tracebacks.InCall(self._batch._name("map")):
+            return self._batch._map(program, iterables, {"chunk": "auto", **self._options}, ordered=ordered)
 
 
 class Batch(Caller):
@@ -105,28 +114,35 @@ class Batch(Caller):
     ) -> None:
         super().__init__(self, options)
         self._folder = folder_of_caller()
-        self._settings = settings.chosen(
-            "Batch",
-            batch_dir=batch_dir,
-            project=project,
-            workers=workers,
-            fresh=fresh,
-            keep_results=keep_results,
-            inline_inputs=inline_inputs,
-            homogeneous_redundancy=homogeneous_redundancy,
-            progress=progress,
-        )
+        with tracebacks.InCall(self._name()):
+            _check_options(options, inspect.signature(Batch).parameters)
+            self._settings = settings.chosen(
+                self._name(),
+                batch_dir=batch_dir,
+                project=project,
+                workers=workers,
+                fresh=fresh,
+                keep_results=keep_results,
+                inline_inputs=inline_inputs,
+                homogeneous_redundancy=homogeneous_redundancy,
+                progress=progress,
+            )
         self._held: held.Held | None = None
         self._awaited = _Awaited()
         self._maps: list[mapping.Map] = []
         self._left = False
         self._settling: asyncio.Task[None] | None = None
 
+    def _name(self, method: str = "") -> str:
+        """Return what the user has called."""
+        return f"Batch.{method}" if method else "Batch"
+
     async def __aenter__(self) -> Self:
         if self._held is not None:
             raise errors.UsageError("Batch: this one was used before: make a new one for each block")
         one = held.Held(self._settings, self._folder, self._awaited)
-        await one.__aenter__()
+        with tracebacks.Shortened():
+            await one.__aenter__()
         self._held = one
         one.calls.late = True
         one.tasks.create_task(self._awaited.settle(one))
@@ -137,21 +153,46 @@ class Batch(Caller):
     ) -> None:
         assert self._held is not None
         self._left = True
-        for jobs in self._maps:
-            jobs.close()
+        how_far = self._held.how_far()
+        for made in self._maps:
+            made.close()
         if self._settling is not None:
             self._settling.cancel()
         self._awaited.end()
         try:
-            await self._held.__aexit__(kind, error, trace)
+            with tracebacks.Shortened():
+                await self._held.__aexit__(kind, error, trace)
+        except BaseException as raised:
+            if raised is not error:
+                raise
+            raised.__traceback__ = trace  # what the block has raised goes on as if we were not there
         finally:
             self._awaited.close()
+            if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+                again = ", without fresh=True," if self._settings.fresh else ""
+                _log.warning(
+                    "stopped: %s, and nothing is lost: the same program%s goes on from there", how_far, again
+                )
 
-    def only(self, jobs: mapping.Map) -> None:
-        """Declare that only *jobs* makes calls: once it has, unfinished jobs of other calls are cancelled."""
+    def __enter__(self) -> NoReturn:
+        with tracebacks.InCall("Batch"):
+            raise errors.ArgumentError(
+                "Batch: write `async with Batch(...) as batch:`, in an async function; a program without async has "
+                "aioboinc.run"
+            )
+
+    def __exit__(self, *_: object) -> None:
+        """Python asks for it before it enters the block."""
+
+    def __await__(self) -> NoReturn:
+        with tracebacks.InCall("Batch"):
+            raise errors.ArgumentError("Batch: write `async with Batch(...) as batch:` in place of `await`")
+
+    def only(self, made: mapping.Map) -> None:
+        """Declare that only *made* makes calls: once it has, unfinished jobs of other calls are cancelled."""
 
         async def settle() -> None:
-            if await jobs.all_made():
+            if await made.all_made():
                 await one.all_called()
 
         one = self._entered()
@@ -160,7 +201,8 @@ class Batch(Caller):
     def _submit(
         self, program: Program, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> Job:
-        job = Job(self._reader(program))
+        job = Job(self._reader(program), self._entered().look)
+        _check_program(program)
         self._entered().calls.caller(program, options)(self._awaited, args, kwargs)
         self._awaited.add(job)
         return job
@@ -173,25 +215,30 @@ class Batch(Caller):
         *,
         ordered: bool,
     ) -> mapping.Map:
-        arguments.flag("map: ordered", ordered)
-        arguments.iterables("map", iterables)
         one = self._entered()
+        _check_program(program)
+        arguments.flag("pyboinc_call: ordered", ordered)
+        arguments.iterables("pyboinc_call", iterables)
         queue = takers.OrderedQueue() if ordered else takers.Queue()
 
         callers: list[Callable[..., None]] = []
 
         def call(args: tuple[Any, ...]) -> None:
-            if not callers:  # its errors come with the first job
-                callers.append(self._entered().calls.caller(program, options))
-            callers[0](queue, args, {})
+            try:
+                if not callers:  # its errors come with the first job
+                    callers.append(self._entered().calls.caller(program, options))
+                callers[0](queue, args, {})
+            except errors.UsageError as error:
+                arguments.rename(error, self._name("map"))
+                raise
 
-        jobs = mapping.Map(one, queue, call, iterables, self._reader(program))
-        self._maps.append(jobs)
-        return jobs
+        made = mapping.Map(one, queue, call, iterables, self._reader(program))
+        self._maps.append(made)
+        return made
 
     def _entered(self) -> held.Held:
         if self._left:
-            raise errors.CallOutsideBatch(mapping.LEFT)
+            raise errors.CallOutsideBatch(held.LEFT)
         if self._held is None:
             raise errors.CallOutsideBatch(
                 "Batch: calls are made inside its block: write `async with Batch(...) as batch:`"
@@ -240,6 +287,28 @@ class _Awaited(takers.Queue):
         """Wake whoever still awaits a job."""
         for job in (*self._made, *self._jobs.values()):
             job.close()
+
+
+def _check_options(options: Mapping[str, Any], own: Iterable[str] = ()) -> None:
+    """Refuse *options* of calls that there are not, or with values that are wrong; the caller may have *own* ones."""
+    of_call = {name: value for name, value in options.items() if name not in {"include", "version", "chunk"}}
+    arguments.options(of_call, jobs.Options.__slots__, ("include", "version", "chunk", *own))
+    jobs.Options(**of_call)
+    arguments.chunk("pyboinc_call: chunk", options.get("chunk", 1))
+    arguments.file_names(options.get("include", ()))
+    arguments.version(options.get("version"))
+
+
+def _check_program(program: object) -> None:
+    """Refuse a *program* that is neither a function nor the name of a slave's file."""
+    if callable(program) or isinstance(program, str | Path):
+        return
+    if inspect.iscoroutine(program):
+        program.close()  # nobody awaits it: Python would complain of that too
+    raise errors.ArgumentError(
+        f"pyboinc_call: it takes a function or the name of a slave's file, and {arguments.shown(program)} is neither: "
+        "pass the function itself (square), and not what a call of it returns (square(3)); its arguments come after it"
+    )
 
 
 def folder_of_caller() -> Path:

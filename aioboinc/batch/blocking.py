@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import queue
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
@@ -36,16 +37,24 @@ def run(
 
     Raises what `Batch` and `Batch.map` raise. Blocks until a job is done.
     """
-    one = batch.Batch(
-        batch_dir,
-        project=project,
-        workers=workers,
-        fresh=fresh,
-        keep_results=keep_results,
-        progress=progress,
-        **options,
-    )
+    with tracebacks.InCall("run"):
+        one = _Batch(
+            batch_dir,
+            project=project,
+            workers=workers,
+            fresh=fresh,
+            keep_results=keep_results,
+            progress=progress,
+            **options,
+        )
     return _jobs(one, program, iterables, ordered=ordered)
+
+
+class _Batch(batch.Batch):
+    """One that the user has not made."""
+
+    def _name(self, method: str = "") -> str:
+        return "run"
 
 
 def _jobs(one: batch.Batch, program: Any, iterables: tuple[Any, ...], *, ordered: bool) -> Iterator[Job]:
@@ -87,15 +96,21 @@ class _Worker:
         return group
 
     def leave(self) -> None:
-        """Leave the batch's block. Blocks until what was called is in the project."""
+        """Leave the batch's block. Blocks until all calls made are in the project, or ^C is pressed."""
         self._is_left = True
         self._thread.call(self._wanted.set)
-        self._thread.join()
+        try:
+            self._thread.join()
+        except KeyboardInterrupt:  # where it would go from here, Python only complains of it
+            self.cancel()
 
     def cancel(self) -> None:
-        """Leave the batch's block at once."""
+        """Leave the batch's block at once. Blocks meanwhile, a moment, unless ^C is pressed twice more."""
         self._thread.cancel()
-        self._thread.join()
+        for _ in range(2):
+            with contextlib.suppress(KeyboardInterrupt):
+                self._thread.join()
+                return
 
     def _ended(self, error: BaseException | None) -> None:
         self._groups.put([] if error is None else error)

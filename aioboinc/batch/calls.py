@@ -71,7 +71,7 @@ class Calls:
         def call(taker: takers.Taker, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
             if len(args) != 1 or kwargs:
                 raise errors.ArgumentError(
-                    f"{program}: a slave file gets one input, not {len(args)}, and no keywords"
+                    f"{program}: a slave file gets one input, not {len(args)}, and no keywords{_hint(kwargs)}"
                 )
             self.add(taker, program, args[0], **options)
 
@@ -383,3 +383,8 @@ async def _in_daemon_thread(make_calls: Callable[[], Any], calls: Calls) -> Any:
     calls.maker = thread
     thread.start()
     return await done
+
+
+def _hint(kwargs: Mapping[str, Any]) -> str:
+    names = [name for name in kwargs if name in jobs.Options.__slots__]
+    return f"; options of a call are given by batch.options({names[0]}=...)" if names else ""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from aioboinc import arguments, errors
 from aioboinc.batch import outputs, takers, tracebacks
 from aioboinc.batch.job import Job
+from aioboinc.store import executions
 
 __all__ = ["Batch", "Handlers"]
 
@@ -27,6 +28,9 @@ class Batch(Protocol):
 
     def tell(self) -> None:
         """Report how far the batch is."""
+
+    async def look(self, number: int) -> executions.Workunit | None:
+        """Return what the project's database has of the job *number*."""
 
     def order(self, number: int) -> int:
         """Return how many calls of this run came before that of the job *number*."""
@@ -92,7 +96,7 @@ class Handlers:
     def _job(batch: Batch, output: outputs.Output, *, wanted: bool) -> tuple[Job, ...]:
         if not wanted:
             return ()
-        job = Job(batch.input)
+        job = Job(batch.input, batch.look)
         job.identify(output.number, batch.order(output.number))
         job.settle(output)
         return (job,)

@@ -10,13 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from aioboinc import errors
 from aioboinc.aio import task_group
 from aioboinc.batch import calls, inputs, opening, outputs, queue, session, settings, takers
 from aioboinc.batch.directory import BatchDirectory
 from aioboinc.batch.progress import Progress
+from aioboinc.store import executions
 from aioboinc.wire import codec
 
-__all__ = ["Held"]
+__all__ = ["LEFT", "Held"]
+
+LEFT = "Batch: its block was left: calls are made and jobs come only inside it; run the program again to continue"
 
 _blocks: collections.Counter[Path] = collections.Counter()
 """How many batches this process has begun in each directory."""
@@ -47,6 +51,7 @@ class Held:
         self._inputs: inputs.Inputs | None = None
         self._leave = asyncio.Event()
         self._serving: asyncio.TaskGroup
+        self._loop = asyncio.get_running_loop()
         self._stack = contextlib.AsyncExitStack()
         self.tasks = task_group.TaskGroup()
         """When one of its tasks fails, the group ends, and the batch's body with it."""
@@ -97,6 +102,19 @@ class Held:
         assert self._inputs is not None
         return codec.decode(self._inputs.read(order), self.calls.registry())
 
+    async def look(self, number: int) -> executions.Workunit | None:
+        """Return what the project's database has of the job *number*. Works in any event loop.
+
+        Raises `errors.CallOutsideBatch` when the batch was left.
+        """
+        if self._leave.is_set():
+            raise errors.CallOutsideBatch(LEFT)
+        current = self._opened.result()
+        assert current is not None
+        if asyncio.get_running_loop() is self._loop:
+            return await current.look(number)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(current.look(number), self._loop))
+
     def order(self, number: int) -> int:
         """Return how many calls of this run came before that of the job *number*."""
         current = self._opened.result()
@@ -114,6 +132,12 @@ class Held:
         current = self._opened.result()
         assert current is not None
         current.tell()
+
+    def how_far(self) -> str:
+        """Return in words how many of the calls are done."""
+        current = self._opened.result() if self._opened.done() and not self._opened.cancelled() else None
+        done = 0 if current is None else current.done
+        return f"{done} of the {self.calls.sender.sent} jobs called so far are done"
 
     async def opened(self) -> session.Session | None:
         """Return the batch's session once there is a call; None if the run ends without a call."""

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 from aioboinc import errors
-from aioboinc.batch import outputs
+from aioboinc.batch import info, outputs, tracebacks
+from aioboinc.store import executions
 
 __all__ = ["Job"]
+
+Look = Callable[[int], Awaitable[executions.Workunit | None]]
+"""Returns what the database has of a job, given its number."""
 
 
 class Job:
     """One call. ``await job`` gives its output, or raises its error."""
 
-    __slots__ = ("_closed", "_done", "_input", "_number", "_order", "_output")
+    __slots__ = ("_closed", "_done", "_input", "_look", "_number", "_order", "_output")
 
-    def __init__(self, read_input: Callable[[int], Any]) -> None:
+    def __init__(self, read_input: Callable[[int], Any], look: Look) -> None:
         self._input = read_input
+        self._look = look
         self._number: int | None = None
         self._order = -1
         self._output: outputs.Output | None = None
@@ -34,11 +39,11 @@ class Job:
     def input(self) -> Any:
         """The input as it was at the call: a slave file's input, or a function's only argument.
 
-        For several arguments, or keywords, an `Arguments`. Reads from disk. Raises RuntimeError while ``number`` is
+        For several arguments, or keywords, an `Arguments`. Reads from disk. Raises `errors.NotDone` while ``number`` is
         None.
         """
         if self._order < 0:
-            raise RuntimeError("the job's call has not been looked up in its batch yet: await the job first")
+            raise errors.NotDone("the job's call has not been looked up in its batch yet: await the job first")
         return self._input(self._order)
 
     @property
@@ -53,20 +58,39 @@ class Job:
 
     @property
     def output(self) -> Any:
-        """What the slave or the function has returned. Raises the job's error, and RuntimeError if it is not done."""
+        """What the slave or the function has returned. Raises the job's error, or `errors.NotDone`."""
+        with tracebacks.InCall("job.output"):
+            return self._outcome()
+
+    def _outcome(self) -> Any:
         if self._output is None:
-            remedy = "its batch was left before; run the program again" if self._closed else "await it"
-            raise RuntimeError(f"job {self._number} is not done: {remedy}")
+            job = "the job" if self._number is None else f"job {self._number}"
+            raise errors.NotDone(
+                f"{job} is not done, and its batch was left before: run the program again to go on"
+                if self._closed
+                else f"{job} is not done: write `await job`, which waits for it"
+            )
         if self._output.error is not None:
-            raise self._output.error
+            raise self._output.error.with_traceback(None)  # it may have been raised before
         return self._output.value
 
+    async def info(self) -> info.JobInfo:
+        """Ask the project's database how far the job is, on how many hosts, how long it took, what it has printed.
+
+        One query. In a program without an event loop: ``asyncio.run(job.info())``, inside the loop over the jobs.
+        Raises `errors.CallOutsideBatch` (a RuntimeError) when the batch was left, and `errors.DatabaseError`.
+        """
+        workunit = None if self._number is None and not self._closed else await self._look(self._number or 0)
+        failed = self._output is not None and self._output.error is not None
+        return info.described(workunit, done=self._output is not None, failed=failed)
+
     def __await__(self) -> Generator[Any, None, Any]:
-        if self._output is None and not self._closed:
-            if self._done is None:
-                self._done = asyncio.get_running_loop().create_future()
-            yield from asyncio.shield(self._done).__await__()
-        return self.output
+        with tracebacks.InCall("await job"):
+            if self._output is None and not self._closed:
+                if self._done is None:
+                    self._done = asyncio.get_running_loop().create_future()
+                yield from asyncio.shield(self._done).__await__()
+            return self._outcome()
 
     def __repr__(self) -> str:
         state = "not done" if self._output is None else "done" if self._output.error is None else "failed"

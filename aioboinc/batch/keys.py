@@ -37,16 +37,32 @@ class Index:
     def __init__(self, keys: bytearray) -> None:
         self._keys = keys
         self._next = 0
-        self._tables = [_slots(_MIN_SLOTS) for _ in range(_PARTS)]
+        size = _MIN_SLOTS
+        while (
+            size * _PARTS < 3 * len(keys) // KEY_SIZE
+        ):  # there is room in each part, though none is of average size
+            size *= 2
+        self._tables = [_slots(size) for _ in range(_PARTS)]
         self._counts = [0] * _PARTS
 
     def catch_up(self, limit: int) -> bool:
         """Take in up to *limit* more keys; return whether none are left."""
         end = min(self._next + limit, len(self._keys) // KEY_SIZE)
-        for number in range(self._next, end):
-            (head,) = _head(self._keys, KEY_SIZE * number)
+        heads = _heads(self._keys[KEY_SIZE * self._next : KEY_SIZE * end])
+        tables, counts = self._tables, self._counts
+        for number, (head,) in enumerate(heads, self._next):
             if head:  # forgotten keys are equal, and would form one long chain
-                self._insert(head, number)
+                # As in `_insert`: calling it would double the time.
+                part = head % _PARTS
+                table = tables[part]
+                if 2 * counts[part] >= len(table):
+                    table = self._grown(part)
+                mask = len(table) - 1
+                slot = (head >> 8) & mask
+                while table[slot] >= 0:
+                    slot = (slot + 1) & mask
+                table[slot] = number
+                counts[part] += 1
         self._next = end
         return KEY_SIZE * end == len(self._keys)
 
@@ -100,6 +116,7 @@ def _put(table: array[int], head: int, number: int) -> None:
 
 
 _head = struct.Struct("<Q").unpack_from
+_heads = struct.Struct(f"<Q{KEY_SIZE - 8}x").iter_unpack
 
 
 def _slots(size: int) -> array[int]:

@@ -6,15 +6,13 @@ import asyncio
 import collections
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from aioboinc import errors
-from aioboinc.batch import held, outputs, takers
+from aioboinc.batch import held, outputs, takers, tracebacks
 from aioboinc.batch.job import Job
 
-__all__ = ["LEFT", "MAX_AHEAD", "Map"]
-
-LEFT = "Batch: its block was left: calls are made and jobs come only inside it; run the program again to continue"
+__all__ = ["MAX_AHEAD", "Map"]
 
 MAX_AHEAD = 16384
 """Calls that may be made before their jobs are taken."""
@@ -81,11 +79,26 @@ class Map:
     def __aiter__(self) -> Self:
         return self
 
+    def __iter__(self) -> NoReturn:
+        with tracebacks.InCall("Batch.map"):
+            raise errors.ArgumentError("Batch.map: write `async for job in batch.map(...)`, not `for`")
+
+    def __await__(self) -> NoReturn:
+        with tracebacks.InCall("Batch.map"):
+            raise errors.ArgumentError(
+                "Batch.map: it gives jobs one after the other: write `async for job in batch.map(...)`, or "
+                "`[job async for job in batch.map(...)]`, not `await`"
+            )
+
     async def __anext__(self) -> Job:
+        with tracebacks.Shortened():
+            return await self._next()
+
+    async def _next(self) -> Job:
         if not (self._group or self._closed):
             self._group.extend(await self._take())
         if self._closed:
-            raise errors.CallOutsideBatch(LEFT)
+            raise errors.CallOutsideBatch(held.LEFT)
         if not self._group:
             if self._failure is not None:
                 failure, self._failure = self._failure, None
@@ -96,7 +109,7 @@ class Map:
         self._room.set()
         if self._all_made and self._yielded == self._made:
             self._queue.end()
-        job = Job(self._read_input)
+        job = Job(self._read_input, self._batch.look)
         job.identify(output.number, self._batch.order(output.number))
         job.settle(output)
         self._batch.taken(output)
@@ -122,6 +135,7 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
+@tracebacks.calls_program
 async def _items(iterables: Sequence[Iterable[Any] | AsyncIterable[Any]]) -> AsyncIterator[tuple[Any, ...]]:
     """Iterate over *iterables* in parallel, until the shortest ends."""
     iterators = [
@@ -138,6 +152,7 @@ async def _items(iterables: Sequence[Iterable[Any] | AsyncIterable[Any]]) -> Asy
         yield tuple(items)
 
 
+@tracebacks.calls_program
 async def _asynchronous(iterable: Iterable[Any]) -> AsyncIterator[Any]:
     for item in iterable:
         yield item

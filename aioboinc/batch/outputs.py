@@ -62,7 +62,7 @@ class Outputs:
         self._partition = division
         self._registry = registry
         self._job = f"pyboinc_{batch}_"
-        self._name = re.compile(rf"{self._job}(\d{{1,18}})(?:_(\d{{1,9}}))?(\.error)?", re.ASCII)
+        self._name = re.compile(rf"{self._job}(\d{{1,18}})(?:_([2-9]|[1-9]\d{{1,8}}))?(\.error)?", re.ASCII)
         self._states = bytearray()
         self._untaken: dict[Workunit, int] = {}
         """Of files with the outputs of several calls, how many of these were not taken yet."""
@@ -312,7 +312,8 @@ class Outputs:
                 moved[bool(state & OLD)].append(workunit.name(self._batch))
             self._pieces.pop(workunit, None)
             for other in self._partition.calls(workunit):
-                self._set(other, self.state(other) & ~_NEW | OLD)
+                if self.state(other) & _TAKEN:  # others have no output there
+                    self._set(other, self.state(other) & ~_NEW | OLD)
 
     def _set(self, number: int, state: int) -> None:
         if number >= len(self._states):

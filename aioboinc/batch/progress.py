@@ -17,6 +17,8 @@ __all__ = ["Progress", "show"]
 
 _INTERVAL = 10.0
 """Seconds between two lines where there is no terminal."""
+_FIRST = 1.0
+"""Seconds until the first one: what is all done by then needs only the last."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,11 @@ def _is_in_notebook() -> bool:
 class _Lenient:
     def __init__(self, show: Callable[[Progress], None]) -> None:
         self._show: Callable[[Progress], None] | None = show
+        self._last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
-        if self._show is not None:
+        if self._show is not None and progress != self._last:
+            self._last = progress
             try:
                 self._show(progress)
             except OSError:
@@ -103,7 +107,7 @@ class _Lines:
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
-        self._due = 0.0
+        self._due = clock() + _FIRST
 
     def __call__(self, progress: Progress) -> None:
         finished = _is_over(progress)

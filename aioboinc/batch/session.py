@@ -37,7 +37,7 @@ from aioboinc.batch.directory import BatchDirectory
 from aioboinc.batch.progress import Progress
 from aioboinc.batch.settings import Settings
 from aioboinc.project import config
-from aioboinc.store import jobs
+from aioboinc.store import executions, jobs
 
 __all__ = ["Session"]
 
@@ -121,6 +121,11 @@ class Session:
         return self._calls.sender.sent - self.handled - self._uncalled.count
 
     @property
+    def done(self) -> int:
+        """Number of calls whose outputs are there."""
+        return self._announced
+
+    @property
     def batch(self) -> int:
         """ID of the batch."""
         return self._batch.id
@@ -179,6 +184,12 @@ class Session:
     def hurry(self) -> None:
         """Put calls into the project without waiting for the times of others."""
         self._sizes.hurry()
+
+    async def look(self, number: int) -> executions.Workunit | None:
+        """Return what the project's database has of the workunit that the job *number* is in; None if there is none."""
+        if number >= len(self.ledger.partition):
+            return None
+        return await self._place.store.executions.of_workunit(self.workunit_name(number))
 
     async def committed_all(self) -> None:
         """Wait until all calls made so far are in the project."""

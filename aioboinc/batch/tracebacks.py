@@ -1,20 +1,21 @@
 """Tracebacks for users: the frames of their program, and none of ours between them.
 
-Our frames don't help with an error in the program's functions, or one that we raise on purpose. An error that nobody
-has foreseen keeps its whole traceback.
+Our frames don't help with an error in the program's functions, with one that we raise on purpose, or where somebody has
+stopped the program. An error that nobody has foreseen keeps its whole traceback.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable
 from types import CodeType, TracebackType
 from typing import TypeVar
 
-from aioboinc import errors
+from aioboinc import arguments, errors
 
-__all__ = ["Shortened", "calls_program"]
+__all__ = ["InCall", "Shortened", "calls_program"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -43,11 +44,27 @@ class Shortened:
             _let_ipython_show_groups()
 
 
+class InCall(Shortened):
+    """Beside that, what is wrong with the call that the body is says so of *caller*, and of the user's line."""
+
+    def __init__(self, caller: str) -> None:
+        self._caller = caller
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, errors.UsageError):
+            arguments.rename(error, self._caller)
+            error.at_call = True
+        super().__exit__(kind, error, trace)
+
+
 def _shortened(error: BaseException) -> TracebackType | None:
     entries = _entries(error.__traceback__)
     caller = next((index for index, entry in enumerate(entries) if entry.tb_frame.f_code in _callers), None)
     ours = isinstance(error, errors.AioboincError)
-    if caller is None and not ours:
+    stopped = isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
+    if caller is None and not (ours or stopped):
         return error.__traceback__
     entries = [] if caller is None else entries[caller:]
     while entries and _is_ours(entries[0]):

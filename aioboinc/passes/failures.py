@@ -100,6 +100,8 @@ def describe_error(exit_status: int, stderr_out: str) -> str:
     said = [line[len(_OF_SLAVE) :] for line in stderr.splitlines() if line.startswith(_OF_SLAVE)]
     said = said or documents.client_messages(stderr_out)
     words = describe_exit(exit_status)
+    if said and said[-1].endswith(f" status {exit_status}"):
+        return said[-1]
     return f"{words}: {said[-1]}" if said else words
 
 

@@ -214,18 +214,20 @@ class Server:
             self._tell_down(error)
             raise _unavailable() from None
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
-                self._seldom(
-                    logging.ERROR, "requests are refused: %s: raise the limit (ulimit -n)", error.strerror
-                )
-                raise _unavailable() from None
-            if self.is_ending:
-                raise _unavailable() from None
-            _log.exception("%s %r", request.method, request.path)
-            raise web.HTTPInternalServerError(text="") from None
+            raise self._unforeseen(request, error) from None
         if not response.prepared:
             response.headers[hdrs.SERVER] = "aioboinc"
         return response
+
+    def _unforeseen(self, request: web.Request, error: Exception) -> web.HTTPException:
+        """Log an error that no host should cause; return the answer."""
+        if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+            self._seldom(logging.ERROR, "requests are refused: %s: raise the limit (ulimit -n)", error.strerror)
+            return _unavailable()
+        if self.is_ending:
+            return _unavailable()
+        _log.error("%s %r", request.method, request.path, exc_info=error)
+        return web.HTTPInternalServerError(text="")
 
     def _tell_down(self, error: errors.DatabaseError) -> None:
         """Log what is wrong with the database; strangers learn only that something is."""

@@ -18,6 +18,7 @@ from aioboinc.store import (
     clients,
     deletions,
     dispatch,
+    executions,
     reports,
     schema,
     status,
@@ -42,6 +43,7 @@ class Store:
         self.schema = schema.Schema(connector)
         self.clients = clients.Clients(connector)
         self.dispatch = dispatch.Dispatch(connector)
+        self.executions = executions.Executions(connector)
         self.reports = reports.Reports(connector)
         self.status = status.Status(connector)
         self.transitions = transitions.Transitions(connector)

@@ -44,6 +44,8 @@ Registry = classes.Registry
 class NotData(TypeError):
     """A value that can't be sent; ``path`` leads to it, ``reason`` says why."""
 
+    __module__ = "aioboinc"  # as users know it
+
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = path

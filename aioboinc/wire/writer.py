@@ -366,8 +366,8 @@ def _foreign(registry: classes.Registry, cls: type) -> str:
             "defined again since, make the object again"
         )
     return (
-        f"class {name} is not data: its module {module} is not one that the slave imports from its own folder; "
-        "import it there if it is yours, or else send what is in the object"
+        f"class {name} is not data: its module {module} is not one of the program's own; if it is yours, have the "
+        "program import it from its own folder, or else send what is in the object, as text for example"
     )
 
 

@@ -359,3 +359,65 @@ async def test_options(folder, slave):
         await batch.options(quorum=2).submit(slave, 1)
         await batch.submit(slave, 2)
     assert sorted(computed(folder)) == [1, 1, 2]
+
+
+SLOW = """
+import os, sys, time
+print("it says\\x1b[2J", pyboinc_get_input())
+while not os.path.exists({go!r}):
+    time.sleep(0.01)
+print("and complains", file=sys.stderr)
+pyboinc_return_output(1)
+"""
+
+
+async def test_what_is_known_of_a_job(folder):
+    slave = folder / "slow.py"
+    slave.write_text(SLOW.format(go=str(folder / "go")))
+    async with opened(folder) as batch:
+        first, second = (batch.submit(slave, value) for value in range(2))
+        assert (await first.info()).state == "submitting"
+        async with asyncio.timeout(PATIENCE):
+            while (await first.info()).state != "running":
+                await asyncio.sleep(0.01)
+        assert (await second.info()).state in {"waiting", "running"}  # behind the first
+        (folder / "go").touch()
+        assert await first == await second == 1
+        for number, job in enumerate((first, second)):
+            found = await job.info()
+            assert (found.state, found.fraction_done, found.host_count) == ("done", 1.0, 1)
+            assert found.stdout == f"it says\\x1b[2J {number}\nand complains"
+            assert 0 < found.run_time < PATIENCE
+    with pytest.raises(errors.CallOutsideBatch, match="its block was left"):
+        await first.info()
+    async with opened(folder) as batch:  # the rows are there in the next run too
+        async for job in batch.map(slave, range(2)):
+            assert "complains" in (await job.info()).stdout
+
+
+async def test_what_is_known_of_a_job_that_a_handler_gets(folder, slave):
+    found = []
+
+    async def handle_result(output, job):
+        found.append((await job.info()).state)
+
+    async def handle_error(error, job):
+        found.append((await job.info()).state)
+
+    (folder / "fails.py").write_text("1 / 0")
+
+    async def make_calls():
+        await aioboinc.pyboinc_call(str(slave), 1)
+        await aioboinc.pyboinc_call(str(folder / "fails.py"), 1)
+
+    await aioboinc.pyboinc_master(
+        make_calls, handle_result, handle_error=handle_error, batch_dir=folder / "batch", workers=1
+    )
+    assert sorted(found) == ["done", "failed"]
+
+
+def test_what_is_known_of_a_job_in_a_plain_loop(folder, slave):
+    for job in aioboinc.run(slave, [3], batch_dir=folder / "batch", workers=1):
+        assert asyncio.run(job.info()).state == "done"
+    with pytest.raises(errors.CallOutsideBatch, match="its block was left"):
+        asyncio.run(job.info())

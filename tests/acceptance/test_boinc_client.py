@@ -234,6 +234,7 @@ def test_batches_of_all_kinds(lab: Lab) -> None:
     squares = Master(lab, "squares", "pyboinc_return_output(pyboinc_get_input() ** 2)", count=4)
     raises = Master(lab, "raises", "1 / pyboinc_get_input()")
     exits = Master(lab, "exits", "import sys\nprint('no', file=sys.stderr)\nsys.exit(3)", max_error_results=1)
+    several = Master(lab, "several", "pyboinc_return_output(1 / (2 - pyboinc_get_input()))", count=6, chunk=3)
     altered = Master(lab, "altered", "pyboinc_return_output('harmless')", max_error_results=1)
     alter_program(lab.root, altered.batch())
     squares.batch()
@@ -247,6 +248,11 @@ def test_batches_of_all_kinds(lab: Lab) -> None:
     assert isinstance(raised, dict)
     assert "ZeroDivisionError" in raised["error"]
     assert 'File "slave.py", line 1' in raised["remote"]
+    *shared, failed = sorted(several.outcomes(), key=lambda outcome: isinstance(outcome, dict))
+    assert sorted(shared) == [1 / (2 - number) for number in (3, 4, 5, 0, 1)]
+    assert isinstance(failed, dict)
+    assert "ZeroDivisionError" in failed["error"]
+    assert lab.query(f"SELECT COUNT(*) FROM workunit WHERE batch = {several.batch()}") < [(6,)]
     (exited,) = exits.outcomes()
     assert isinstance(exited, dict)
     assert [status for status, _ in exited["results"]] == [3, 3]

@@ -111,6 +111,44 @@ INTERRUPTED = """
     summary = await pyboinc_master(make_calls, handle_result, workers=1, fresh=interrupt)
     print(sorted(outputs))
 """
+BATCH = """
+    import dataclasses, os, signal, aioboinc
+
+    @dataclasses.dataclass
+    class Point:
+        x: int
+
+    def doubled(point):
+        return Point(2 * point.x)
+"""
+MAPPED = """
+    async with aioboinc.Batch("points", workers=1, progress=True) as batch:
+        found = [job.output async for job in batch.map(doubled, [Point(value) for value in range(5)], ordered=True)]
+        last = batch.submit(doubled, Point(20))
+        await last
+        info = await last.info()
+    print(found, last.output, info.state)
+"""
+STOPPED = """
+    async with aioboinc.Batch("numbers", workers=1) as batch:
+        outputs.clear()
+        async for job in batch.map(abs_of, range(5)):
+            outputs.append(job.output)
+            if interrupt:
+                first = job.output
+                os.kill(os.getpid(), signal.SIGINT)
+    print(sorted(outputs))
+"""
+ABS = """
+    def abs_of(value):
+        with open(COMPUTED, "a") as file:
+            print(value, file=file)
+        return abs(value)
+"""
+PLAIN = """
+    for job in aioboinc.run(doubled, [Point(7)], batch_dir="plain", workers=1):
+        print(job.output, (await job.info()).state)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +162,12 @@ def cells(tmp_path_factory):
     texts |= {name: text for name, (text, _, _) in FAILING.items()}
     texts["interrupted"] = "interrupt = True\n" + textwrap.dedent(INTERRUPTED)
     texts["goes on"] = "interrupt = False\n" + textwrap.dedent(INTERRUPTED)
+    texts["defined"] = f"COMPUTED = {str(folder / 'computed')!r}\n" + textwrap.dedent(BATCH) + textwrap.dedent(ABS)
+    texts["mapped"] = MAPPED
+    texts["a stopped batch"] = "interrupt = True\n" + textwrap.dedent(STOPPED)
+    texts["the batch goes on"] = "interrupt = False\n" + textwrap.dedent(STOPPED)
+    texts["computed"] = "print([int(line) for line in open(COMPUTED)].count(first))"
+    texts["a plain loop"] = PLAIN
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(FIRST + textwrap.dedent(text)) for text in texts.values()]
     )
@@ -139,7 +183,7 @@ def cells(tmp_path_factory):
 
 def shown(outputs):
     """What a reader sees, without colours."""
-    text = "\n".join(output.get("text") or "\n".join(output["traceback"]) for output in outputs)
+    text = "\n".join(output.get("text") or "\n".join(output.get("traceback", ())) for output in outputs)
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
@@ -156,3 +200,27 @@ def test_an_interrupted_cell_goes_on_when_it_is_run_again(cells):
     (error,) = [output for output in cells["interrupted"] if output.output_type == "error"]
     assert error.ename in {"KeyboardInterrupt", "CancelledError"}
     assert shown(cells["goes on"]).endswith("[0, 1, 2, 3, 4]\n")
+
+
+def test_a_batch_of_a_function_and_a_class_of_a_cell(cells):
+    assert shown(cells["mapped"]).endswith(
+        "[Point(x=0), Point(x=2), Point(x=4), Point(x=6), Point(x=8)] Point(x=40) done\n"
+    )
+    assert "error" not in [output.output_type for output in cells["mapped"]]
+
+
+def test_the_progress_of_a_batch_as_notebooks_show_it(cells):
+    views = [output.data for output in cells["mapped"] if output.output_type == "display_data"]
+    assert any("application/vnd.jupyter.widget-view+json" in view for view in views)
+
+
+def test_a_batch_in_a_cell_that_is_interrupted_goes_on(cells):
+    (error,) = [output for output in cells["a stopped batch"] if output.output_type == "error"]
+    assert error.ename in {"KeyboardInterrupt", "CancelledError"}
+    assert [path for path in MODULES if path in shown(cells["a stopped batch"])] == []
+    assert shown(cells["the batch goes on"]).endswith("[0, 1, 2, 3, 4]\n")
+    assert shown(cells["computed"]) == "1\n"  # what was taken before is not computed again
+
+
+def test_a_plain_loop_in_a_cell(cells):
+    assert shown(cells["a plain loop"]) == "Point(x=14) done\n"

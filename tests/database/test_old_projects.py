@@ -81,6 +81,8 @@ async def test_all_passes_work_without_what_is_not_needed(old, tmp_path):
     assert await world.counts(batch) == (4, 0)
     (row,) = await world.rows("SELECT state, njobs FROM batch")
     assert row == {"state": models.BatchState.COMPLETE, "njobs": 4}
+    workunit = await world.store.executions.of_workunit(f"pyboinc_{batch}_3")
+    assert [execution.elapsed_time for execution in workunit.executions] == [10.0]  # its processor time
 
 
 async def test_an_application_is_set_up_without_what_is_not_needed(old):

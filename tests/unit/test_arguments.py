@@ -60,7 +60,7 @@ class Callable:
         (
             ("app_slave.py", 3),
             {"colour": 2},
-            "there is no option colour: there are chunk, delay_bound, max_error_results,",
+            "there is no option colour: there are chunk, delay_bound, include,",
         ),
         (("app_slave.py", 3), {"include": "table.csv"}, "include='table.csv': must be a list"),
         (("app_slave.py", 3), {"include": Path("table.csv")}, "must be a list"),

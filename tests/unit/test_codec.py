@@ -197,9 +197,9 @@ NOT_DATA: list[tuple[Any, str]] = [
     (ValueError("x"), "input: ValueError is an exception"),
     (
         collections.deque(),
-        "class deque is not data: its module collections is not one that the slave imports from",
+        "class deque is not data: its module collections is not one of the program's own",
     ),
-    (Path(), "import it there if it is yours, or else send what is in the object"),
+    (Path(), "program import it from its own folder, or else send what is in the object"),
     (codec_samples.Deleted(), "class Deleted has __del__"),
     (codec_samples.Generic[int](1), "make it without them, as Box(1), or delete that attribute"),
     (codec_samples.Plain(**{"": 1}), "has an attribute whose name is no plain string"),

@@ -482,7 +482,7 @@ def test_a_traceback_has_the_users_lines_and_no_others(master: Master, host: Hos
 
 def test_an_output_that_is_not_data(master: Master, host: Host) -> None:
     assert host.call(master.program("def f(): return {'a': [len]}")).splitlines() == [
-        "aioboinc.wire.codec.NotData: output['a'][0]: builtin_function_or_method is not data"
+        "aioboinc.NotData: output['a'][0]: builtin_function_or_method is not data"
     ]
 
 

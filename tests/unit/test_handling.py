@@ -47,6 +47,9 @@ class Batch:
     def tell(self):
         pass
 
+    async def look(self, number):
+        return None
+
     def order(self, number):
         return 1000 + number
 

@@ -31,6 +31,9 @@ CALLS = re.compile(
     r"|SEARCH result USING INDEX res_wuid \(workunitid=\?\)"
     r"|SEARCH r USING INTEGER PRIMARY KEY \(rowid=\?\)"
 )
+JOB = re.compile(
+    r"SEARCH w USING INDEX workunit_name \(name=\?\)|SEARCH r USING INDEX res_wuid \(workunitid=\?\) LEFT-JOIN"
+)
 UNBOUND = {
     "in_progress": "at the start",
     "active_hosts": "once a minute",
@@ -90,6 +93,14 @@ def test_the_daemons_on_sqlite(database, noun, name, query):
 def test_calls_on_sqlite(database, noun, name, query):
     for step in plan(database, query):
         assert CALLS.fullmatch(step), step
+
+
+@pytest.mark.parametrize(("noun", "name", "query"), queries("sqlite", ["executions"]))
+def test_one_job_on_sqlite(database, noun, name, query):
+    steps = plan(database, query)
+    assert len(steps) == 2
+    for step in steps:
+        assert JOB.fullmatch(step), step
 
 
 @pytest.mark.parametrize(("noun", "name", "query"), queries("mysql", DAEMONS))
