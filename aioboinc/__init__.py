@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from aioboinc.batch.batch import Arguments, Batch
     from aioboinc.batch.blocking import run
     from aioboinc.batch.calls import pyboinc_call
+    from aioboinc.batch.executor import Executor
     from aioboinc.batch.info import JobInfo
     from aioboinc.batch.job import Job
     from aioboinc.batch.master import Summary, pyboinc_master
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         BatchAborted,
         BatchFailed,
         BatchLocked,
+        BoundsError,
         CallOutsideBatch,
         CheckpointError,
         DatabaseError,
@@ -43,9 +45,11 @@ __all__ = [
     "BatchAborted",
     "BatchFailed",
     "BatchLocked",
+    "BoundsError",
     "CallOutsideBatch",
     "CheckpointError",
     "DatabaseError",
+    "Executor",
     "FailedResult",
     "Job",
     "JobFailed",
@@ -70,6 +74,7 @@ __all__ = [
 _MODULES = {
     "Arguments": "batch.batch",
     "Batch": "batch.batch",
+    "Executor": "batch.executor",
     "Job": "batch.job",
     "JobInfo": "batch.info",
     "Progress": "batch.progress",

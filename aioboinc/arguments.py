@@ -1,7 +1,7 @@
 """Checks arguments of the public functions where they are passed, and refuses wrong ones in the caller's terms.
 
 Each function gets *what* it checks, such as ``pyboinc_call: quorum``, and returns the value in the form used
-internally. It raises `errors.ArgumentError` for a value of the wrong kind, and `errors.UsageError` for one out of
+internally. It raises `errors.ArgumentError` for a value of the wrong kind, and `errors.BoundsError` for one out of
 bounds.
 """
 
@@ -55,7 +55,7 @@ def whole(what: str, value: object, least: int, most: int | None = None, *, unit
     except TypeError:
         raise errors.ArgumentError(f"{what}={shown(value)}: {wanted}") from None
     if number < least or (most is not None and number > most):
-        raise errors.UsageError(f"{what}={shown(value)}: {wanted}")
+        raise errors.BoundsError(f"{what}={shown(value)}: {wanted}")
     return number
 
 
@@ -69,7 +69,7 @@ def number(what: str, value: object, *, unit: str) -> float:
     except OverflowError:
         number = math.inf
     if not 0 < number < math.inf:
-        raise errors.UsageError(f"{what}={shown(value)}: {wanted}")
+        raise errors.BoundsError(f"{what}={shown(value)}: {wanted}")
     return number
 
 

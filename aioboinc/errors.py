@@ -18,6 +18,7 @@ __all__ = [
     "BatchAborted",
     "BatchFailed",
     "BatchLocked",
+    "BoundsError",
     "CallOutsideBatch",
     "CheckpointError",
     "DatabaseError",
@@ -54,6 +55,10 @@ class UsageError(AioboincError):
 
 class ArgumentError(UsageError, TypeError):
     """An argument of a kind that a function does not take, or one that it does not have."""
+
+
+class BoundsError(UsageError, ValueError):
+    """An argument of the right kind that is out of bounds."""
 
 
 class CallOutsideBatch(UsageError, RuntimeError):

@@ -19,7 +19,7 @@ from aioboinc.batch.job import Job
 from aioboinc.batch.progress import Progress
 from aioboinc.store import jobs
 
-__all__ = ["Arguments", "Batch", "Caller"]
+__all__ = ["Arguments", "Batch", "Caller", "Program", "folder_of_caller"]
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class Batch(Caller):
         **options: Any,
     ) -> None:
         super().__init__(self, options)
-        self._folder = _folder_of_caller()
+        self._folder = folder_of_caller()
         with tracebacks.InCall(self._name()):
             _check_options(options, inspect.signature(Batch).parameters)
             self._settings = settings.chosen(
@@ -203,7 +203,7 @@ class Batch(Caller):
     ) -> Job:
         job = Job(self._reader(program), self._entered().look)
         _check_program(program)
-        self._call(self._awaited, program, args, kwargs, options)
+        self._entered().calls.caller(program, options)(self._awaited, args, kwargs)
         self._awaited.add(job)
         return job
 
@@ -226,7 +226,7 @@ class Batch(Caller):
         def call(args: tuple[Any, ...]) -> None:
             try:
                 if not callers:  # its errors come with the first job
-                    callers.append(self._caller(program, options))
+                    callers.append(self._entered().calls.caller(program, options))
                 callers[0](queue, args, {})
             except errors.UsageError as error:
                 arguments.rename(error, self._name("map"))
@@ -235,31 +235,6 @@ class Batch(Caller):
         made = mapping.Map(one, queue, call, iterables, self._reader(program))
         self._maps.append(made)
         return made
-
-    def _call(
-        self,
-        taker: takers.Taker,
-        program: Program,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: dict[str, Any],
-    ) -> None:
-        self._caller(program, options)(taker, args, kwargs)
-
-    def _caller(self, program: Program, options: dict[str, Any]) -> Callable[..., None]:
-        """Return a function that calls *program*, given the taker of the output and the arguments."""
-        made = self._entered().calls
-        if callable(program):
-            return made.function(program, **options)
-
-        def call(taker: takers.Taker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if len(args) != 1 or kwargs:
-                raise errors.ArgumentError(
-                    f"{program}: a slave file gets one input, not {len(args)}, and no keywords{_hint(kwargs)}"
-                )
-            made.add(taker, program, args[0], **options)
-
-        return call
 
     def _entered(self) -> held.Held:
         if self._left:
@@ -336,12 +311,7 @@ def _check_program(program: object) -> None:
     )
 
 
-def _hint(kwargs: Mapping[str, Any]) -> str:
-    names = [name for name in kwargs if name in jobs.Options.__slots__]
-    return f"; options of a call are given by batch.options({names[0]}=...)" if names else ""
-
-
-def _folder_of_caller() -> Path:
+def folder_of_caller() -> Path:
     """Return the folder that slave file names are relative to: that of the file that makes the batch."""
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     frame: FrameType | None = sys._getframe(1)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import os
 import queue
-import threading
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from aioboinc.batch import batch, tracebacks
+from aioboinc.batch import batch, loop_thread, tracebacks
 from aioboinc.batch.job import Job
 from aioboinc.batch.progress import Progress
 
@@ -74,7 +72,7 @@ def _jobs(one: batch.Batch, program: Any, iterables: tuple[Any, ...], *, ordered
 
 
 class _Worker:
-    """A thread whose event loop runs a batch with one map."""
+    """A thread with an event loop that has a batch open, and a map of it."""
 
     def __init__(self, one: batch.Batch, program: Any, iterables: tuple[Any, ...], *, ordered: bool) -> None:
         self._batch = one
@@ -82,16 +80,13 @@ class _Worker:
         self._iterables = iterables
         self._ordered = ordered
         self._groups: queue.SimpleQueue[list[Job] | BaseException] = queue.SimpleQueue()
+        self._wanted = asyncio.Event()
         self._is_left = False
-        self._thread = threading.Thread(target=self._run, name="aioboinc.run", daemon=True)
-        self._begun: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._thread.start()
-        self._begun.result()
+        self._thread = loop_thread.LoopThread(self._main, self._ended, "aioboinc.run")
 
     def group(self) -> list[Job]:
-        """Wait for jobs and return some; an empty list at the end. Raises what the batch raises."""
-        with contextlib.suppress(RuntimeError):  # it has ended, and said why
-            self._loop.call_soon_threadsafe(self._wanted.set)
+        """Wait for jobs and return some, none at the end. Raises what the batch raises."""
+        self._thread.call(self._wanted.set)
         group = self._groups.get()
         if isinstance(group, BaseException):
             self._thread.join()
@@ -103,8 +98,7 @@ class _Worker:
     def leave(self) -> None:
         """Leave the batch's block. Blocks until all calls made are in the project, or ^C is pressed."""
         self._is_left = True
-        with contextlib.suppress(RuntimeError):  # it has ended
-            self._loop.call_soon_threadsafe(self._wanted.set)
+        self._thread.call(self._wanted.set)
         try:
             self._thread.join()
         except KeyboardInterrupt:  # where it would go from here, Python only complains of it
@@ -112,30 +106,16 @@ class _Worker:
 
     def cancel(self) -> None:
         """Leave the batch's block at once. Blocks meanwhile, a moment, unless ^C is pressed twice more."""
-        with contextlib.suppress(RuntimeError):  # it has ended
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.cancel()
         for _ in range(2):
             with contextlib.suppress(KeyboardInterrupt):
                 self._thread.join()
+                return
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except BaseException as error:
-            if self._begun.done():
-                self._groups.put(error)
-            else:
-                self._begun.set_exception(error)
-        else:
-            self._groups.put([])
+    def _ended(self, error: BaseException | None) -> None:
+        self._groups.put([] if error is None else error)
 
     async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._wanted = asyncio.Event()
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._begun.set_result(None)
         async with self._batch as one:
             jobs = one.map(self._program, *self._iterables, ordered=self._ordered)
             one.only(jobs)

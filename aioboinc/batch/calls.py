@@ -61,6 +61,22 @@ class Calls:
         self._kinds: dict[tuple[Any, ...], tuple[jobs.Kind, codec.Registry]] = {}
         self._callers: dict[tuple[Any, ...], _FunctionCaller] = {}
 
+    def caller(
+        self, program: str | Path | Callable[..., Any], options: Mapping[str, Any]
+    ) -> Callable[[takers.Taker, Sequence[Any], Mapping[str, Any]], None]:
+        """Return what calls *program*, a function or a slave file, given who gets the output, and the arguments."""
+        if callable(program):
+            return self.function(program, **options)
+
+        def call(taker: takers.Taker, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+            if len(args) != 1 or kwargs:
+                raise errors.ArgumentError(
+                    f"{program}: a slave file gets one input, not {len(args)}, and no keywords{_hint(kwargs)}"
+                )
+            self.add(taker, program, args[0], **options)
+
+        return call
+
     def add(
         self,
         taker: takers.Taker,
@@ -367,3 +383,8 @@ async def _in_daemon_thread(make_calls: Callable[[], Any], calls: Calls) -> Any:
     calls.maker = thread
     thread.start()
     return await done
+
+
+def _hint(kwargs: Mapping[str, Any]) -> str:
+    names = [name for name in kwargs if name in jobs.Options.__slots__]
+    return f"; options of a call are given by batch.options({names[0]}=...)" if names else ""

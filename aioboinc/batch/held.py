@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -143,6 +143,22 @@ class Held:
         """Return the batch's session once there is a call; None if the run ends without a call."""
         return await asyncio.shield(self._opened)
 
+    async def committed_all(self) -> None:
+        """Wait until all calls made so far are in the project, which no time of others keeps any longer."""
+        if self.calls.sender.sent:
+            current = await self.opened()
+            assert current is not None
+            current.hurry()
+            await current.committed_all()
+
+    async def withdraw(self, numbers: Sequence[int]) -> None:
+        """Take back the calls of the jobs *numbers*; cancel the jobs as far as they are not done."""
+        if numbers:
+            current = await self.opened()
+            assert current is not None
+            current.uncall(numbers)
+            await current.withdraw(numbers)
+
     async def all_called(self) -> None:
         """Declare that this run makes no more calls: unfinished jobs of other calls are cancelled."""
         current = await self.opened()
@@ -197,6 +213,7 @@ class Held:
             self._serving = tasks
             self._opened.set_result(current)
             await self._leave.wait()
+            current.hurry()
             await current.committed_all()
             await current.mark_submitted()
             if not current.outstanding:

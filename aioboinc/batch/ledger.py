@@ -81,6 +81,7 @@ class Ledger:
         """Places of the notes of this run's calls."""
         self.partition = partition.Partition()
         """The workunits that the calls are in. Of those added last that is said later."""
+        self._uncalled = 0
         self.ncalls = 0
         """Number of calls in this run."""
 
@@ -228,6 +229,11 @@ class Ledger:
                 if index is not None:
                     index.put(number)
 
+    def uncall(self, number: int) -> None:
+        """Take back the call of the job *number*."""
+        self._order[number] = _NOT_CALLED
+        self._uncalled += 1
+
     def is_called(self, number: int) -> bool:
         """Tell whether this run has made the call of the job *number*."""
         return number < len(self._order) and self._order[number] != _NOT_CALLED
@@ -245,7 +251,7 @@ class Ledger:
 
         Jobs of batches that the process begins later in the same directory don't count.
         """
-        if self.ncalls == len(self):
+        if self.ncalls - self._uncalled == len(self):
             return
         keys_of = memoryview(bytes(self._keys))
         for number, order in enumerate(self._order):

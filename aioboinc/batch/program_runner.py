@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aioboinc import errors
 from aioboinc.aio import signals
-from aioboinc.batch import calls, master
+from aioboinc.batch import calls, leaving, master
 
 __all__ = ["run"]
 
@@ -39,6 +39,7 @@ def run(path: Path, arguments: Sequence[str]) -> None:
         else:
             program()
     except KeyboardInterrupt:
+        leaving.interrupted()
         raise signals.Stopped(signal.SIGINT) from None
 
 

@@ -58,6 +58,8 @@ class _Channel:
         """Nobody takes calls any more."""
         self.readable = asyncio.Event()
         self.writable = asyncio.Event()
+        self._waking = False
+        """The loop has been told that there is something to receive, and has not seen it yet."""
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -71,7 +73,7 @@ class _Channel:
 
     def notify_receiver(self) -> None:
         """Wake the receiver, from whichever thread."""
-        if self.readable.is_set():
+        if self._waking or self.readable.is_set():
             return
         try:
             on_loop = asyncio.get_running_loop() is self._loop
@@ -80,7 +82,13 @@ class _Channel:
         if on_loop:
             self.readable.set()
         else:
-            self._loop.call_soon_threadsafe(self.readable.set)
+            self._waking = True
+            with contextlib.suppress(RuntimeError):  # it is closed: nobody takes calls any more
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._waking = False
+        self.readable.set()
 
     def notify_senders(self) -> None:
         """Wake the senders, on the event loop."""
@@ -141,6 +149,15 @@ class Sender:
         if time.monotonic() >= self._next_yield:
             await asyncio.sleep(0)
             self._next_yield = time.monotonic() + _YIELD_INTERVAL
+
+    def drop(self) -> None:
+        """Forget the calls that nobody has taken yet, as if they had not been made."""
+        channel = self._channel
+        with channel.condition:
+            channel.sent -= len(channel.calls)
+            channel.calls.clear()
+            channel.nbytes = 0
+        channel.notify_senders()
 
     def all_made(self) -> None:
         """Say that no more calls are expected, except from handlers of results."""

@@ -30,6 +30,7 @@ from aioboinc.batch import (
     submission,
     takers,
     timing,
+    uncalled,
     withdrawal,
 )
 from aioboinc.batch.directory import BatchDirectory
@@ -91,6 +92,7 @@ class Session:
         self._marked = 0
         """Number of jobs in the batch when `mark_submitted` was called last."""
         self._submitted = 0
+        self._uncalled = uncalled.Uncalled(self.ledger)
         self._announced = 0
         """Number of jobs called in this run that have outputs."""
         self._takers: list[takers.Taker] = []
@@ -102,7 +104,8 @@ class Session:
         self._known = 0
         """Calls of former runs."""
         self._sizes = sizing.Sizes(
-            *_place(opened.place.project, settings), lambda: self._submitted - self._announced
+            *_place(opened.place.project, settings),
+            lambda: self._submitted - self._announced - self._uncalled.count,
         )
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
@@ -115,7 +118,7 @@ class Session:
     @property
     def outstanding(self) -> int:
         """Number of calls whose outputs are not yet taken."""
-        return self._calls.sender.sent - self.handled
+        return self._calls.sender.sent - self.handled - self._uncalled.count
 
     @property
     def done(self) -> int:
@@ -178,6 +181,10 @@ class Session:
                 tasks.create_task(self._watch_jobs())
             await self._watch_directory()
 
+    def hurry(self) -> None:
+        """Put calls into the project without waiting for the times of others."""
+        self._sizes.hurry()
+
     async def look(self, number: int) -> executions.Workunit | None:
         """Return what the project's database has of the workunit that the job *number* is in; None if there is none."""
         if number >= len(self.ledger.partition):
@@ -212,6 +219,28 @@ class Session:
         if count:
             _log.warning("cancelled %d jobs of calls that are not made any more", count)
 
+    def uncall(self, numbers: Sequence[int]) -> None:
+        """Take back the calls of the jobs *numbers*, unless their outputs are there: nobody waits for them."""
+        waiting = [number for number in numbers if number < len(self._taker_of) and self._taker_of[number]]
+        for number in waiting:
+            self._taker_of[number] = 0
+        self._uncalled.add(waiting, self._ncalls)
+        self._changed.set()
+
+    async def withdraw(self, numbers: Sequence[int]) -> None:
+        """Cancel the jobs *numbers*, whose calls were taken back: not those that share a workunit with others."""
+        while numbers and self._ncalls <= max(numbers):
+            self._changed.clear()
+            await self._changed.wait()
+        workunits = [(one, self.ledger.partition.calls(one)) for one in self.ledger.partition.workunits(numbers)]
+        await withdrawal.withdraw(
+            self._place.store,
+            self._batch.id,
+            self.ledger,
+            [pair for pair in workunits if self._uncalled.has_all(pair[1])],
+            delete_delay=self._place.project.delete_delay,
+        )
+
     async def finish(self) -> None:
         """Record that the batch is done: all calls are made, and all outputs taken."""
         if self._place.project.kind is not config.Kind.EMBEDDED:
@@ -220,7 +249,11 @@ class Session:
 
     def tell(self) -> None:
         """Report how far the batch is."""
-        self._settings.progress(Progress(self._submitted, self.complete, self.handled, self.failed))
+        self._settings.progress(
+            Progress(
+                max(self._submitted - self._uncalled.count, self.handled), self.complete, self.handled, self.failed
+            )
+        )
 
     def taken(self, output: outputs.Output) -> None:
         """Count *output* as taken; it moves to ``old/``."""
@@ -240,9 +273,10 @@ class Session:
 
     def identified(self, number: int, call: jobs.Call) -> None:
         self.inputs.add(call)
-        if number < self._known:
+        if number < self._ncalls:
             self._submitted += 1
             self._changed.set()
+            self._uncalled.called(number)
         taker = cast(takers.Taker, call.taker)
         taker.identified(number, self.ledger.order(number))
         state = self._outputs.state(number)
@@ -266,6 +300,7 @@ class Session:
     def committed(self, ncalls: int) -> None:
         self._submitted += ncalls - self._ncalls
         self._ncalls = ncalls
+        self._uncalled.committed(ncalls)
         self._place.submitted.set()
         self._changed.set()
         self.tell()
@@ -385,7 +420,7 @@ class Session:
             if ended and self._is_over():
                 raise self._ending.error(self._batch.id, handled=self.handled, submitted=self._ncalls)
             await threads.in_thread(self._directory.heal, self.record.checkpoint)
-            missing = self.ledger.ncalls - self._announced
+            missing = self.ledger.ncalls - self._announced - self._uncalled.count
             in_vain += published == self.ledger.partition.nworkunits and missing > 0
             if in_vain > _MAX_LOOKS:
                 raise errors.CheckpointError(

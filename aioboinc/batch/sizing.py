@@ -62,6 +62,7 @@ class Sizes:
         self._times: dict[bytes, collections.deque[tuple[int, float]]] = {}
         self._news = asyncio.Event()
         self._waited: set[bytes] = set()
+        self._is_hurried = False
 
     @property
     def limit(self) -> float:
@@ -79,6 +80,11 @@ class Sizes:
         times.append((ncalls, seconds))
         self._news.set()
 
+    def hurry(self) -> None:
+        """Wait for no times any more."""
+        self._is_hurried = True
+        self._news.set()
+
     def tell(self) -> None:
         """Take note that calls are done."""
         self._news.set()
@@ -90,10 +96,14 @@ class Sizes:
                 self._waited.add(program)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.aim.patience):
-                        while program not in self._times and self._unfinished() >= self._cores:
+                        while self._has_to_wait(program):
                             await self._next()
             while program in self._times and self._is_enough(program):
                 await self._next()
+
+    def _has_to_wait(self, program: bytes) -> bool:
+        """Tell whether the times of its first calls are missing, and there is work until they come."""
+        return program not in self._times and not self._is_hurried and self._unfinished() >= self._cores
 
     async def _next(self) -> None:
         self._news.clear()
@@ -101,7 +111,7 @@ class Sizes:
 
     def _is_enough(self, program: bytes) -> bool:
         """Tell whether there is work for a while."""
-        return self._unfinished() * self._seconds(program) > self._cores * self.aim.ahead
+        return not self._is_hurried and self._unfinished() * self._seconds(program) > self._cores * self.aim.ahead
 
     def _seconds(self, program: bytes) -> float:
         """Return how long a call of *program* takes, as far as is known, without the start of its process."""

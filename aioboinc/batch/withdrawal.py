@@ -1,8 +1,9 @@
-"""Jobs of calls that a run has not made: they are cancelled, as far as they are not done."""
+"""Jobs of calls that a run has not made, or has taken back: they are cancelled, as far as they are not done."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aioboinc.aio import threads
@@ -13,7 +14,7 @@ from aioboinc.passes import cancellation
 if TYPE_CHECKING:
     from aioboinc.store import Store
 
-__all__ = ["withdraw_uncalled"]
+__all__ = ["withdraw", "withdraw_uncalled"]
 
 _PIECE = 500
 """Workunits to withdraw in one transaction: a tenth of a second."""
@@ -27,6 +28,21 @@ async def withdraw_uncalled(
     Calls that share a workunit with one that was made stay. Raises `errors.DatabaseError`.
     """
     workunits = await threads.in_thread(_uncalled, book, found)
+    return await withdraw(store, batch, book, workunits, delete_delay=delete_delay)
+
+
+async def withdraw(
+    store: Store,
+    batch: int,
+    book: ledger.Ledger,
+    workunits: Sequence[tuple[Workunit, list[int]]],
+    *,
+    delete_delay: int,
+) -> int:
+    """Cancel those of *workunits*, each with its calls, that are unfinished; return how many jobs these are.
+
+    Those of which a call is made meanwhile stay. Raises `errors.DatabaseError`.
+    """
     count = 0
     decide = cancellation.decider(delete_delay)
     for begin in range(0, len(workunits), _PIECE):

@@ -340,3 +340,40 @@ async def test_calls_that_may_depend_on_results(folder):
         calls.pyboinc_call("app_slave.py", value)
 
     assert [call.late for call in await run(make_calls, folder)] == [False, True, True, False]
+
+
+async def test_the_loop_is_woken_once_for_calls_that_come_together(folder, monkeypatch):
+    made, receiver, idle = opened(folder)
+    loop = asyncio.get_running_loop()
+    woken = []
+    call_soon = loop.call_soon_threadsafe
+
+    def call_soon_threadsafe(callback, *args, **options):
+        woken.append(callback)
+        return call_soon(callback, *args, **options)
+
+    taking = asyncio.ensure_future(receiver.take(idle))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(loop, "call_soon_threadsafe", call_soon_threadsafe)
+
+    def work():
+        for i in range(10):
+            made.add(made.taker, "app_slave.py", i)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert len(woken) == 1
+    async with asyncio.timeout(PATIENCE):
+        assert len(await taking) == 10
+
+
+async def test_calls_that_are_dropped(folder):
+    made, receiver, idle = opened(folder)
+    for i in range(3):
+        made.add(made.taker, "app_slave.py", i)
+    made.sender.drop()
+    assert made.sender.sent == 0
+    made.add(made.taker, "app_slave.py", 7)
+    assert [call.input for call in await receiver.take(idle)] != []
+    assert made.sender.sent == 1
