@@ -230,8 +230,11 @@ class Outputs:
         state = self.state(number)
         failed = bool(state & FAILED)
         name = f"{self._job}{number}.error" if failed else f"{self._job}{number}"
-        with errors.of_files(self._folder(state) / name):
+        try:
             data = _read(name, folders[0] if state & _NEW else folders[1])
+        except OSError:
+            with errors.of_files(self._folder(state) / name):  # not around all: that takes as long as the read
+                raise
         group.append(self._decoder.output(number, data, registry, failed=failed))
         return len(data)
 
