@@ -148,7 +148,7 @@ class Held:
         if self.calls.sender.sent:
             current = await self.opened()
             assert current is not None
-            current.hurry()
+            current.flush()
             await current.committed_all()
 
     async def withdraw(self, numbers: Sequence[int]) -> None:
@@ -213,7 +213,7 @@ class Held:
             self._serving = tasks
             self._opened.set_result(current)
             await self._leave.wait()
-            current.hurry()
+            current.flush()
             await current.committed_all()
             await current.mark_submitted()
             if not current.outstanding:

@@ -112,16 +112,16 @@ class Ledger:
 
         Raises `Unindexed` if that takes an index of many calls.
         """
-        key, number = call.key, self._next
         if self._index is None:
-            if number < len(self):
-                repeat = 0
-                if not self._keys.startswith(key, KEY_SIZE * number):
-                    repeat = self._repeats.get(key, 1)
-                    key = keys.repeated(key, repeat)
-                if repeat == 0 or self._keys.startswith(key, KEY_SIZE * number):
-                    if repeat:
-                        self._repeats[call.key] = repeat + 1
+            key, number = call.key, self._next
+            if number < len(self._note_of):
+                if self._keys.startswith(key, KEY_SIZE * number):
+                    self._next += 1
+                    return self._called(number), key
+                repeat = self._repeats.get(key, 1)
+                key = keys.repeated(key, repeat)
+                if self._keys.startswith(key, KEY_SIZE * number):
+                    self._repeats[call.key] = repeat + 1
                     self._next += 1
                     return self._called(number), key
             if not self.make_index():

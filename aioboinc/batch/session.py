@@ -181,9 +181,9 @@ class Session:
                 tasks.create_task(self._watch_jobs())
             await self._watch_directory()
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """Put calls into the project without waiting for the times of others."""
-        self._sizes.hurry()
+        self._sizes.flush()
 
     async def look(self, number: int) -> executions.Workunit | None:
         """Return what the project's database has of the workunit that the job *number* is in; None if there is none."""

@@ -62,7 +62,7 @@ class Sizes:
         self._times: dict[bytes, collections.deque[tuple[int, float]]] = {}
         self._news = asyncio.Event()
         self._waited: set[bytes] = set()
-        self._is_hurried = False
+        self._is_flushed = False
 
     @property
     def limit(self) -> float:
@@ -80,9 +80,9 @@ class Sizes:
         times.append((ncalls, seconds))
         self._news.set()
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """Wait for no times any more."""
-        self._is_hurried = True
+        self._is_flushed = True
         self._news.set()
 
     def tell(self) -> None:
@@ -103,7 +103,7 @@ class Sizes:
 
     def _has_to_wait(self, program: bytes) -> bool:
         """Tell whether the times of its first calls are missing, and there is work until they come."""
-        return program not in self._times and not self._is_hurried and self._unfinished() >= self._cores
+        return program not in self._times and not self._is_flushed and self._unfinished() >= self._cores
 
     async def _next(self) -> None:
         self._news.clear()
@@ -111,7 +111,7 @@ class Sizes:
 
     def _is_enough(self, program: bytes) -> bool:
         """Tell whether there is work for a while."""
-        return not self._is_hurried and self._unfinished() * self._seconds(program) > self._cores * self.aim.ahead
+        return not self._is_flushed and self._unfinished() * self._seconds(program) > self._cores * self.aim.ahead
 
     def _seconds(self, program: bytes) -> float:
         """Return how long a call of *program* takes, as far as is known, without the start of its process."""
