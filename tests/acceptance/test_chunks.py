@@ -133,7 +133,7 @@ async def test_errors_are_of_single_calls(slave):
         jobs = [job async for job in batch.map(slave, values)]
     assert sorted(job.output[0] for job in jobs if job.error is None) == list(range(30))
     failed = [job for job in jobs if job.error is not None]
-    assert [str(job.error) for job in failed] == [f"pyboinc_1_{job.number}: ValueError: no" for job in failed]
+    assert all(str(job.error).startswith(f"pyboinc_1_{job.number}: ValueError: no") for job in failed)
     assert {values[job.number] for job in failed} == {job.input for job in failed} == {"error"}
     assert len(computed(slave)) == len(values)
 
@@ -147,7 +147,7 @@ async def test_what_takes_a_workunit_down_is_found(slave):
         failed = {job.input: job.error for job in jobs if job.error is not None}
         assert set(failed) == {"segfault", "exit"}
         assert not any(isinstance(error, errors.RemoteError) for error in failed.values())
-        assert "exit status 3" in str(failed["exit"])
+        assert "exited with status 3" in str(failed["exit"])
         assert names(slave, "new") == []
         assert [name for name in names(slave, "old") if name.endswith(".error")] == [
             "pyboinc_1_20.error",
