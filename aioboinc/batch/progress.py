@@ -18,7 +18,7 @@ __all__ = ["Progress", "show"]
 _INTERVAL = 10.0
 """Seconds between two lines where there is no terminal."""
 _FIRST = 1.0
-"""Seconds until the first one: what is all done by then needs only the last."""
+"""Seconds until the first one where jobs are done already: what is all done by then needs only the last."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,14 @@ class _Lines:
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
-        self._due = clock() + _FIRST
+        self._begun = clock()
+        self._due = self._begun
 
     def __call__(self, progress: Progress) -> None:
         finished = _is_over(progress)
         now = self._clock()
-        if finished or now >= self._due:
+        is_resumed = progress.handled > 0 and self._due == self._begun
+        if finished or now >= (self._begun + _FIRST if is_resumed else self._due):
             self._due = now + _INTERVAL
             print(_line(progress), file=self._stream, flush=True)
 

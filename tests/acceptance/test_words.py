@@ -46,7 +46,7 @@ def ours(error):
         ({"worker": 2}, "there is no option worker: did you mean workers?"),
         ({"quorom": 2}, "there is no option quorom: did you mean quorum?"),
         ({"versoin": "1"}, "there is no option versoin: did you mean version?"),
-        ({"colour": 1}, "there is no option colour: there are batch_dir, delay_bound, fresh"),
+        ({"colour": 1}, "there is no option colour: there are batch_dir, chunk, delay_bound, fresh"),
         ({"quorum": "two"}, "quorum='two': must be a whole number"),
         ({"include": "table.csv"}, "include='table.csv': must be a list"),
         ({"workers": 0}, "workers=0: must be a whole number"),
