@@ -24,6 +24,12 @@ PACKAGE = os.path.join(os.path.dirname(aioboinc.__file__), "")
 
 
 @pytest.fixture(autouse=True)
+def first_folder(monkeypatch):
+    """Be what a program's own folder is: the first entry of ``sys.path``, whatever pytest has put before it."""
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
+
+
+@pytest.fixture(autouse=True)
 async def patience():
     async with asyncio.timeout(PATIENCE):
         yield
