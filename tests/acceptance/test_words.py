@@ -225,8 +225,9 @@ def test_a_program_that_is_interrupted(face, again, tmp_path):
         _, complaints = process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGINT
     said = re.search(r"^stopped: (\d+) of the \d+ jobs called so far are done", complaints, re.MULTILINE)
-    assert said, complaints
-    assert int(said[1]) >= 1
-    assert "the same program goes on from there" in complaints
+    assert said or again, complaints  # a second ^C may come before the line
+    if said:
+        assert int(said[1]) >= 1
+        assert "the same program goes on from there" in complaints
     assert PACKAGE not in complaints
     assert "Exception ignored" not in complaints
