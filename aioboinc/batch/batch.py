@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any, NamedTuple, NoReturn, Self
 
 from aioboinc import arguments, errors
-from aioboinc.batch import held, mapping, settings, takers, tracebacks
+from aioboinc.batch import held, leaving, mapping, settings, takers, tracebacks
 from aioboinc.batch.job import Job
 from aioboinc.batch.progress import Progress
 from aioboinc.store import jobs
@@ -168,11 +168,12 @@ class Batch(Caller):
             raised.__traceback__ = trace  # what the block has raised goes on as if we were not there
         finally:
             self._awaited.close()
+            again = ", without fresh=True," if self._settings.fresh else ""
+            text = f"stopped: {how_far}, and nothing is lost: the same program{again} goes on from there"
             if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
-                again = ", without fresh=True," if self._settings.fresh else ""
-                _log.warning(
-                    "stopped: %s, and nothing is lost: the same program%s goes on from there", how_far, again
-                )
+                _log.warning("%s", text)
+            elif error is None and self._held.is_unfinished:
+                leaving.tell_if_interrupted(text)
 
     def __enter__(self) -> NoReturn:
         with tracebacks.InCall("Batch"):

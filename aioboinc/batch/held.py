@@ -133,11 +133,19 @@ class Held:
         assert current is not None
         current.tell()
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the batch was left before all of its jobs were done."""
+        return self.calls.sender.sent > self._done
+
+    @property
+    def _done(self) -> int:
+        current = self._opened.result() if self._opened.done() and not self._opened.cancelled() else None
+        return 0 if current is None else current.done
+
     def how_far(self) -> str:
         """Return in words how many of the calls are done."""
-        current = self._opened.result() if self._opened.done() and not self._opened.cancelled() else None
-        done = 0 if current is None else current.done
-        return f"{done} of the {self.calls.sender.sent} jobs called so far are done"
+        return f"{self._done} of the {self.calls.sender.sent} jobs called so far are done"
 
     async def opened(self) -> session.Session | None:
         """Return the batch's session once there is a call; None if the run ends without a call."""

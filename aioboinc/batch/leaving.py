@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 import threading
@@ -10,7 +11,7 @@ from typing import Protocol
 
 from aioboinc import errors
 
-__all__ = ["Leavable", "interrupted", "register"]
+__all__ = ["Leavable", "interrupted", "register", "tell_if_interrupted"]
 
 
 class Leavable(Protocol):
@@ -25,6 +26,7 @@ class Leavable(Protocol):
 
 _all: weakref.WeakSet[Leavable] = weakref.WeakSet()
 _is_registered = False
+_untold: list[str] = []
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,11 @@ def register(one: Leavable) -> None:
         threading._register_atexit(_end)  # type: ignore[attr-defined]
         _is_registered = True
     _all.add(one)
+
+
+def tell_if_interrupted(text: str) -> None:
+    """Log *text* at the end of the interpreter if it ends by ^C: a loop that is left does not know why."""
+    _untold[:] = [text]
 
 
 def interrupted() -> None:
@@ -56,3 +63,9 @@ def _end() -> None:
             interrupted()
         except errors.UsageError as error:
             _log.error("%s", error)
+
+
+@atexit.register
+def _tell() -> None:
+    if _untold and getattr(sys, "last_type", None) is KeyboardInterrupt:
+        _log.warning("%s", _untold[0])
