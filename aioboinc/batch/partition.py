@@ -7,6 +7,8 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from aioboinc.wire import names
+
 __all__ = ["MAX_CALLS", "Partition", "Workunit"]
 
 MAX_CALLS = 2048
@@ -23,8 +25,7 @@ class Workunit(NamedTuple):
 
     def name(self, batch: int) -> str:
         """Return its name in the project, which those of its files begin with."""
-        name = f"pyboinc_{batch}_{self.first}"
-        return name if self.ncalls == 1 else f"{name}_{self.ncalls}"
+        return names.Calls(batch, self.first, self.ncalls).name
 
 
 class Partition:
